@@ -1,0 +1,163 @@
+//! The internal model: what every service is reduced to.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::config::{EngineConfig, Secret};
+use crate::speech::Speech;
+
+/// One conversation with a service. Lives on a media thread.
+pub trait Session {
+    /// A frame of the caller: linear samples at `rate` Hz, 20 ms as a rule. Never blocks.
+    fn hear(&mut self, pcm: &[i16], rate: u32, at: Instant);
+
+    fn command(&mut self, command: Command);
+
+    /// The next thing that the service says. After [`Event::Ended`] it is not polled again.
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event>;
+}
+
+/// What the call tells the service.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// The phone was answered: speak first.
+    Greet,
+    /// A key of the phone.
+    Key(char),
+    /// Text put into the conversation as if the caller had said it.
+    Text(String),
+    ToolResult {
+        id: String,
+        output: serde_json::Value,
+    },
+    UpdateInstructions(String),
+    /// The caller interrupted: of `item`, only `played` was heard.
+    Truncate {
+        item: u64,
+        played: Duration,
+    },
+    /// Everything of `item` has gone out on the wire.
+    Played {
+        item: u64,
+    },
+    /// Say goodbye if the service can, and end ([`Event::Ended`]).
+    Stop,
+}
+
+/// What the service tells the call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The session is set up; audio and commands are understood from now on (earlier ones are kept or dropped).
+    Ready,
+    /// Speech for the phone; comes faster than real time.
+    Audio(Audio),
+    /// No more audio for `item`.
+    AudioEnd {
+        item: u64,
+    },
+    /// The caller began to speak (`at`: when the first such frame was heard): whatever plays must stop now.
+    SpeechStarted {
+        at: Instant,
+    },
+    /// The caller stopped speaking (`at`: end of the last frame with speech).
+    SpeechStopped {
+        at: Instant,
+    },
+    /// What the caller said; `last` closes the turn.
+    CallerText {
+        text: String,
+        last: bool,
+    },
+    /// What the agent says in `item`, in step with or ahead of its audio; `last` closes the item's text.
+    AgentText {
+        item: u64,
+        text: String,
+        last: bool,
+    },
+    /// The service asks for a tool.
+    ToolCall {
+        id: String,
+        name: String,
+        arguments: serde_json::Value,
+    },
+    ToolCancel {
+        id: String,
+    },
+    /// The agent has finished its turn.
+    TurnEnd,
+    Usage(Usage),
+    /// The service will close in so long.
+    GoingAway {
+        left: Duration,
+    },
+    /// The service wants the call to end once what is queued has been played; `outcome` goes into the record.
+    HangUp {
+        outcome: String,
+    },
+    /// Something went wrong; the session goes on unless `fatal`.
+    Error {
+        message: String,
+        fatal: bool,
+    },
+    /// Last event.
+    Ended,
+}
+
+/// Linear samples, mono.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audio {
+    pub item: u64,
+    pub pcm: Vec<i16>,
+    pub rate: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub total_tokens: u64,
+}
+
+/// How a conversation is opened.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    pub instructions: String,
+    pub voice: String,
+    pub language: String,
+    pub model: Option<String>,
+    /// The caller's own key, when it is not the box's configured one.
+    pub key: Option<Secret>,
+    /// Speak `instructions` as they are and hang up (numbers of mode `tts`).
+    pub speak_only: bool,
+}
+
+/// Opens sessions; made on the control plane, used once on the media thread.
+pub type SessionFactory = Box<dyn FnOnce() -> Box<dyn Session> + Send>;
+
+/// The configured services, with the threads and clients that they share.
+#[derive(Clone)]
+pub struct Engines {
+    pub(crate) _todo: (),
+}
+
+impl Engines {
+    /// Sets up the configured services; `speech` is the local voice.
+    pub fn start(engine: &EngineConfig, speech: Speech, clock: Clock) -> Engines {
+        let _ = speech;
+        todo!("ai: {engine:?} {clock:?}")
+    }
+
+    /// The configured default model's name for records.
+    pub fn model(&self) -> &str {
+        todo!("ai")
+    }
+
+    pub fn session(&self, options: SessionOptions) -> SessionFactory {
+        todo!("ai: {options:?}")
+    }
+
+    /// Whether the recogniser has a model (the demo says so when not).
+    pub fn recognises_speech(&self) -> bool {
+        todo!("ai")
+    }
+}

@@ -1,0 +1,10 @@
+//! Voice AI: every service is reduced to one event model.
+//!
+//! Frames of the caller and [`Command`]s flow in; [`Event`]s flow out. A service's module is a codec without I/O;
+//! `local/` drives the box's own voice. A session lives on the media thread of its call and is polled there; what is
+//! heavy (recognition, synthesis, HTTP) runs elsewhere and comes back through bounded channels. This room knows
+//! nothing of SIP, RTP, calls or the store.
+
+pub mod engine;
+
+pub use engine::{Audio, Command, Engines, Event, Session, SessionFactory, SessionOptions, Usage};

@@ -1,0 +1,3 @@
+//! Operations: logs without personal data, metrics, health, readiness notification, drain.
+
+pub mod health;

@@ -1,0 +1,7 @@
+//! SIP: four layers without I/O (message, transaction, dialog, user agent) and one driver (`endpoint`, `transport/`).
+//!
+//! Datagrams and [`std::time::Instant`]s flow in; datagrams, timers and call events flow out. This room knows nothing
+//! of media, calls, agents or the store: a session description is text and types here, never a socket.
+
+pub mod endpoint;
+pub mod sdp;
