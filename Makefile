@@ -1,0 +1,46 @@
+# `make` alone says what there is.
+SHELL := /usr/bin/env bash
+.DEFAULT_GOAL := help
+export OPUS_NO_PKG := 1
+export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
+
+.PHONY: help setup setup-test build demo test bench check model deny advisories clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the build needs
+	@scripts/setup.sh build
+
+setup-test:
+	@scripts/setup.sh test
+
+build: setup ## release build: target/release/trunkline
+	cargo build --release --locked
+
+demo: build ## a spoken call on this machine, from REST request to transcript
+	target/release/trunkline demo
+
+test: setup-test ## everything that a change must pass
+	@scripts/gate.sh
+
+bench: setup ## numbers of this machine, medians and p99
+	cargo bench --locked --bench gateway
+
+check: setup ## fast feedback: format, lints, unit tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked --lib
+
+model: setup ## fetch the speech model into .cache/model
+	scripts/fetch-model.sh .cache/model
+
+deny: setup-test ## licences, bans and sources of the dependencies
+	cargo deny --offline check licenses bans sources
+
+advisories: setup-test ## known vulnerabilities of the dependencies (fetches the advisory database)
+	cargo deny check advisories
+
+clean: ## remove what was built and fetched
+	cargo clean
+	rm -rf .cache demo-out

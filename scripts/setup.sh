@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Installs what the build needs and, with the argument `test`, what the tests need as well. Says what it does; does
+# nothing the second time. With root (or sudo without a password) it uses Debian's packages; without, it unpacks what
+# can be unpacked into .cache/ and names in plain words what is missing.
+#
+#   scripts/setup.sh         build: compiler, cmake, flite, the Python environment, the speech model
+#   scripts/setup.sh test    the above, and sipp, baresip and cargo-deny
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+group="${1:-build}"
+case "$group" in build | test) ;; *) echo "usage: scripts/setup.sh [build|test]" >&2; exit 2 ;; esac
+
+cargo_deny_version=0.20.2
+mkdir -p .cache
+say() { echo "setup: $*"; }
+
+# --- quick way out -------------------------------------------------------------------------------------------------
+# The stamp holds a hash of everything that decides what is installed. It is believed only while the tools answer: the
+# folder may have been carried to another machine.
+# A machine that could not get the model the last time is asked again only when something here changes.
+stamp=".cache/setup-$group.stamp"
+wanted="$(cat scripts/setup.sh scripts/requirements.txt scripts/fetch-model.sh 2>/dev/null | sha256sum | cut -d' ' -f1)"
+
+have() { command -v "$1" >/dev/null 2>&1; }
+have_cmake() { have cmake || [ -x .cache/venv/bin/cmake ]; }
+have_flite() { [ -e /usr/include/flite/flite.h ] || [ -e .cache/flite/usr/include/flite/flite.h ]; }
+have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd' >/dev/null 2>&1; }
+have_compiler() { have cc && have c++ && have make; }
+have_deny() { [ -x .cache/tools/bin/cargo-deny ] || have cargo-deny; }
+
+complete() {
+  have_compiler && have_cmake && have_flite && have_venv || return 1
+  if [ "$group" = test ]; then have sipp && have baresip && have_deny || return 1; fi
+}
+
+if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && complete; then
+  say "everything for '$group' is there"
+  exit 0
+fi
+
+if ! have cargo; then
+  echo "setup: Rust is missing. Install it with rustup (1.95 or newer), then run this again." >&2
+  exit 1
+fi
+
+# --- Debian packages -----------------------------------------------------------------------------------------------
+as_root=""
+if [ "$(id -u)" = 0 ]; then
+  as_root=root
+elif have sudo && sudo -n true 2>/dev/null; then
+  as_root=sudo
+fi
+rootly() { if [ "$as_root" = sudo ]; then sudo -n "$@"; else "$@"; fi; }
+
+packages=()
+want() { packages+=("$@"); }
+have_compiler || want gcc g++ make
+have pkg-config || want pkg-config
+have cmake || want cmake
+[ -e /usr/include/flite/flite.h ] || want flite1-dev
+have python3 || want python3
+python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want python3-venv
+have curl || want curl ca-certificates
+if [ "$group" = test ]; then
+  have sipp || want sip-tester
+  have baresip || want baresip-core
+fi
+
+if [ "${#packages[@]}" -gt 0 ] && [ -n "$as_root" ] && have apt-get; then
+  say "installing Debian packages: ${packages[*]}"
+  rootly apt-get update -q >.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log >&2; exit 1; }
+  rootly env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" \
+    >>.cache/apt.log 2>&1 || { tail -n 20 .cache/apt.log >&2; exit 1; }
+fi
+
+if ! have_flite && have apt-get; then
+  say "no root: unpacking flite1-dev into .cache/flite"
+  mkdir -p .cache/flite
+  (cd .cache/flite && apt-get download -q flite1-dev libflite1 >../apt.log 2>&1 && for deb in ./*.deb; do dpkg -x "$deb" .; done) ||
+    say "flite1-dev could not be fetched (see .cache/apt.log)"
+fi
+
+# --- Python environment (the mail server of the tests; cmake where Debian's may not be installed) ------------------
+if ! have_venv; then
+  say "making the Python environment .cache/venv"
+  rm -rf .cache/venv
+  python3 -m venv .cache/venv
+  .cache/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+fi
+if ! have_cmake; then
+  say "no root: taking cmake from its Python package"
+  .cache/venv/bin/pip install --quiet --disable-pip-version-check 'cmake==4.4.4'
+fi
+
+# --- the dependency check of the gate ------------------------------------------------------------------------------
+if [ "$group" = test ] && ! have_deny; then
+  say "building cargo-deny $cargo_deny_version (about three minutes on two cores)"
+  cargo install --quiet --locked --root .cache/tools --version "$cargo_deny_version" cargo-deny
+fi
+
+# --- speech model --------------------------------------------------------------------------------------------------
+if [ -x scripts/fetch-model.sh ]; then
+  scripts/fetch-model.sh --optional .cache/model
+fi
+
+# --- what is still missing -----------------------------------------------------------------------------------------
+missing=()
+have_compiler || missing+=("a C and C++ compiler with make (Debian: gcc g++ make)")
+have_cmake || missing+=("cmake")
+have_flite || missing+=("flite with its headers (Debian: flite1-dev)")
+have_venv || missing+=("Python with venv and aiosmtpd (Debian: python3-venv)")
+if [ "$group" = test ]; then
+  have sipp || missing+=("sipp, the SIP load generator (Debian: sip-tester)")
+  have baresip || missing+=("baresip, the softphone (Debian: baresip-core)")
+  have_deny || missing+=("cargo-deny")
+fi
+if [ "${#missing[@]}" -gt 0 ]; then
+  for thing in "${missing[@]}"; do echo "setup: missing: $thing" >&2; done
+  echo "setup: install the above as root, then run this again" >&2
+  exit 1
+fi
+
+echo "$wanted" >"$stamp"
+say "everything for '$group' is there"
