@@ -20,7 +20,7 @@ say() { echo "setup: $*"; }
 # folder may have been carried to another machine.
 # A machine that could not get the model the last time is asked again only when something here changes.
 stamp=".cache/setup-$group.stamp"
-wanted="$(cat scripts/setup.sh scripts/requirements.txt scripts/fetch-model.sh 2>/dev/null | sha256sum | cut -d' ' -f1)"
+wanted="$( (cat scripts/setup.sh scripts/requirements.txt; cat scripts/fetch-model.sh 2>/dev/null || true) | sha256sum | cut -d" " -f1)"
 
 have() { command -v "$1" >/dev/null 2>&1; }
 have_cmake() { have cmake || [ -x .cache/venv/bin/cmake ]; }

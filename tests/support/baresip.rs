@@ -1,0 +1,80 @@
+//! baresip as the called phone: it answers by itself, plays a sound file and keeps what it hears.
+//!
+//! Its `sndfile` module writes what came out of its decoder, packet by packet, so that the recording shows every hole
+//! that the network or the gateway made and nothing that a sound card did.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::{Process, wait_for_udp_listener};
+use super::{audio, free_udp_port, free_udp_range, wait_for};
+
+pub struct Baresip {
+    pub process: Process,
+    pub port: u16,
+    recordings: PathBuf,
+}
+
+impl Baresip {
+    /// Starts a phone whose own speech is `speech` (8 kHz); `codec` is `PCMU` or `PCMA`.
+    #[track_caller]
+    pub fn start(folder: &Path, speech: &[i16], codec: &str) -> Baresip {
+        let home = folder.join("baresip");
+        let recordings = home.join("heard");
+        std::fs::create_dir_all(&recordings).expect("phone folder");
+        audio::write_wav(&home.join("speech.wav"), speech, 8_000);
+        let port = free_udp_port();
+        let first = free_udp_range(10);
+        let config = format!(
+            "module_path {modules}\nsip_listen 127.0.0.1:{port}\nnet_interface 127.0.0.1\n\
+             call_local_timeout 120\ncall_max_calls 4\n\
+             audio_player aubridge,nobody\naudio_source aufile,{speech}\naudio_alert aubridge,nobody\n\
+             audio_buffer 20-160\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
+             rtp_ports {first}-{last}\nrtcp_enable yes\njitter_buffer_delay 2-10\nsnd_path {recordings}\n\
+             module g711.so\nmodule aufile.so\nmodule sndfile.so\nmodule aubridge.so\n\
+             module_tmp account.so\nmodule_app menu.so\n",
+            modules = modules().display(),
+            speech = home.join("speech.wav").display(),
+            last = first + 9,
+            recordings = recordings.display(),
+        );
+        std::fs::write(home.join("config"), config).expect("phone configuration");
+        let account = format!("<sip:phone@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n");
+        std::fs::write(home.join("accounts"), account).expect("phone account");
+        std::fs::write(home.join("contacts"), "").expect("phone contacts");
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(&home);
+        let process = Process::start("baresip", &mut command, &home.join("output"));
+        wait_for_udp_listener("baresip to listen", port);
+        Baresip { process, port, recordings }
+    }
+
+    /// What the phone heard, once the call is over and the file is whole.
+    #[track_caller]
+    pub fn heard(&self) -> Vec<i16> {
+        wait_for("the phone's recording", Duration::from_secs(10), || {
+            std::fs::read_dir(&self.recordings)
+                .ok()?
+                .flatten()
+                .map(|entry| entry.path())
+                .find(|path| path.to_string_lossy().ends_with("-dec.wav"))
+                .and_then(|path| audio::try_read_wav(&path))
+                .filter(|(samples, rate)| *rate == 8_000 && !samples.is_empty())
+                .map(|(samples, _)| samples)
+        })
+    }
+}
+
+/// Debian keeps the modules either beside the program or under the architecture's folder.
+fn modules() -> PathBuf {
+    [
+        "/usr/lib/baresip/modules",
+        "/usr/lib/x86_64-linux-gnu/baresip/modules",
+        "/usr/lib/aarch64-linux-gnu/baresip/modules",
+    ]
+    .into_iter()
+    .map(PathBuf::from)
+    .find(|folder| folder.join("g711.so").is_file())
+    .expect("baresip's modules; `make setup-test` installs them")
+}
