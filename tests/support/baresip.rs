@@ -50,15 +50,25 @@ impl Baresip {
         Baresip { process, port, recordings }
     }
 
+    fn recording(&self) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(&self.recordings).ok()?.flatten().map(|entry| entry.path());
+        entries.into_iter().find(|path| path.to_string_lossy().ends_with("-dec.wav"))
+    }
+
+    /// Waits until the phone has heard so much, silence included.
+    #[track_caller]
+    pub fn wait_until_heard(&self, time: Duration, limit: Duration) {
+        let bytes = u64::try_from(time.as_millis()).expect("short") * 16;
+        wait_for("the phone to hear enough", limit, || {
+            std::fs::metadata(self.recording()?).ok().filter(|found| found.len() >= bytes)
+        });
+    }
+
     /// What the phone heard, once the call is over and the file is whole.
     #[track_caller]
     pub fn heard(&self) -> Vec<i16> {
         wait_for("the phone's recording", Duration::from_secs(10), || {
-            std::fs::read_dir(&self.recordings)
-                .ok()?
-                .flatten()
-                .map(|entry| entry.path())
-                .find(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            self.recording()
                 .and_then(|path| audio::try_read_wav(&path))
                 .filter(|(samples, rate)| *rate == 8_000 && !samples.is_empty())
                 .map(|(samples, _)| samples)

@@ -31,6 +31,7 @@ pub struct Setup {
     pub engine: &'static str,
     pub log_level: &'static str,
     pub drain_seconds: u64,
+    pub t1_ms: u64,
     pub requests_per_minute: u32,
     pub model: Option<PathBuf>,
     /// Further TOML: trunks, numbers, prompts, whole sections.
@@ -49,6 +50,7 @@ impl Setup {
             engine: "local",
             log_level: "info",
             drain_seconds: 5,
+            t1_ms: 500,
             requests_per_minute: 100_000,
             model: None,
             more: String::new(),
@@ -100,7 +102,7 @@ impl Setup {
         format!(
             "[organization]\nhost = \"phone.example.com\"\n\n[state]\ndirectory = \"{state}\"\n\n\
              [http]\nlisten = \"{https}\"\nplain_listen = \"{http}\"\nrequests_per_minute = {rate}\n\n\
-             [sip]\nlisten = \"{sip}\"\n\n[media]\nports = [{low}, {high}]\nthreads = 1\n\n{speech}\n\
+             [sip]\nlisten = \"{sip}\"\nt1_ms = {t1}\n\n[media]\nports = [{low}, {high}]\nthreads = 1\n\n{speech}\n\
              [engine]\nkind = \"{engine}\"\n\n[shutdown]\ndrain_seconds = {drain}\n\n\
              [log]\nlevel = \"{level}\"\nformat = \"json\"\n{more}",
             state = self.state().display(),
@@ -108,6 +110,7 @@ impl Setup {
             http = self.http,
             rate = self.requests_per_minute,
             sip = self.sip,
+            t1 = self.t1_ms,
             low = self.media[0],
             high = self.media[1],
             engine = self.engine,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub mod audio;
 pub mod baresip;
+pub mod caller;
 pub mod damage;
 pub mod gateway;
 pub mod http;

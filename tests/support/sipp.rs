@@ -14,6 +14,9 @@ pub struct Scenario(String);
 const DIALOG: &str = "[last_Via:]\n[last_From:]\n[last_To:];tag=[pid]SIPp[call_number]\n[last_Call-ID:]\n[last_CSeq:]\n\
                       Contact: <sip:[local_ip]:[local_port];transport=[transport]>\n";
 
+const KEPT: &str = "Via:[$via]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\nCSeq:[$cseq]\n\
+                    Contact: <sip:[local_ip]:[local_port];transport=[transport]>\n";
+
 /// Payload type 0 or 8 and its name.
 fn sdp(payload_type: u8) -> String {
     let name = if payload_type == 8 { "PCMA" } else { "PCMU" };
@@ -60,6 +63,29 @@ impl Scenario {
 
     pub fn receive_invite(self) -> Scenario {
         self.step("<recv request=\"INVITE\" rrs=\"true\"/>")
+    }
+
+    /// As [`Scenario::receive_invite`], and keeps what a later answer to it needs when other requests came between.
+    pub fn receive_invite_kept(self) -> Scenario {
+        let keep = |header: &str, name: &str| {
+            format!("<ereg regexp=\".*\" search_in=\"hdr\" header=\"{header}:\" assign_to=\"{name}\"/>")
+        };
+        let (via, cseq) = (keep("Via", "via"), keep("CSeq", "cseq"));
+        self.step(&format!("<recv request=\"INVITE\" rrs=\"true\"><action>{via}{cseq}</action></recv>"))
+            .step("<Reference variables=\"via,cseq\"/>")
+    }
+
+    /// 487 for the INVITE kept, after the CANCEL was answered.
+    pub fn terminate_kept(self) -> Scenario {
+        self.send("retrans=\"500\"", &format!("SIP/2.0 487 Request Terminated\n{KEPT}Content-Length: 0\n"))
+            .receive("ACK")
+    }
+
+    /// 200 for the INVITE kept, sent once, whatever was received since.
+    pub fn answer_kept(self, payload_type: u8) -> Scenario {
+        let body = sdp(payload_type);
+        let message = format!("SIP/2.0 200 OK\n{KEPT}Content-Type: application/sdp\nContent-Length: [len]\n\n{body}");
+        self.send("", &message).receive("ACK")
     }
 
     /// An answer without a body to the request received last.
@@ -145,14 +171,14 @@ impl Scenario {
         .expect(200)
     }
 
-    pub fn cancel(self, called: &str, caller: &str) -> Scenario {
+    /// ACK of a refusal: same branch as the INVITE (RFC 3261 §17.1.1.3).
+    pub fn ack_refusal(self, called: &str, caller: &str) -> Scenario {
         let message = format!(
-            "CANCEL sip:{called}@[remote_ip]:[remote_port] SIP/2.0\n[last_Via:]\n\
-             From: <sip:{caller}@[local_ip]:[local_port]>;tag=[pid]SIPp[call_number]\n\
-             To: <sip:{called}@[remote_ip]:[remote_port]>\nCall-ID: [call_id]\nCSeq: 1 CANCEL\n\
-             Max-Forwards: 70\nContent-Length: 0\n"
+            "ACK sip:{called}@[remote_ip]:[remote_port] SIP/2.0\n[last_Via:]\n\
+             From: <sip:{caller}@[local_ip]:[local_port]>;tag=[pid]SIPp[call_number]\n[last_To:]\n\
+             Call-ID: [call_id]\nCSeq: 1 ACK\nMax-Forwards: 70\nContent-Length: 0\n"
         );
-        self.send("retrans=\"500\"", &message)
+        self.send("", &message)
     }
 
     fn xml(&self) -> String {
