@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use support::caller::Caller;
-use support::sipp::{Run, Scenario, Sipp, count_received, write_capture};
+use support::sipp::{Run, Scenario, Sipp, write_capture};
 use support::{Gateway, Setup, audio};
 
 const SOON: Duration = Duration::from_secs(20);
