@@ -1,0 +1,41 @@
+//! Numbers of this machine, counted from outside: at the SIP socket, at the RTP socket, at the store's answer.
+//!
+//! `make bench` runs all of it; `cargo bench --bench gateway -- setup media load store` a part. The gateway of `setup`
+//! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media` and
+//! `store` drive the rooms in this process. Loopback only.
+
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+#[path = "gateway/dialer.rs"]
+mod dialer;
+#[path = "gateway/load.rs"]
+mod load;
+#[path = "gateway/media.rs"]
+mod media;
+#[path = "gateway/pump.rs"]
+mod pump;
+#[path = "gateway/report.rs"]
+mod report;
+#[path = "gateway/store.rs"]
+mod store;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
+    report::machine();
+    if runs("setup") {
+        load::call_setup();
+    }
+    if runs("media") {
+        media::delays();
+    }
+    if runs("load") {
+        load::live_calls();
+    }
+    if runs("store") {
+        store::commits();
+    }
+}

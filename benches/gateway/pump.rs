@@ -1,0 +1,102 @@
+//! RTP of many calls: 50 packets a second each way, and how long the echo takes.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use super::report::Spread;
+
+pub const FRAME: Duration = Duration::from_millis(20);
+/// µ-law: silence, and the loudest value.
+pub const QUIET: u8 = 0xff;
+pub const LOUD: u8 = 0x80;
+/// A loud frame goes out once in so many.
+const PULSE_EVERY: u32 = 25;
+
+/// One side of a call.
+struct Line {
+    socket: UdpSocket,
+    remote: SocketAddr,
+    /// When the pulse that is under way was sent.
+    pulse: Option<Instant>,
+}
+
+#[derive(Default)]
+pub struct Counts {
+    pub sent: u64,
+    pub received: u64,
+}
+
+pub struct Outcome {
+    pub counts: Counts,
+    /// From a loud frame sent to its echo received.
+    pub echo: Spread,
+    /// How late our own sender was: a large value says that this machine, not the gateway, was at its limit.
+    pub own_lateness: Spread,
+}
+
+/// A packet of one value.
+pub fn packet(sequence: u32, source: u32, value: u8) -> [u8; 172] {
+    let mut packet = [value; 172];
+    packet[0] = 0x80;
+    packet[1] = if sequence == 0 { 0x80 } else { 0 };
+    packet[2..4].copy_from_slice(&u16::try_from(sequence % 65_536).expect("reduced").to_be_bytes());
+    packet[4..8].copy_from_slice(&sequence.wrapping_mul(160).to_be_bytes());
+    packet[8..12].copy_from_slice(&source.to_be_bytes());
+    packet
+}
+
+/// Whether an RTP packet of 12 octets header carries a loud µ-law sample.
+pub fn is_loud(packet: &[u8]) -> bool {
+    packet.get(12..).is_some_and(|payload| payload.iter().any(|byte| !byte & 0x70 >= 0x60))
+}
+
+/// Talks on all lines for `time`.
+pub fn run(lines: Vec<(UdpSocket, SocketAddr)>, time: Duration) -> Outcome {
+    let mut lines: Vec<Line> = lines
+        .into_iter()
+        .map(|(socket, remote)| {
+            socket.set_nonblocking(true).expect("non-blocking");
+            Line { socket, remote, pulse: None }
+        })
+        .collect();
+    let mut outcome = Outcome { counts: Counts::default(), echo: Spread::new(), own_lateness: Spread::new() };
+    let begin = Instant::now();
+    let mut frame = 0_u32;
+    while begin.elapsed() < time {
+        let due = begin + FRAME * frame;
+        while Instant::now() < due {
+            drain(&mut lines, &mut outcome);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()).min(Duration::from_millis(1)));
+        }
+        outcome.own_lateness.record(due.elapsed());
+        for (index, line) in lines.iter_mut().enumerate() {
+            let index = u32::try_from(index).expect("few lines");
+            // Pulses of different lines at different times; a pulse that never came back is forgotten with the next.
+            let pulse = frame > 50 && (frame + index).is_multiple_of(PULSE_EVERY);
+            let value = if pulse { LOUD } else { QUIET };
+            if pulse {
+                line.pulse = Some(Instant::now());
+            }
+            if line.socket.send_to(&packet(frame, index + 1, value), line.remote).is_ok() {
+                outcome.counts.sent += 1;
+            }
+        }
+        frame += 1;
+    }
+    drain(&mut lines, &mut outcome);
+    outcome
+}
+
+fn drain(lines: &mut [Line], outcome: &mut Outcome) {
+    let mut buffer = [0; 2048];
+    for line in lines {
+        while let Ok((length, _)) = line.socket.recv_from(&mut buffer) {
+            outcome.counts.received += 1;
+            if is_loud(&buffer[..length])
+                && let Some(sent) = line.pulse.take()
+            {
+                outcome.echo.record(sent.elapsed());
+            }
+        }
+    }
+}
