@@ -3,7 +3,7 @@
 //! `cargo bench --bench store [-- DIRECTORY]`: the store lies in DIRECTORY, else in the directory for temporary files;
 //! what is measured is that disk's fsync more than anything else.
 
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,10 @@ fn main() {
     let parent = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let parent = parent.map_or_else(std::env::temp_dir, Into::into);
     println!("store in {}, records of {RECORD_BYTES} bytes, {} s each", parent.display(), LASTS.as_secs());
-    println!("{:>8} {:>11} {:>11} {:>14} {:>12} {:>12}", "writers", "writes/s", "commits/s", "writes/commit", "p50", "p99");
+    println!(
+        "{:>8} {:>11} {:>11} {:>14} {:>12} {:>12}",
+        "writers", "writes/s", "commits/s", "writes/commit", "p50", "p99"
+    );
     for writers in [1, 10, 100] {
         let directory = tempfile::tempdir_in(&parent).expect("a directory");
         runtime.block_on(measure(directory.path(), writers));

@@ -18,8 +18,7 @@ const HELD: Table<Uuid, ()> = Table::new("mails_held");
 /// Mails that one change settles, holds, releases or removes.
 const AT_ONCE: usize = 256;
 
-const NOT_CONFIGURED: &str =
-    "no [mail] section in the configuration; the mail is kept and goes out once there is one";
+const NOT_CONFIGURED: &str = "no [mail] section in the configuration; the mail is kept and goes out once there is one";
 
 /// A mail to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -74,9 +74,9 @@ impl Relay {
     /// Connects and signs in. The error is for the operator and holds for every mail: it is not about one of them.
     pub(super) async fn connect(&self) -> Result<Session, String> {
         let opened = tokio::time::timeout(CONNECT_LIMIT, self.open()).await;
-        opened.unwrap_or_else(|_| Err(format!("no answer within {} seconds", CONNECT_LIMIT.as_secs()))).map_err(
-            |problem| format!("the mail server {}:{} cannot be used: {problem}", self.host, self.port),
-        )
+        opened
+            .unwrap_or_else(|_| Err(format!("no answer within {} seconds", CONNECT_LIMIT.as_secs())))
+            .map_err(|problem| format!("the mail server {}:{} cannot be used: {problem}", self.host, self.port))
     }
 
     async fn open(&self) -> Result<Session, String> {
