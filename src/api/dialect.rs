@@ -48,9 +48,7 @@ pub(super) struct Context {
 }
 
 pub(super) fn all_routes(context: &Arc<Context>) -> Router {
-    DIALECTS
-        .iter()
-        .fold(health::routes(context), |router, dialect| router.merge((dialect.routes)(context)))
+    DIALECTS.iter().fold(health::routes(context), |router, dialect| router.merge((dialect.routes)(context)))
 }
 
 /// How errors under `path` are written.

@@ -163,7 +163,8 @@ mod tests {
         let clock = Clock::manual(crate::clock::UtcTime(0));
         let of = |value: &[u8]| {
             let value = HeaderValue::from_bytes(value).expect("header");
-            let request = Request::builder().header(REQUEST_ID, value).body(axum::body::Body::empty()).expect("request");
+            let request =
+                Request::builder().header(REQUEST_ID, value).body(axum::body::Body::empty()).expect("request");
             request_id(&request, &clock)
         };
         assert_eq!(of(b"abc-1.2_3"), "abc-1.2_3");

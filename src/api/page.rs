@@ -35,9 +35,8 @@ pub(super) struct Window {
 impl Window {
     /// `limit` above 500 is lowered; below 1, or no number, refused.
     pub(super) fn of(query: &Query) -> Result<Window, Problem> {
-        let limit = whole(query, "limit")?.map_or(DEFAULT_LIMIT, |limit| {
-            usize::try_from(limit).unwrap_or(LARGEST_LIMIT).min(LARGEST_LIMIT)
-        });
+        let limit = whole(query, "limit")?
+            .map_or(DEFAULT_LIMIT, |limit| usize::try_from(limit).unwrap_or(LARGEST_LIMIT).min(LARGEST_LIMIT));
         if limit == 0 {
             return Err(Problem::BadRequest("limit must be at least 1".into()));
         }

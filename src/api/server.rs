@@ -56,14 +56,11 @@ impl Running {
 pub(super) async fn start(services: Services) -> Result<Running, StartError> {
     let config = services.config.clone();
     let tls = tls::load(&config, &services.clock)?;
-    let (https, https_address) = bind(config.http.listen)
-        .await
-        .map_err(|source| StartError::Bind { address: config.http.listen, source })?;
+    let (https, https_address) =
+        bind(config.http.listen).await.map_err(|source| StartError::Bind { address: config.http.listen, source })?;
     let plain = match config.http.plain_listen {
         None => None,
-        Some(address) => {
-            Some(bind(address).await.map_err(|source| StartError::BindPlain { address, source })?)
-        }
+        Some(address) => Some(bind(address).await.map_err(|source| StartError::BindPlain { address, source })?),
     };
     let surroundings = Arc::new(surroundings(&services));
     let identity = services.identity.clone();

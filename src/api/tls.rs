@@ -44,7 +44,9 @@ pub(super) struct Tls {
 pub(super) fn load(config: &Config, clock: &Clock) -> Result<Tls, StartError> {
     let (certificate, key) = match (&config.http.certificate, &config.http.key) {
         (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
-        (None, None) => self_signed(&config.state.directory, &config.organization.host, config.http.listen.ip(), clock)?,
+        (None, None) => {
+            self_signed(&config.state.directory, &config.organization.host, config.http.listen.ip(), clock)?
+        }
         (Some(path), None) | (None, Some(path)) => {
             return Err(failed(path, "[http] certificate and key belong together: give both or none"));
         }
@@ -74,12 +76,7 @@ fn failed(path: &Path, problem: &(impl ToString + ?Sized)) -> StartError {
 /// Paths of the pair; made when there is none, when the host's name is not in it, or when it runs out.
 ///
 /// Addresses that change do not make a new one: whoever pinned it by name would be locked out.
-fn self_signed(
-    directory: &Path,
-    host: &str,
-    listen: IpAddr,
-    clock: &Clock,
-) -> Result<(PathBuf, PathBuf), StartError> {
+fn self_signed(directory: &Path, host: &str, listen: IpAddr, clock: &Clock) -> Result<(PathBuf, PathBuf), StartError> {
     let (certificate, key) = (directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE));
     let stands = std::fs::read_to_string(&certificate).is_ok_and(|pem| still_good(&pem, host, clock.utc()));
     if !stands || !key.exists() {

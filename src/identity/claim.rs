@@ -67,13 +67,7 @@ impl Identity {
     }
 
     /// Makes the first admin. `address` is who asks, for the throttle.
-    pub async fn claim(
-        &self,
-        address: IpAddr,
-        code: &str,
-        name: &str,
-        password: &Secret,
-    ) -> Result<User, ClaimError> {
+    pub async fn claim(&self, address: IpAddr, code: &str, name: &str, password: &Secret) -> Result<User, ClaimError> {
         let attempt = self
             .lockout(|lockout| lockout.admit(address, "", true, self.inner.clock.now()))
             .map_err(|retry_after| ClaimError::SlowDown { retry_after })?;
@@ -142,7 +136,10 @@ mod tests {
     fn codes_are_readable_and_differ() {
         let code = random_code();
         assert_eq!(code.len(), 14);
-        assert!(code.split('-').all(|group| group.len() == 4 && group.bytes().all(|b| ALPHABET.contains(&b))), "{code}");
+        assert!(
+            code.split('-').all(|group| group.len() == 4 && group.bytes().all(|b| ALPHABET.contains(&b))),
+            "{code}"
+        );
         assert_ne!(code, random_code());
     }
 

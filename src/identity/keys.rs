@@ -109,7 +109,8 @@ pub(super) async fn rotate(store: &Store, clock: &Clock) -> Result<KeyRing, Iden
     let new = record.clone();
     let previous = store
         .write(move |change| -> Result<_, IdentityError> {
-            let previous = change.get(&SIGNING_KEYS, &CURRENT.to_owned())?.map(|old| KeyRecord { private: None, ..old });
+            let previous =
+                change.get(&SIGNING_KEYS, &CURRENT.to_owned())?.map(|old| KeyRecord { private: None, ..old });
             if let Some(previous) = &previous {
                 change.put(&SIGNING_KEYS, &PREVIOUS.to_owned(), previous)?;
             }
@@ -166,8 +167,7 @@ impl KeyRing {
     /// A ring without a store.
     pub(super) fn for_tests(previous: Option<KeyRing>) -> KeyRing {
         let pair = make().expect("a key");
-        let record =
-            KeyRecord { kid: pair.kid, n: pair.n, e: pair.e, created_at: UtcTime::default(), private: None };
+        let record = KeyRecord { kid: pair.kid, n: pair.n, e: pair.e, created_at: UtcTime::default(), private: None };
         KeyRing {
             signing: EncodingKey::from_rsa_der(&pair.der),
             current: public(&record).expect("public half"),

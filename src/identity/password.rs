@@ -45,8 +45,7 @@ impl Passwords {
         let known = hash.is_some();
         let hash: String = hash.unwrap_or(&self.decoy).to_owned();
         let matches = off_thread(&self.gate, move || {
-            PasswordHash::new(&hash)
-                .is_ok_and(|parsed| Argon2::default().verify_password(&password, &parsed).is_ok())
+            PasswordHash::new(&hash).is_ok_and(|parsed| Argon2::default().verify_password(&password, &parsed).is_ok())
         })
         .await?;
         Ok(matches && known)

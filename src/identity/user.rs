@@ -31,12 +31,7 @@ impl Identity {
     }
 
     /// A checked record with a hashed password, not yet stored.
-    pub(super) async fn prepare_user(
-        &self,
-        name: &str,
-        password: &Secret,
-        role: Role,
-    ) -> Result<User, IdentityError> {
+    pub(super) async fn prepare_user(&self, name: &str, password: &Secret, role: Role) -> Result<User, IdentityError> {
         let name = canonical_name(name)?;
         check_password(password)?;
         let password_hash = self.inner.passwords.hash(password).await?;
