@@ -30,23 +30,48 @@ const EVENTS_A_POLL: usize = 256;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Report {
     /// The first sound of an agent's item went out at `at`, `delay` after the caller's last word.
-    AgentBegan { item: u64, at: Instant, delay: Option<Duration> },
+    AgentBegan {
+        item: u64,
+        at: Instant,
+        delay: Option<Duration>,
+    },
     /// The text of an item so far.
-    AgentWords { item: u64, text: String },
+    AgentWords {
+        item: u64,
+        text: String,
+    },
     /// An item was played out, or cut: then `text` is what was heard.
-    ItemOver { item: u64, text: String, interrupted: bool, at: Instant },
+    ItemOver {
+        item: u64,
+        text: String,
+        interrupted: bool,
+        at: Instant,
+    },
     AgentTurnEnd,
-    CallerBegan { at: Instant },
-    CallerStopped { at: Instant },
-    CallerWords { text: String, last: bool },
+    CallerBegan {
+        at: Instant,
+    },
+    CallerStopped {
+        at: Instant,
+    },
+    CallerWords {
+        text: String,
+        last: bool,
+    },
     /// The agent's speech was thrown away `after` the caller was first heard.
-    BargeIn { after: Duration },
+    BargeIn {
+        after: Duration,
+    },
     /// Somebody was heard within the last second.
     Active,
     Usage(Usage),
     /// The agent is through and all it said has gone out. Last report but for items.
-    Done { outcome: Option<String> },
-    Failed { message: String },
+    Done {
+        outcome: Option<String>,
+    },
+    Failed {
+        message: String,
+    },
 }
 
 impl Report {

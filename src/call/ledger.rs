@@ -49,11 +49,17 @@ fn begin_attempt(call: &mut Call) {
     call.quality = None;
 }
 
-/// Enters the outcome of an attempt; returns the events it raises. `attempted`: something had been dialled or answered.
-pub(super) fn settle(call: &mut Call, settlement: &Settlement, attempted: bool, clock: &Clock) -> Vec<Event> {
-    let now = clock.utc();
+/// Enters the outcome of an attempt that ended at `at`; returns the events it raises. `attempted`: something had been
+/// dialled or answered.
+pub(super) fn settle(
+    call: &mut Call,
+    settlement: &Settlement,
+    attempted: bool,
+    at: UtcTime,
+    clock: &Clock,
+) -> Vec<Event> {
     let ending = settlement.ending();
-    call.ended_at = Some(now);
+    call.ended_at = Some(at);
     call.end_reason = Some(ending.reason);
     call.ended_by = Some(ending.by);
     call.error_detail.clone_from(&ending.detail);
@@ -61,7 +67,7 @@ pub(super) fn settle(call: &mut Call, settlement: &Settlement, attempted: bool, 
     match settlement {
         Settlement::Retry { after, .. } => {
             call.status = CallStatus::RetryWait;
-            call.retry_at = Some(now + *after);
+            call.retry_at = Some(clock.utc() + *after);
         }
         Settlement::Final(_) => {
             call.status = ending.status;
@@ -250,7 +256,7 @@ pub(super) mod tests {
         progress(&mut call, Progress::Dialing, &clock);
         assert_eq!((call.attempt, call.retries_left), (1, 1));
         let retry = Settlement::Retry { ending: busy(), after: Duration::from_secs(300) };
-        let events = settle(&mut call, &retry, true, &clock);
+        let events = settle(&mut call, &retry, true, clock.utc(), &clock);
         assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::CallEnded]);
         assert_eq!(call.status, CallStatus::RetryWait);
         assert_eq!(call.due_at(), Some(clock.utc() + Duration::from_secs(300)));
@@ -267,7 +273,7 @@ pub(super) mod tests {
         let clock = Clock::manual(UtcTime(1_000_000));
         let mut call = a_call(&clock);
         progress(&mut call, Progress::Dialing, &clock);
-        let events = settle(&mut call, &Settlement::Final(busy()), true, &clock);
+        let events = settle(&mut call, &Settlement::Final(busy()), true, clock.utc(), &clock);
         assert_eq!(
             events.iter().map(|event| event.kind).collect::<Vec<_>>(),
             [EventKind::CallEnded, EventKind::CallFinished]
@@ -285,7 +291,7 @@ pub(super) mod tests {
     fn a_call_cancelled_before_any_attempt_has_finished_but_not_ended_one() {
         let clock = Clock::manual(UtcTime(1_000_000));
         let mut call = a_call(&clock);
-        let events = settle(&mut call, &Settlement::Final(busy()), false, &clock);
+        let events = settle(&mut call, &Settlement::Final(busy()), false, clock.utc(), &clock);
         assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::CallFinished]);
     }
 

@@ -15,6 +15,7 @@
 //! | dialing, ringing | answered | talking | connect, save answered |
 //! | dialing, ringing | refusal or failure | gone | settle by `outcome`, release |
 //! | dialing | forbidden, unready | gone | settle, release |
+//! | dialing, ringing, answering, talking | unusable session description | closing | hang up, settle failed/error |
 //! | dialing, ringing | agent failed, leg lost, stop, guard time over | closing | hang up, settle (retried when left) |
 //! | dialing, ringing | hang-up | closing | hang up, settle canceled/cancelled |
 //! | dialing, ringing | restart | gone | settle restarted (retried when left), release |
@@ -67,14 +68,28 @@ pub struct Terms {
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
     Waiting(Wait),
-    Dialing { give_up: Instant },
-    Ringing { give_up: Instant },
+    Dialing {
+        give_up: Instant,
+    },
+    Ringing {
+        give_up: Instant,
+    },
     /// Inbound: 200 sent, its ACK awaited.
-    Answering { give_up: Instant },
-    Talking { until: Instant, quiet_since: Instant },
-    Stopping { ending: Ending, until: Instant },
+    Answering {
+        give_up: Instant,
+    },
+    Talking {
+        until: Instant,
+        quiet_since: Instant,
+    },
+    Stopping {
+        ending: Ending,
+        until: Instant,
+    },
     /// Settled; the SIP leg is not gone yet.
-    Closing { until: Instant },
+    Closing {
+        until: Instant,
+    },
     Gone,
 }
 
@@ -95,11 +110,20 @@ pub enum Event {
     Forbidden,
     /// The box could not prepare the attempt.
     Unready(String),
+    /// The far end's session description leaves no way to speak.
+    Unusable(String),
     Ringing,
     Answered,
     /// `another`: a further trunk has a line for this attempt.
-    Rejected { code: u16, reason: String, another: bool },
-    Failed { failure: CallFailure, another: bool },
+    Rejected {
+        code: u16,
+        reason: String,
+        another: bool,
+    },
+    Failed {
+        failure: CallFailure,
+        another: bool,
+    },
     /// BYE or CANCEL of the far end.
     PeerLeft,
     /// The dialog died.
@@ -296,6 +320,7 @@ fn unanswered(state: State, give_up: Instant, terms: &Terms, event: Event, now: 
         Event::Forbidden => gone(Settlement::Final(forbidden())),
         Event::Unready(detail) => gone(lost(&detail)),
         Event::LegLost => close(terms, now, lost("the media leg was lost")),
+        Event::Unusable(detail) => close(terms, now, Settlement::Final(Ending::error(detail))),
         Event::AgentFailed(detail) => close(terms, now, lost(&detail)),
         Event::AgentDone => close(terms, now, lost("the voice AI left before the call was answered")),
         Event::HangUp => close(terms, now, Settlement::Final(Ending::canceled(EndedBy::Api))),
@@ -317,7 +342,7 @@ fn answering(give_up: Instant, terms: &Terms, event: Event, now: Instant) -> Ste
             gone(failed("the caller's side did not acknowledge the answer"))
         }
         Event::LegLost => close(terms, now, failed("the media leg was lost")),
-        Event::AgentFailed(detail) => close(terms, now, failed(&detail)),
+        Event::AgentFailed(detail) | Event::Unusable(detail) => close(terms, now, failed(&detail)),
         Event::AgentDone => close(terms, now, failed("the voice AI left before the call began")),
         Event::HangUp => close(terms, now, Settlement::Final(Ending::canceled(EndedBy::Api))),
         Event::Stop => close(terms, now, Settlement::Final(Ending::restarted("the box was stopped"))),
@@ -334,7 +359,9 @@ fn talking(until: Instant, quiet_since: Instant, terms: &Terms, event: Event, no
         Event::PeerLeft => gone(done(EndReason::Finished, far_end(terms))),
         Event::Lost | Event::Left => gone(Settlement::Final(Ending::error("the connection to the far end was lost"))),
         Event::AgentDone => close(terms, now, done(EndReason::Finished, EndedBy::Agent)),
-        Event::AgentFailed(detail) => close(terms, now, Settlement::Final(Ending::error(detail))),
+        Event::AgentFailed(detail) | Event::Unusable(detail) => {
+            close(terms, now, Settlement::Final(Ending::error(detail)))
+        }
         Event::LegLost => close(terms, now, Settlement::Final(Ending::error("the media leg was lost"))),
         Event::RtpSilent => close(terms, now, done(EndReason::EmptyRoom, EndedBy::System)),
         Event::HangUp => close(terms, now, done(EndReason::Hangup, EndedBy::Api)),
@@ -353,9 +380,7 @@ fn talking(until: Instant, quiet_since: Instant, terms: &Terms, event: Event, no
 fn stopping(ending: Ending, until: Instant, terms: &Terms, event: Event, now: Instant) -> Step {
     match event {
         Event::PeerLeft | Event::Lost | Event::Left => gone(Settlement::Final(ending)),
-        Event::HangUp => {
-            close(terms, now, Settlement::Final(Ending::completed(EndReason::Hangup, EndedBy::Api)))
-        }
+        Event::HangUp => close(terms, now, Settlement::Final(Ending::completed(EndReason::Hangup, EndedBy::Api))),
         Event::AgentDone | Event::AgentFailed(_) | Event::LegLost | Event::RtpSilent => {
             close(terms, now, Settlement::Final(ending))
         }

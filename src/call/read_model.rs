@@ -92,13 +92,7 @@ impl ReadModel {
         };
         let first = (filter.organization, UtcTime(i64::MIN), Uuid::nil());
         let last = (filter.organization, UtcTime(i64::MAX), Uuid::max());
-        snapshot.scan(
-            &BY_CREATION,
-            Bound::Included(&first),
-            Bound::Included(&last),
-            Order::Descending,
-            &mut visit,
-        )?;
+        snapshot.scan(&BY_CREATION, Bound::Included(&first), Bound::Included(&last), Order::Descending, &mut visit)?;
         failure.map_or(Ok(page), Err)
     }
 

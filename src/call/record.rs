@@ -93,7 +93,8 @@ impl Call {
             CallStatus::RetryWait => Some(self.retry_at.unwrap_or(self.created_at)),
             // A call that waits for a line keeps its place in the order of time.
             CallStatus::Queued => Some(
-                self.retry_at.unwrap_or_else(|| self.scheduled_for.map_or(self.created_at, |at| at.max(self.created_at))),
+                self.retry_at
+                    .unwrap_or_else(|| self.scheduled_for.map_or(self.created_at, |at| at.max(self.created_at))),
             ),
             _ => None,
         }

@@ -13,8 +13,8 @@ pub(super) const TURNS: Table<(Uuid, u64), Turn> = Table::new("call_turns");
 pub(super) const BY_ALIAS: Table<String, Uuid> = Table::new("calls_by_alias");
 /// Organization, creation, id. The value answers most filters without the record.
 pub(super) const BY_CREATION: Table<(Uuid, UtcTime, Uuid), Summary> = Table::new("calls_by_creation");
-/// Calls that wait for a time or a line.
-pub(super) const BY_DUE: Table<(UtcTime, Uuid), ()> = Table::new("calls_by_due");
+/// Calls that wait for a time or a line, and which of both.
+pub(super) const BY_DUE: Table<(UtcTime, Uuid), CallStatus> = Table::new("calls_by_due");
 /// Calls with an attempt under way.
 pub(super) const LIVE: Table<Uuid, ()> = Table::new("calls_live");
 pub(super) const BY_TRANSCRIPT: Table<String, Uuid> = Table::new("calls_by_transcript");
@@ -62,7 +62,7 @@ pub(super) fn save(change: &mut Change<'_>, call: &Call) -> Result<(), StoreErro
         _ => {}
     }
     if let Some(due) = call.due_at() {
-        change.put(&BY_DUE, &(due, call.id), &())?;
+        change.put(&BY_DUE, &(due, call.id), &call.status)?;
     }
     if call.is_live() {
         change.put(&LIVE, &call.id, &())?;

@@ -75,11 +75,7 @@ fn late_words_keep_the_times_at_which_they_were_spoken() {
     let spans: Vec<_> = turns.iter().map(|turn| (turn.text.as_str(), turn.started_at, turn.ended_at)).collect();
     assert_eq!(
         spans,
-        [
-            ("I would like to cancel", at(100), at(900)),
-            ("I see.", at(1300), at(1500)),
-            ("no wait", at(1400), at(1900)),
-        ]
+        [("I would like to cancel", at(100), at(900)), ("I see.", at(1300), at(1500)), ("no wait", at(1400), at(1900)),]
     );
 }
 
@@ -93,10 +89,10 @@ fn closed_turns_are_handed_out_once_with_running_numbers() {
     assembly.caller_words("three", false, at(3));
     assembly.finish(at(4));
     let rest = assembly.unsaved();
-    assert_eq!(rest.iter().map(|(number, turn)| (*number, turn.text.as_str())).collect::<Vec<_>>(), [
-        (1, "two"),
-        (2, "three")
-    ]);
+    assert_eq!(
+        rest.iter().map(|(number, turn)| (*number, turn.text.as_str())).collect::<Vec<_>>(),
+        [(1, "two"), (2, "three")]
+    );
 }
 
 #[test]
