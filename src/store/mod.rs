@@ -2,69 +2,42 @@
 //!
 //! Changes (closures) flow in and are acknowledged after the fsync of the commit that holds them; reads go to
 //! snapshots. Records are serde types of the rooms above; this room knows only their keys, bytes and tables.
+//!
+//! One thread writes. It takes every change that waits, runs them one after the other, and commits what they wrote in
+//! one transaction with one acknowledgement each. A change sees its own writes, then those of the changes before it in
+//! the same commit, then the store. A change that fails or panics leaves no trace and does not touch its neighbours; a
+//! commit that fails leaves no trace of any of its changes, and the store goes on as soon as the disk does.
 
-use std::marker::PhantomData;
-use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 
-/// A typed table; declare as a `const` in the room that owns the record.
-///
-/// Values are stored as JSON so that a field added with `#[serde(default)]` needs no migration.
-pub struct Table<K, V> {
-    pub name: &'static str,
-    _types: PhantomData<fn() -> (K, V)>,
-}
+mod backup;
+mod change;
+mod disk;
+mod error;
+mod key;
+pub mod migrate;
+mod overlay;
+mod schema;
+mod snapshot;
+mod table;
+mod vault;
+mod writer;
 
-impl<K, V> Table<K, V> {
-    pub const fn new(name: &'static str) -> Self {
-        Table { name, _types: PhantomData }
-    }
-}
+pub use change::Change;
+pub use error::{OpenError, StoreError};
+pub use key::{Key, PrefixOf};
+pub use snapshot::{Order, Snapshot};
+pub use table::{Table, Value};
+pub use vault::Sealed;
 
-/// Order-preserving bytes of a key. Implemented for `Uuid`, `u64`, `i64`, [`crate::clock::UtcTime`], `String`, `[u8; 32]`, `()` and
-/// tuples of two or three of them (strings inside tuples are terminated by a zero byte and may not hold one).
-pub trait Key: Sized + Clone + Send + 'static {
-    fn encode(&self, out: &mut Vec<u8>);
-    /// `None` when the bytes are not of this key; advances `bytes`.
-    fn decode(bytes: &mut &[u8]) -> Option<Self>;
-}
-
-pub trait Value: Serialize + DeserializeOwned + Send + 'static {}
-impl<T: Serialize + DeserializeOwned + Send + 'static> Value for T {}
-
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("the store {path} is in use by another process; stop it first")]
-    Locked { path: String },
-    #[error(
-        "the store {path} was written by a newer version (schema {found}, this program knows {known}); update Trunkline or restore a backup"
-    )]
-    Newer { path: String, found: u32, known: u32 },
-    #[error("the store {path} cannot be opened: {problem}")]
-    Unusable { path: String, problem: String },
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The disk is full or failing; nothing of the change was kept.
-    #[error("the change could not be written: {0}")]
-    Write(String),
-    #[error("the store could not be read: {0}")]
-    Read(String),
-    #[error("record in table {table} cannot be understood: {problem}")]
-    Corrupt { table: &'static str, problem: String },
-    #[error("the store is closing")]
-    Closed,
-    /// The queue of the writer is full.
-    #[error("the store is overloaded")]
-    Busy,
-}
+/// Changes that may wait for the writer; one more is refused with [`StoreError::Busy`].
+const QUEUE: usize = 4096;
 
 /// How the store is opened.
 #[derive(Debug, Clone)]
@@ -72,127 +45,115 @@ pub struct OpenOptions {
     pub cache_bytes: usize,
 }
 
-/// Handle on the store; cheap to clone.
+/// What the writer has done since the store was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Transactions that reached the disk.
+    pub commits: u64,
+    /// Changes that these transactions held.
+    pub changes: u64,
+}
+
+/// Handle on the store; cheap to clone. The file is closed by [`Store::close`], or a moment after the last handle is gone.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) _todo: (),
+    queue: mpsc::Sender<writer::Message>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    disk: Arc<disk::Disk>,
+    vault: vault::Vault,
+    counters: Arc<writer::Counters>,
+    clock: Clock,
+    cache_bytes: usize,
 }
 
 impl Store {
     /// Opens or creates `directory/trunkline.redb`, migrates its schema, makes or reads the master key.
+    ///
+    /// The key is the systemd credential `trunkline-master-key` when the service has one, else `directory/master.key`.
     pub fn open(directory: &Path, options: OpenOptions, clock: Clock) -> Result<Store, OpenError> {
-        todo!("store: {directory:?} {options:?} {clock:?}")
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let opened = schema::open(directory, &options, credentials.as_deref().map(Path::new), migrate::MIGRATIONS)?;
+        Self::run(opened, &options, clock).map_err(|problem| OpenError::unusable(directory, problem))
+    }
+
+    fn run(opened: schema::Opened, options: &OpenOptions, clock: Clock) -> Result<Store, String> {
+        let disk = Arc::new(opened.disk);
+        let counters = Arc::new(writer::Counters::default());
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        writer::start(Arc::clone(&disk), waiting, Arc::clone(&counters), clock.clone())
+            .map_err(|error| format!("the writer thread cannot be started: {error}"))?;
+        let inner = Inner { disk, vault: opened.vault, counters, clock, cache_bytes: options.cache_bytes };
+        Ok(Store { queue, inner: Arc::new(inner) })
     }
 
     /// Runs `change` on the writer thread, in one commit with whatever else is waiting; returns after the fsync. When
     /// `change` returns an error nothing of it is kept and the others in the commit are not touched.
+    ///
+    /// `change` must not block or wait for another write. Once submitted it is carried out even when the caller goes away.
     pub async fn write<T, E, F>(&self, change: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&mut Change<'_>) -> Result<T, E> + Send + 'static,
     {
-        let _ = change;
-        todo!("store")
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(writer::Message::Change(writer::Pending::boxed(change, reply))) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(StoreError::Busy.into()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     /// A consistent view; cheap, never waits for the writer.
     pub fn read(&self) -> Result<Snapshot, StoreError> {
-        todo!("store")
+        self.inner.disk.begin_read().map(Snapshot::new)
     }
 
     /// Encrypts a secret under the master key (AEAD, random nonce). `context` (table and key) is authenticated.
     pub fn seal(&self, context: &str, secret: &[u8]) -> Sealed {
-        todo!("store: {context} {secret:?}")
+        self.inner.vault.seal(context, secret)
     }
 
     /// `None` when the secret was sealed under another key or context.
     pub fn unseal(&self, context: &str, sealed: &Sealed) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-        todo!("store: {context} {sealed:?}")
+        self.inner.vault.unseal(context, sealed)
     }
 
     /// A write and its fsync within `limit` (readiness, watchdog).
     pub async fn alive(&self, limit: Duration) -> bool {
-        todo!("store: {limit:?}")
+        let now = self.inner.clock.utc();
+        let beat = self.write(move |change| change.put(&schema::META, &schema::HEARTBEAT.to_owned(), &now.0.into()));
+        matches!(tokio::time::timeout(limit, beat).await, Ok(Ok::<(), StoreError>(())))
     }
 
-    /// Commits what waits and closes the file.
+    /// Copies a consistent view of the whole store into a fresh file at `to` and returns the number of records. Blocks
+    /// the calling thread; writes go on meanwhile. The master key is not part of the copy.
+    pub fn backup(&self, to: &Path) -> Result<u64, StoreError> {
+        backup::copy(&self.inner.disk.begin_read()?, to, self.inner.cache_bytes)
+    }
+
+    /// The clock that the store was opened with.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub fn written(&self) -> Written {
+        self.inner.counters.read()
+    }
+
+    /// Commits what waits and closes the file. Later writes and reads are answered with [`StoreError::Closed`].
     pub async fn close(&self) {
-        todo!("store")
+        let (reply, closed) = oneshot::channel();
+        // An error on either side means that the writer has gone already, and with it the file.
+        if self.queue.send(writer::Message::Close(reply)).await.is_ok() {
+            let _ = closed.await;
+        }
     }
 }
 
-/// An encrypted secret, base64 in the record.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Sealed(pub String);
-
-/// A change in progress: sees its own writes, the commit's earlier changes and the store.
-pub struct Change<'a> {
-    pub(crate) _todo: PhantomData<&'a ()>,
-}
-
-impl Change<'_> {
-    pub fn get<K: Key, V: Value>(&self, table: &Table<K, V>, key: &K) -> Result<Option<V>, StoreError> {
-        let _ = key;
-        todo!("store: {}", table.name)
-    }
-
-    pub fn put<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &K, value: &V) -> Result<(), StoreError> {
-        let _ = (key, value);
-        todo!("store: {}", table.name)
-    }
-
-    /// Whether there was one.
-    pub fn delete<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &K) -> Result<bool, StoreError> {
-        let _ = key;
-        todo!("store: {}", table.name)
-    }
-
-    /// Records in key order, at most `limit`.
-    pub fn range<K: Key, V: Value>(
-        &self,
-        table: &Table<K, V>,
-        from: Bound<&K>,
-        to: Bound<&K>,
-        limit: usize,
-    ) -> Result<Vec<(K, V)>, StoreError> {
-        let _ = (from, to, limit);
-        todo!("store: {}", table.name)
-    }
-}
-
-/// A consistent view of the store.
-pub struct Snapshot {
-    pub(crate) _todo: (),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    Ascending,
-    Descending,
-}
-
-impl Snapshot {
-    pub fn get<K: Key, V: Value>(&self, table: &Table<K, V>, key: &K) -> Result<Option<V>, StoreError> {
-        let _ = key;
-        todo!("store: {}", table.name)
-    }
-
-    /// Calls `visit` for each record in key order until it returns `false`.
-    pub fn scan<K: Key, V: Value>(
-        &self,
-        table: &Table<K, V>,
-        from: Bound<&K>,
-        to: Bound<&K>,
-        order: Order,
-        visit: &mut dyn FnMut(K, V) -> bool,
-    ) -> Result<(), StoreError> {
-        let _ = (from, to, order, visit);
-        todo!("store: {}", table.name)
-    }
-
-    pub fn count<K: Key, V: Value>(&self, table: &Table<K, V>) -> Result<u64, StoreError> {
-        todo!("store: {}", table.name)
-    }
-}
+#[cfg(test)]
+mod tests;
