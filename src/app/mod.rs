@@ -71,7 +71,11 @@ impl App {
             notify::ready("serving");
         }
         let drain = Duration::from_secs(self.config.shutdown.drain_seconds);
-        tracing::info!(seconds = drain.as_secs(), live = self.calls.live(), "stopping: no new calls, live ones may end");
+        tracing::info!(
+            seconds = drain.as_secs(),
+            live = self.calls.live(),
+            "stopping: no new calls, live ones may end"
+        );
         Box::pin(self.stop(drain, signals.stop())).await;
     }
 

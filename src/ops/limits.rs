@@ -35,7 +35,9 @@ pub fn port_shortage(config: &Config) -> Option<String> {
     let pairs = (usize::from(last).saturating_sub(usize::from(first)) + 1) / 2;
     let calls: usize = config.trunks.iter().map(|trunk| trunk.max_calls).sum();
     (pairs < calls).then(|| {
-        format!("[media] ports holds {pairs} pairs for {calls} calls; widen the range, or lower max_calls of the trunks")
+        format!(
+            "[media] ports holds {pairs} pairs for {calls} calls; widen the range, or lower max_calls of the trunks"
+        )
     })
 }
 

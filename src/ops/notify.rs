@@ -54,7 +54,9 @@ async fn feed<F: Future<Output = ()>>(vital: Arc<Health>, every: Duration, food:
         if report.healthy() && ill {
             tracing::info!("every part works again; the watchdog is fed");
         } else if !report.healthy() && !ill {
-            for (part, problem) in report.parts.iter().filter_map(|(part, outcome)| Some((part, outcome.as_ref().err()?))) {
+            for (part, problem) in
+                report.parts.iter().filter_map(|(part, outcome)| Some((part, outcome.as_ref().err()?)))
+            {
                 tracing::error!(part, problem, "the watchdog is not fed");
             }
         }

@@ -11,7 +11,8 @@ const COUNT: u16 = 64;
 /// A range that begins even and was free a moment ago, `skip` ranges after the first such.
 pub(super) fn free_ranges<const N: usize>() -> Result<[[u16; 2]; N], String> {
     let start = FIRST + (std::process::id() as u16 % 97) * COUNT;
-    let mut candidates = (start..LAST - COUNT).chain(FIRST..start).step_by(usize::from(COUNT)).filter(|first| free(*first));
+    let mut candidates =
+        (start..LAST - COUNT).chain(FIRST..start).step_by(usize::from(COUNT)).filter(|first| free(*first));
     let mut ranges = [[0; 2]; N];
     for range in &mut ranges {
         let first = candidates.next().ok_or("no free UDP ports for RTP on this machine")?;

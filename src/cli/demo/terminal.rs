@@ -8,7 +8,6 @@ const WIDTH: usize = 96;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tint {
-    Plain,
     Faint,
     Strong,
     Good,
@@ -68,7 +67,6 @@ impl Terminal {
 
 fn tinted(colour: bool, tint: Tint, text: &str) -> String {
     let code = match tint {
-        Tint::Plain => return text.to_owned(),
         Tint::Faint => "2",
         Tint::Strong => "1",
         Tint::Good => "32",
@@ -91,7 +89,8 @@ pub(super) fn wrap(text: &str, indent: usize) -> Vec<String> {
     let room = WIDTH.saturating_sub(indent).max(20);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let full = lines.last().is_some_and(|line| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room);
+        let full =
+            lines.last().is_some_and(|line| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room);
         if full {
             lines.push(String::new());
         }
@@ -108,7 +107,11 @@ pub(super) fn wrap(text: &str, indent: usize) -> Vec<String> {
 /// The last `most` columns of `text`: what was said just now.
 pub(super) fn tail(text: &str, most: usize) -> String {
     let count = text.chars().count();
-    if count <= most { text.to_owned() } else { format!("…{}", text.chars().skip(count + 1 - most).collect::<String>()) }
+    if count <= most {
+        text.to_owned()
+    } else {
+        format!("…{}", text.chars().skip(count + 1 - most).collect::<String>())
+    }
 }
 
 #[cfg(test)]

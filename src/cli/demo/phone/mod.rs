@@ -55,7 +55,8 @@ impl Phone {
             user_agent: concat!("Trunkline-demo-phone/", env!("CARGO_PKG_VERSION")).into(),
             ..SipConfig::default()
         };
-        let (endpoint, inbound) = Endpoint::start(&sip, &[exchange()], &[], clock).await.map_err(|error| said(&error))?;
+        let (endpoint, inbound) =
+            Endpoint::start(&sip, &[exchange()], &[], clock).await.map_err(|error| said(&error))?;
         let desk = Desk { media: media.clone(), speech, words };
         let answering = tokio::spawn(answer_all(inbound, desk));
         Ok(Phone { endpoint, media, answering })
