@@ -1,5 +1,7 @@
 //! The configuration files that are shipped: they load, and they explain every key.
 
+#![allow(clippy::expect_used, clippy::panic)]
+
 use std::path::Path;
 
 use trunkline::config::{Config, Field, sections};

@@ -1,5 +1,7 @@
 //! Every mistake is named with its line, its key and its remedy; all of them at once.
 
+#![allow(clippy::expect_used)]
+
 use std::path::Path;
 
 use trunkline::config::{Config, Mistake};
@@ -179,7 +181,7 @@ fn each_mistake_is_named_with_line_key_and_remedy() {
             .iter()
             .any(|m| m.line == *line && m.key == *key && m.problem.contains(problem) && m.remedy.contains(remedy));
         assert!(hit, "{text}\nwanted {line} {key:?} {problem:?} {remedy:?}\nfound {found:#?}");
-        assert!(*key == "" || found.len() == 1, "one mistake makes one message: {text}\n{found:#?}");
+        assert!(key.is_empty() || found.len() == 1, "one mistake makes one message: {text}\n{found:#?}");
     }
 }
 

@@ -32,7 +32,7 @@ pub fn shortage(config: &Config, open_files: u64) -> Option<String> {
 /// The operator's sentence when the RTP ports cannot carry what the trunks allow.
 pub fn port_shortage(config: &Config) -> Option<String> {
     let [first, last] = config.media.ports;
-    let pairs = (usize::from(last).saturating_sub(usize::from(first)) + 1) / 2;
+    let pairs = (usize::from(last) + 1).saturating_sub(usize::from(first)) / 2;
     let calls: usize = config.trunks.iter().map(|trunk| trunk.max_calls).sum();
     (pairs < calls).then(|| {
         format!(

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::gateway::{Gateway, HOST, USER};
 use super::target::Target;
-use super::terminal::Terminal;
+use super::terminal::{Terminal, Tint};
 use super::verdict::{self, Expected};
 use super::view::View;
 use super::{Client, PROMPT, summary};
@@ -47,7 +47,11 @@ pub(super) async fn hold(
     }
     let transcript = filed(&client, &id).await?;
     summary::print(terminal, gateway, &call, &transcript, &view.facts)?;
-    judge(terminal, gateway, target, &call, &transcript, &view)
+    judge(terminal, gateway, target, &call, &transcript, &view)?;
+    terminal.line("");
+    let good = terminal.tint(Tint::Good, "The call went as it should.");
+    terminal.line(&good);
+    Ok(())
 }
 
 async fn token(client: &Client, gateway: &Gateway) -> Result<String, String> {

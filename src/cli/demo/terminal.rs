@@ -11,7 +11,6 @@ pub(super) enum Tint {
     Faint,
     Strong,
     Good,
-    Bad,
     Agent,
     Caller,
 }
@@ -70,7 +69,6 @@ fn tinted(colour: bool, tint: Tint, text: &str) -> String {
         Tint::Faint => "2",
         Tint::Strong => "1",
         Tint::Good => "32",
-        Tint::Bad => "31",
         Tint::Agent => "36",
         Tint::Caller => "33",
     };
@@ -128,8 +126,8 @@ mod tests {
 
     #[test]
     fn without_colour_there_are_no_escapes() {
-        assert_eq!(tinted(false, Tint::Bad, "x"), "x");
-        assert_eq!(tinted(true, Tint::Bad, "x"), "\x1b[31mx\x1b[0m");
+        assert_eq!(tinted(false, Tint::Good, "x"), "x");
+        assert_eq!(tinted(true, Tint::Good, "x"), "\x1b[32mx\x1b[0m");
     }
 
     #[test]
