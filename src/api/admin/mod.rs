@@ -1,0 +1,66 @@
+//! The box's own routes: claiming it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::json;
+use tracing::{error, info};
+
+use crate::config::Secret;
+use crate::directory::User;
+use crate::identity::{ClaimError, IdentityError};
+
+use super::authenticate::Peer;
+use super::body;
+use super::codeb;
+use super::dialect::Context;
+use super::fields::{Fields, bad};
+use super::problem::{ErrorBody, Problem};
+
+pub(super) fn routes(context: &Arc<Context>) -> Router {
+    Router::new().route("/api/v2/claim", post(claim)).with_state(context.clone())
+}
+
+/// `{code, user, password}` → 201 `{ok, user, role}`: the first admin.
+async fn claim(State(context): State<Arc<Context>>, request: Request) -> Response {
+    match create(&context, request).await {
+        Ok(user) => {
+            info!("the box has been claimed");
+            (StatusCode::CREATED, axum::Json(json!({"ok": true, "user": user.name, "role": "admin"}))).into_response()
+        }
+        Err(response) => response,
+    }
+}
+
+async fn create(context: &Context, request: Request) -> Result<User, Response> {
+    let peer = Peer::of(request.extensions());
+    let render = |problem: Problem| codeb::render(&problem);
+    let bytes = body::read(request.into_body(), context.limits).await.map_err(render)?;
+    let map = body::json_object(&bytes).map_err(render)?;
+    let fields = Fields(&map);
+    let (code, user) = (fields.required("code").map_err(render)?, fields.required("user").map_err(render)?);
+    let password = Secret::new(fields.required("password").map_err(render)?);
+    context.identity.claim(peer.address, code, user, &password).await.map_err(refusal)
+}
+
+fn refusal(error: ClaimError) -> Response {
+    match error {
+        ClaimError::WrongCode => refused(StatusCode::FORBIDDEN, "wrong_code", "the claim code is wrong"),
+        ClaimError::Claimed => refused(StatusCode::CONFLICT, "already_claimed", "this box has been claimed already"),
+        ClaimError::SlowDown { retry_after } => codeb::render(&Problem::RateLimited { retry_after }),
+        ClaimError::Identity(IdentityError::Invalid { field, problem }) => codeb::render(&bad(field, problem)),
+        ClaimError::Identity(IdentityError::Store(error)) => codeb::render(&error.into()),
+        ClaimError::Identity(problem @ (IdentityError::Key(_) | IdentityError::Hash(_))) => {
+            error!(%problem, "claim");
+            codeb::render(&Problem::Internal)
+        }
+    }
+}
+
+fn refused(status: StatusCode, error: &str, error_description: &str) -> Response {
+    (status, axum::Json(ErrorBody { error, error_description })).into_response()
+}

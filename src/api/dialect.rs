@@ -1,0 +1,58 @@
+//! The dialects that this box speaks, a line each, and what every dialect is given.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+
+use crate::call::Calls;
+use crate::call::record::ReadModel;
+use crate::directory::Directory;
+use crate::identity::Identity;
+
+use super::body::BodyLimits;
+use super::problem::Problem;
+use super::{admin, codeb, health, oidc};
+
+/// A surface with its own routes and its own words for errors.
+pub(super) struct Dialect {
+    /// Paths that begin so are its own.
+    prefixes: &'static [&'static str],
+    pub(super) routes: fn(&Arc<Context>) -> Router,
+    pub(super) render: fn(&Problem) -> Response,
+}
+
+const DIALECTS: &[Dialect] = &[
+    Dialect { prefixes: &["/api.ashx"], routes: codeb::routes, render: codeb::render },
+    Dialect {
+        prefixes: &["/oidc.ashx", "/oauth2/", "/.well-known/"],
+        routes: |context| oidc::routes(oidc::Provider::of(context)),
+        render: oidc::render,
+    },
+    Dialect { prefixes: &["/api/v2/"], routes: admin::routes, render: codeb::render },
+];
+
+/// What the routes share.
+pub(super) struct Context {
+    pub(super) directory: Directory,
+    pub(super) identity: Identity,
+    pub(super) calls: Calls,
+    pub(super) read_model: ReadModel,
+    pub(super) limits: BodyLimits,
+    /// `https://<host>[:<port>]`: where the endpoints are said to be.
+    pub(super) base_url: String,
+    /// Folder of the transcript files.
+    pub(super) transcripts: PathBuf,
+    pub(super) health: health::Checks,
+}
+
+pub(super) fn all_routes(context: &Arc<Context>) -> Router {
+    DIALECTS.iter().fold(health::routes(context), |router, dialect| router.merge((dialect.routes)(context)))
+}
+
+/// How errors under `path` are written.
+pub(super) fn render_for(path: &str) -> fn(&Problem) -> Response {
+    let owner = DIALECTS.iter().find(|dialect| dialect.prefixes.iter().any(|prefix| path.starts_with(prefix)));
+    owner.map_or(codeb::render, |dialect| dialect.render)
+}
