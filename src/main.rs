@@ -1,5 +1,9 @@
 //! Arguments in, exit code out; nothing else.
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    trunkline::cli::run(std::env::args_os())
 }

@@ -110,7 +110,8 @@ fn a_broken_model_is_refused_with_a_sentence_for_the_operator() {
     let problem = |change: &dyn Fn(&PathBuf)| {
         let folder = tempfile::tempdir().expect("folder");
         for name in ["model.bin", "vocabulary.txt"] {
-            std::os::unix::fs::symlink(whole.canonicalize().expect("path").join(name), folder.path().join(name)).expect("link");
+            std::os::unix::fs::symlink(whole.canonicalize().expect("path").join(name), folder.path().join(name))
+                .expect("link");
         }
         change(&folder.path().to_path_buf());
         let config = SpeechConfig { model_directory: Some(folder.path().to_path_buf()), threads: 1 };

@@ -1,1 +1,0 @@
-//! Composition root: builds, starts, drains and stops; the only file that knows every room.

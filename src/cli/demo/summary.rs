@@ -1,0 +1,124 @@
+//! What is left of the call: transcript, delays, and where everything lies.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::conversation::seconds;
+use super::gateway::Gateway;
+use super::terminal::{Terminal, Tint, wrap};
+use super::view::{Facts, loss_percent, side};
+use crate::call::{Call, Speaker, Turn};
+
+/// Columns before the words of a turn.
+const INDENT: usize = 26;
+
+pub(super) fn print(
+    terminal: &mut Terminal,
+    gateway: &Gateway,
+    call: &Call,
+    transcript: &Value,
+    facts: &Facts,
+) -> Result<(), String> {
+    said(terminal, transcript);
+    let turns = gateway.app.calls().read_model().turns(call.id).map_err(|error| error.to_string())?;
+    delays(terminal, &turns, facts);
+    quality(terminal, call, facts);
+    places(terminal, gateway, call);
+    Ok(())
+}
+
+/// As REST tells it.
+fn said(terminal: &mut Terminal, transcript: &Value) {
+    terminal.heading("Transcript (GET /api.ashx/v1/transcripts/{id})");
+    for turn in transcript["turns"].as_array().into_iter().flatten() {
+        let text = |key: &str| turn[key].as_str().unwrap_or("");
+        let speaker = if text("speaker") == "AI" { Speaker::Agent } else { Speaker::Caller };
+        let (tint, _) = side(speaker);
+        // `2026-06-04T17:55:12.401Z` → `17:55:12.401`
+        let time = text("ts").get(11..23).unwrap_or("");
+        let label = terminal.tint(tint, &format!("{:<8}", text("speaker")));
+        let time = terminal.tint(Tint::Faint, &format!("{time:<12}"));
+        for (at, line) in wrap(text("text"), INDENT).iter().enumerate() {
+            if at == 0 {
+                terminal.line(&format!("  {time}  {label}  {line}"));
+            } else {
+                terminal.line(&format!("{:INDENT$}{line}", ""));
+            }
+        }
+    }
+}
+
+/// From the last word of one side to the first sound of the other.
+fn delays(terminal: &mut Terminal, turns: &[Turn], facts: &Facts) {
+    terminal.heading("Delays (last word of one side → first sound of the other)");
+    for (before, turn) in turns.iter().zip(turns.iter().skip(1)) {
+        let ((from_tint, from), (to_tint, to)) = (side(before.speaker), side(turn.speaker));
+        let delay = match turn.delay_ms {
+            Some(delay) => format!("{delay} ms"),
+            None if turn.started_at < before.ended_at => "interrupts".into(),
+            None => format!("{:.0} ms", seconds(before.ended_at, turn.started_at) * 1000.0),
+        };
+        let (from, to) = (terminal.tint(from_tint, &format!("{from:>5}")), terminal.tint(to_tint, &format!("{to:<5}")));
+        terminal.line(&format!("  {from} → {to}  {delay:>10}"));
+    }
+    for after in &facts.barge_ins {
+        terminal.line(&format!("  barge-in: the box was silent {} ms after the detection", after.as_millis()));
+    }
+    if let Some(median) = median(&facts.delays) {
+        terminal.line(&format!("  the box answers after {} ms (median)", median.as_millis()));
+    }
+}
+
+fn median(delays: &[Duration]) -> Option<Duration> {
+    let mut sorted = delays.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
+}
+
+fn quality(terminal: &mut Terminal, call: &Call, facts: &Facts) {
+    let Some(quality) = call.quality.as_ref().or(facts.quality.as_ref()) else { return };
+    terminal.heading("Line");
+    terminal.line(&format!(
+        "  {} packets received, {} sent, loss {:.2} %, jitter {:.1} ms, MOS {:.2}",
+        quality.packets_received,
+        quality.packets_sent,
+        loss_percent(quality),
+        quality.jitter_ms,
+        quality.mos
+    ));
+}
+
+fn places(terminal: &mut Terminal, gateway: &Gateway, call: &Call) {
+    terminal.heading("Files");
+    let mut row = |label: &str, path: Option<PathBuf>| {
+        let label = terminal.tint(Tint::Faint, &format!("  {label:<11}"));
+        let path = path.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+        terminal.line(&format!("{label} {path}"));
+    };
+    row("recording", recording_file(gateway, call));
+    row("transcript", transcript_file(gateway, call));
+    row("store", Some(gateway.app.state_directory().join("trunkline.redb")));
+}
+
+/// The stereo WAV: left the phone, right the box.
+pub(super) fn recording_file(gateway: &Gateway, call: &Call) -> Option<PathBuf> {
+    call.recording.as_ref().map(|file| gateway.app.state_directory().join("recordings").join(file))
+}
+
+fn transcript_file(gateway: &Gateway, call: &Call) -> Option<PathBuf> {
+    let named = !call.transcript_file.is_empty();
+    named.then(|| gateway.app.state_directory().join("transcripts").join(&call.transcript_file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_needs_a_delay() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3, 1, 2].map(Duration::from_millis)), Some(Duration::from_millis(2)));
+    }
+}

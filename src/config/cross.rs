@@ -1,0 +1,118 @@
+//! Keys that contradict each other.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::load::Notes;
+use super::tree::{Entries, whole};
+
+pub(super) fn check(notes: &mut Notes<'_, '_>) {
+    certificate_pair(notes);
+    listeners(notes);
+    media_ports(notes);
+    mail(notes);
+    trunks(notes);
+    for (section, key) in [("trunk", "name"), ("extension", "user"), ("number", "name"), ("prompt", "slug")] {
+        unique(notes, section, key, str::to_owned);
+    }
+    unique(notes, "number", "number", same_number);
+}
+
+/// `entries` has `key` but not `other`.
+fn needs(notes: &mut Notes<'_, '_>, section: &str, entries: Entries<'_, '_>, key: &str, other: &str) {
+    if let (Some(place), false) = (entries.place(key), entries.has(other)) {
+        notes.add(
+            &place,
+            &format!("{section}.{key}"),
+            format!("stands without `{other}`"),
+            format!("add `{other} = …`, or remove `{key}`"),
+        );
+    }
+}
+
+fn certificate_pair(notes: &mut Notes<'_, '_>) {
+    let Some(http) = notes.tree.section("http") else { return };
+    needs(notes, "http", http, "certificate", "key");
+    needs(notes, "http", http, "key", "certificate");
+}
+
+fn listeners(notes: &mut Notes<'_, '_>) {
+    let Some(http) = notes.tree.section("http") else { return };
+    let (Some(https), Some(plain)) = (http.socket_address("listen"), http.socket_address("plain_listen")) else {
+        return;
+    };
+    let overlap = https.ip() == plain.ip() || https.ip().is_unspecified();
+    if overlap && https.port() == plain.port() && plain.port() != 0 {
+        let place = http.place("plain_listen").unwrap_or_default();
+        notes.add(&place, "http.plain_listen", "is the port of `listen`", "give plain HTTP another port, e.g. 8080");
+    }
+}
+
+fn media_ports(notes: &mut Notes<'_, '_>) {
+    let tree = notes.tree;
+    let Some(media) = tree.section("media") else { return };
+    let Some(ports) = media.value("ports").and_then(|value| value.get_ref().as_array()) else { return };
+    let sip = tree.section("sip").and_then(|sip| sip.socket_address("listen")).map_or(5060, |address| address.port());
+    if let [Some(first), Some(last)] = ports.iter().map(|port| whole(port.get_ref())).collect::<Vec<_>>()[..]
+        && (first..=last).contains(&i64::from(sip))
+    {
+        let place = media.place("ports").unwrap_or_default();
+        let problem = format!("holds the SIP port {sip}");
+        notes.add(&place, "media.ports", problem, "choose a range without the port of [sip] listen");
+    }
+}
+
+fn mail(notes: &mut Notes<'_, '_>) {
+    let Some(mail) = notes.tree.section("mail") else { return };
+    needs(notes, "mail", mail, "username", "password");
+    needs(notes, "mail", mail, "password", "username");
+    let local = mail.text("host").is_none_or(|host| {
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    });
+    if mail.text("security") == Some("none") && !local {
+        let place = mail.place("security").unwrap_or_default();
+        notes.add(
+            &place,
+            "mail.security",
+            "would send transcripts and passwords unprotected over the network",
+            "write \"starttls\" or \"tls\"; \"none\" is only for a relay on this machine",
+        );
+    }
+}
+
+fn trunks(notes: &mut Notes<'_, '_>) {
+    for (at, (_, trunk)) in notes.tree.many("trunk").into_iter().enumerate() {
+        let name = format!("trunk[{}]", at + 1);
+        needs(notes, &name, trunk, "username", "password");
+        needs(notes, &name, trunk, "password", "username");
+    }
+    let Some(dial) = notes.tree.section("dial") else { return };
+    if dial.flag("fixed") == Some(true) && !dial.has("allow") {
+        let place = dial.place("fixed").unwrap_or_default();
+        notes.add(
+            &place,
+            "dial.fixed",
+            "forbids every call: only the prefixes in `allow` may be dialled, and there are none",
+            "add `allow = [\"+49…\"]`, or remove `fixed`",
+        );
+    }
+}
+
+/// The same number in its written forms: `+49…`, `0049…`, `49…`.
+fn same_number(text: &str) -> String {
+    text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text).to_owned()
+}
+
+fn unique(notes: &mut Notes<'_, '_>, section: &str, key: &str, same: impl Fn(&str) -> String) {
+    let mut seen: HashMap<String, Range<usize>> = HashMap::new();
+    for (at, (_, entries)) in notes.tree.many(section).into_iter().enumerate() {
+        let (Some(text), Some(place)) = (entries.text(key), entries.place(key)) else { continue };
+        if let Some(first) = seen.get(&same(text)) {
+            let problem = format!("{text:?} stands already in line {}", notes.tree.line(first));
+            notes.add(&place, &format!("{section}[{}].{key}", at + 1), problem, "give each its own, or remove one");
+        } else {
+            seen.insert(same(text), place);
+        }
+    }
+}

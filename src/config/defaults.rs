@@ -1,0 +1,22 @@
+//! Defaults of single keys inside sections that have required ones.
+
+use super::CodecName;
+
+pub(super) fn chat_timeout() -> u64 {
+    20
+}
+pub(super) fn max_calls() -> usize {
+    30
+}
+pub(super) fn codecs() -> Vec<CodecName> {
+    vec![CodecName::Pcmu, CodecName::Pcma]
+}
+pub(super) fn ring_seconds() -> u64 {
+    45
+}
+pub(super) fn yes() -> bool {
+    true
+}
+pub(super) fn max_duration() -> u32 {
+    3600
+}

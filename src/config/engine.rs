@@ -1,0 +1,44 @@
+//! The voice AI that calls are connected to.
+
+use serde::Deserialize;
+
+use super::{Secret, defaults};
+
+/// The voice AI that calls are connected to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineConfig {
+    /// `local` is the only kind in this version.
+    pub kind: EngineKind,
+    /// Model name shown in records, e.g. `models/local-script`.
+    pub model: String,
+    /// An OpenAI-compatible `/v1/chat/completions` endpoint as the brain; the built-in script when absent.
+    pub chat: Option<ChatConfig>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    #[default]
+    Local,
+    /// Sends the caller's audio back; for measurements.
+    Echo,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChatConfig {
+    /// Base URL up to and without `/chat/completions`, e.g. `http://192.168.1.20:11434/v1`.
+    pub url: String,
+    pub model: String,
+    #[serde(default)]
+    pub api_key: Option<Secret>,
+    #[serde(default = "defaults::chat_timeout")]
+    pub timeout_seconds: u64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { kind: EngineKind::Local, model: "models/local-script".into(), chat: None }
+    }
+}

@@ -1,0 +1,191 @@
+//! Every key that the file may hold: its section, its kind, its range. One table, walked by `walk`.
+//!
+//! The typed sections say what the program reads; this table says what an operator may write and how a mistake is
+//! explained. A test holds the two against each other.
+
+use super::check;
+
+/// Checks a text; `Err` is the remedy ("write …").
+pub(super) type Check = fn(&str) -> Result<(), String>;
+
+/// A section of the file.
+#[derive(Debug)]
+pub struct Section {
+    pub name: &'static str,
+    /// `[[name]]`, any number of times.
+    pub many: bool,
+    pub fields: &'static [Field],
+}
+
+/// A key of a section.
+#[derive(Debug)]
+pub struct Field {
+    pub name: &'static str,
+    pub required: bool,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Text(Check),
+    Flag,
+    /// A whole number within the bounds, both included.
+    Whole(i64, i64),
+    Choice(&'static [&'static str]),
+    Secret,
+    /// A list of texts.
+    Texts(Check),
+    Choices(&'static [&'static str]),
+    /// A file or folder that must exist.
+    File,
+    Folder,
+    /// First and last port.
+    Ports,
+    /// A section inside a section.
+    Table(&'static [Field]),
+}
+
+const fn may(name: &'static str, kind: Kind) -> Field {
+    Field { name, required: false, kind }
+}
+
+const fn must(name: &'static str, kind: Kind) -> Field {
+    Field { name, required: true, kind }
+}
+
+const fn one(name: &'static str, fields: &'static [Field]) -> Section {
+    Section { name, many: false, fields }
+}
+
+const fn many(name: &'static str, fields: &'static [Field]) -> Section {
+    Section { name, many: true, fields }
+}
+
+/// Every section, in the order of the explained file.
+pub const fn sections() -> &'static [Section] {
+    SECTIONS
+}
+
+impl Field {
+    /// The keys of a section inside this one, if it is one.
+    pub fn inner(&self) -> Option<&'static [Field]> {
+        match self.kind {
+            Kind::Table(fields) => Some(fields),
+            _ => None,
+        }
+    }
+}
+
+use Kind::{Choice, Choices, File, Flag, Folder, Ports, Secret, Table, Text, Texts, Whole};
+
+const SECTIONS: &[Section] = &[
+    one(
+        "organization",
+        &[
+            may("host", Text(check::host_name)),
+            may("name", Text(check::filled)),
+            may("voice", Text(check::filled)),
+            may("language", Text(check::language)),
+        ],
+    ),
+    one("state", &[may("directory", Text(check::filled)), may("cache_mib", Whole(1, 4096))]),
+    one(
+        "http",
+        &[
+            may("listen", Text(check::socket_address)),
+            may("plain_listen", Text(check::loopback_address)),
+            may("certificate", File),
+            may("key", File),
+            may("max_body_bytes", Whole(1024, 16 * 1024 * 1024)),
+            may("request_timeout_seconds", Whole(1, 600)),
+            may("requests_per_minute", Whole(1, 1_000_000)),
+        ],
+    ),
+    one(
+        "sip",
+        &[
+            may("listen", Text(check::socket_address)),
+            may("advertised", Text(check::address)),
+            may("user_agent", Text(check::header_text)),
+            may("t1_ms", Whole(50, 5000)),
+            may("max_message_bytes", Whole(1300, 65_535)),
+            may("max_dialogs_per_source", Whole(1, 100_000)),
+        ],
+    ),
+    one(
+        "media",
+        &[
+            may("ports", Ports),
+            may("threads", Whole(0, 256)),
+            may("rtp_timeout_seconds", Whole(0, 3600)),
+            may("jitter_max_ms", Whole(20, 1000)),
+            may("record", Flag),
+        ],
+    ),
+    one("speech", &[may("model_directory", Folder), may("threads", Whole(1, 64))]),
+    one(
+        "engine",
+        &[
+            may("kind", Choice(&["local", "echo"])),
+            may("model", Text(check::filled)),
+            may(
+                "chat",
+                Table(&[
+                    must("url", Text(check::web_address)),
+                    must("model", Text(check::filled)),
+                    may("api_key", Secret),
+                    may("timeout_seconds", Whole(1, 300)),
+                ]),
+            ),
+        ],
+    ),
+    one(
+        "mail",
+        &[
+            must("host", Text(check::host_or_address)),
+            may("port", Whole(1, 65_535)),
+            may("security", Choice(&["starttls", "tls", "none"])),
+            may("username", Text(check::filled)),
+            may("password", Secret),
+            must("from", Text(check::mailbox)),
+            may("ca", File),
+        ],
+    ),
+    one("dial", &[may("allow", Texts(check::dial_prefix)), may("deny", Texts(check::dial_prefix)), may("fixed", Flag)]),
+    one("shutdown", &[may("drain_seconds", Whole(0, 86_400))]),
+    one("log", &[may("level", Text(check::log_level)), may("format", Choice(&["text", "json"]))]),
+    many(
+        "trunk",
+        &[
+            must("name", Text(check::trunk_name)),
+            must("host", Text(check::trunk_host)),
+            may("username", Text(check::sip_user)),
+            may("password", Secret),
+            may("realm", Text(check::header_text)),
+            may("caller_id", Text(check::sip_user)),
+            may("sources", Texts(check::network)),
+            may("internal", Flag),
+            may("max_calls", Whole(1, 10_000)),
+            may("codecs", Choices(&["pcmu", "pcma"])),
+            may("ring_seconds", Whole(1, 300)),
+        ],
+    ),
+    many("extension", &[must("user", Text(check::sip_user)), must("password", Secret)]),
+    many(
+        "number",
+        &[
+            must("name", Text(check::filled)),
+            must("number", Text(check::phone_number)),
+            may("mode", Choice(&["live-voice-ai", "tts"])),
+            must("system_prompt", Text(check::filled)),
+            may("voice", Text(check::filled)),
+            may("language", Text(check::language)),
+            may("visibility", Choice(&["public", "signed-in"])),
+            may("save_transcripts", Flag),
+            may("record_calls", Flag),
+            may("max_duration_seconds", Whole(10, 36_000)),
+            may("email", Text(check::mailbox)),
+        ],
+    ),
+    many("prompt", &[must("slug", Text(check::slug)), must("text", Text(check::filled))]),
+];

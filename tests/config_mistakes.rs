@@ -1,0 +1,238 @@
+//! Every mistake is named with its line, its key and its remedy; all of them at once.
+
+#![allow(clippy::expect_used)]
+
+use std::path::Path;
+
+use trunkline::config::{Config, Mistake};
+
+fn mistakes(text: &str) -> Vec<Mistake> {
+    match Config::parse(text, Path::new("box.toml")) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.0,
+    }
+}
+
+/// (file, line, key, words of the problem, words of the remedy)
+type Row = (&'static str, usize, &'static str, &'static str, &'static str);
+
+const ROWS: &[Row] = &[
+    ("[sip]\nlistn = \"0.0.0.0:5060\"", 2, "sip.listn", "unknown key", "did you mean `listen`?"),
+    ("[spi]\n", 1, "spi", "unknown section", "did you mean `sip`?"),
+    (
+        "[engine.chat]\nurl = \"http://a/v1\"\nmodel = \"m\"\nkey = \"x\"",
+        4,
+        "engine.chat.key",
+        "unknown key",
+        "known here",
+    ),
+    ("[sip]\nt1_ms = \"fast\"", 2, "sip.t1_ms", "wrong type (string)", "whole number from 50 to 5000"),
+    ("[sip]\n\nt1_ms = 7", 3, "sip.t1_ms", "out of range", "from 50 to 5000"),
+    ("[sip]\nlisten = \"5060\"", 2, "sip.listen", "\"5060\" cannot be used", "an IP address and a port"),
+    ("[sip]\nadvertised = \"1.2.3.4:5060\"", 2, "sip.advertised", "cannot be used", "without a port"),
+    ("[media]\nports = [20001, 20100]", 2, "media.ports", "odd port", "begin at 20002"),
+    ("[media]\nports = [30000, 20000]", 2, "media.ports", "ends before it begins", "lower port first"),
+    ("[media]\nports = [30000]", 2, "media.ports", "not a pair", "[20000, 29999]"),
+    ("[media]\nports = [80, 200]", 2, "media.ports", "out of range", "1024 to 65535"),
+    ("[media]\nports = [5000, 5100]", 2, "media.ports", "holds the SIP port 5060", "without the port of [sip] listen"),
+    ("[media]\nrecord = \"yes\"", 2, "media.record", "wrong type", "true or false"),
+    ("[http]\nplain_listen = \"0.0.0.0:8080\"", 2, "http.plain_listen", "cannot be used", "loopback"),
+    (
+        "[http]\nlisten = \"0.0.0.0:8443\"\nplain_listen = \"127.0.0.1:8443\"",
+        3,
+        "http.plain_listen",
+        "port of `listen`",
+        "another port",
+    ),
+    ("[http]\ncertificate = \"/etc/hostname\"", 2, "http.certificate", "without `key`", "add `key = …`"),
+    (
+        "[http]\ncertificate = \"/no/such.pem\"\nkey = \"/etc/hostname\"",
+        2,
+        "http.certificate",
+        "no file \"/no/such.pem\"",
+        "correct the path",
+    ),
+    ("[speech]\nmodel_directory = \"/no/model\"", 2, "speech.model_directory", "no folder", "remove the key"),
+    ("[engine]\nkind = \"locl\"", 2, "engine.kind", "not known here", "did you mean \"local\"?"),
+    ("[engine.chat]\nmodel = \"m\"", 1, "engine.chat.url", "is missing", "add `url = …`"),
+    (
+        "[engine.chat]\nmodel = \"m\"\nurl = \"http://a/v1/chat/completions\"",
+        3,
+        "engine.chat.url",
+        "cannot be used",
+        "leave out",
+    ),
+    (
+        "[mail]\nhost = \"mail.example.com\"\nfrom = \"a@example.com\"\nsecurity = \"none\"",
+        4,
+        "mail.security",
+        "unprotected",
+        "starttls",
+    ),
+    ("[mail]\nhost = \"localhost\"\nfrom = \"nobody\"", 3, "mail.from", "cannot be used", "e-mail address"),
+    (
+        "[mail]\nhost = \"localhost\"\nfrom = \"a@b.c\"\nusername = \"u\"",
+        4,
+        "mail.username",
+        "without `password`",
+        "add `password = …`",
+    ),
+    ("[dial]\nallow = [\n  \"+49\",\n  \"+49 30\",\n]", 4, "dial.allow[2]", "cannot be used", "beginning of a number"),
+    ("[dial]\nallow = \"+49\"", 2, "dial.allow", "wrong type", "list of texts"),
+    ("[dial]\nfixed = true", 2, "dial.fixed", "forbids every call", "add `allow"),
+    ("[log]\nlevel = \"loud\"", 2, "log.level", "cannot be used", "error, warn, info"),
+    ("[[trunk]]\nname = \"a\"\nhost = \"sip:pbx\"", 3, "trunk[1].host", "cannot be used", "only the host"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"2001:db8::1\"",
+        3,
+        "trunk[1].host",
+        "cannot be used",
+        "in brackets: \"[2001:db8::1]\"",
+    ),
+    ("[[trunk]]\nname = \"a\"\nhost = \"10.0.0.300\"", 3, "trunk[1].host", "cannot be used", "host name or address"),
+    ("[[trunk]]\nname = \"a\"\nhost = \"pbx:0\"", 3, "trunk[1].host", "cannot be used", "host name or address"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\nusername = \"u\"",
+        4,
+        "trunk[1].username",
+        "without `password`",
+        "add `password = …`",
+    ),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\nsources = [\"10.0.0.1\"]",
+        4,
+        "trunk[1].sources[1]",
+        "cannot be used",
+        "\"10.0.0.1/32\"",
+    ),
+    ("[[trunk]]\nname = \"a\"\nhost = \"pbx\"\ncodecs = []", 4, "trunk[1].codecs", "is empty", "pcmu, pcma"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\ncodecs = [\"pcmx\"]",
+        4,
+        "trunk[1].codecs[1]",
+        "not known here",
+        "did you mean \"pcmu\"?",
+    ),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"p\"\n[[trunk]]\nname = \"a\"\nhost = \"q\"",
+        5,
+        "trunk[2].name",
+        "stands already in line 2",
+        "remove one",
+    ),
+    ("[trunk]\nname = \"a\"\nhost = \"p\"", 1, "trunk", "wrong form", "[[trunk]] in double brackets"),
+    ("[[trunk]]\nname = \"a\"", 1, "trunk[1].host", "is missing", "add `host = …`"),
+    ("[[extension]]\nuser = \"al ice\"\npassword = \"p\"", 2, "extension[1].user", "cannot be used", "without spaces"),
+    ("[[extension]]\nuser = \"alice\"\npassword = \"\"", 3, "extension[1].password", "is empty", "credential"),
+    (
+        "[[extension]]\nuser = \"alice\"\npassword = { fil = \"/x\" }",
+        3,
+        "extension[1].password",
+        "not a secret",
+        "{ file = \"/path\" }",
+    ),
+    (
+        "[[extension]]\nuser = \"alice\"\npassword = { file = \"/no/secret\" }",
+        3,
+        "extension[1].password",
+        "cannot be read",
+        "readable",
+    ),
+    (
+        "[[extension]]\nuser = \"alice\"\npassword = { env = \"NO_SUCH_VARIABLE_X\" }",
+        3,
+        "extension[1].password",
+        "not set",
+        "another source",
+    ),
+    (
+        "[[number]]\nname = \"a\"\nnumber = \"12 34\"\nsystem_prompt = \"x\"",
+        3,
+        "number[1].number",
+        "cannot be used",
+        "without spaces",
+    ),
+    (
+        "[[number]]\nname = \"a\"\nnumber = \"12\"\nsystem_prompt = \"x\"\nmax_duration_seconds = 9",
+        5,
+        "number[1].max_duration_seconds",
+        "out of range",
+        "10 to 36000",
+    ),
+    (
+        "[[number]]\nname = \"a\"\nnumber = \"+4930123456\"\nsystem_prompt = \"x\"\n[[number]]\nname = \"b\"\nnumber = \"004930123456\"\nsystem_prompt = \"x\"",
+        7,
+        "number[2].number",
+        "stands already in line 3",
+        "remove one",
+    ),
+    ("[[prompt]]\nslug = \"Front Desk\"\ntext = \"x\"", 2, "prompt[1].slug", "cannot be used", "a-z, 0-9"),
+    ("[organization]\nhost = \"https://box\"", 2, "organization.host", "cannot be used", "without scheme"),
+    ("[organization]\nlanguage = \"english please\"", 2, "organization.language", "cannot be used", "en-US"),
+    ("[sip\nlisten = 1", 1, "", "", "correct the line"),
+    ("a = \"b", 1, "", "", "correct the line"),
+];
+
+#[test]
+fn each_mistake_is_named_with_line_key_and_remedy() {
+    for (text, line, key, problem, remedy) in ROWS {
+        let found = mistakes(text);
+        let hit = found
+            .iter()
+            .any(|m| m.line == *line && m.key == *key && m.problem.contains(problem) && m.remedy.contains(remedy));
+        assert!(hit, "{text}\nwanted {line} {key:?} {problem:?} {remedy:?}\nfound {found:#?}");
+        assert!(key.is_empty() || found.len() == 1, "one mistake makes one message: {text}\n{found:#?}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_listed_in_its_order() {
+    let text = "[sip]\nlistn = 1\nt1_ms = 0\n[[trunk]]\nname = \"a b\"\n[[prompt]]\nslug = \"UP\"\ntext = \"\"\n";
+    let lines: Vec<usize> = mistakes(text).iter().map(|mistake| mistake.line).collect();
+    assert_eq!(lines, [2, 3, 4, 5, 7, 8]);
+}
+
+#[test]
+fn a_message_names_file_line_key_and_remedy() {
+    let text = mistakes("[sip]\nlistn = 1")[0].to_string();
+    assert_eq!(text, "box.toml:2: sip.listn: unknown key; did you mean `listen`?");
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    let text = "[[extension]]\nuser = \"a\"\npassword = [\"hunter2\"]\n[mail]\npassword = { plain = \"hunter2\" }";
+    for mistake in mistakes(text) {
+        assert!(!mistake.to_string().contains("hunter2"), "{mistake}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_text_is_named() {
+    let missing = Config::load(Path::new("/no/such/box.toml")).expect_err("missing").to_string();
+    assert!(missing.starts_with("/no/such/box.toml: cannot be read"), "{missing}");
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("binary.toml");
+    std::fs::write(&file, [0xff, 0xfe, 0x00]).expect("write");
+    assert!(Config::load(&file).expect_err("binary").to_string().contains("not UTF-8"));
+}
+
+#[test]
+fn secrets_come_from_text_file_and_environment() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "from file\n").expect("write");
+    let text = format!(
+        "[[extension]]\nuser = \"a\"\npassword = \"from text\"\n[[extension]]\nuser = \"b\"\npassword = {{ file = {file:?} }}\n[[extension]]\nuser = \"c\"\npassword = {{ env = \"CARGO_MANIFEST_DIR\" }}\n"
+    );
+    let config = Config::parse(&text, Path::new("box.toml")).expect("right");
+    let secrets: Vec<&str> = config.extensions.iter().map(|extension| extension.password.expose()).collect();
+    assert_eq!(secrets, ["from text", "from file", env!("CARGO_MANIFEST_DIR")]);
+    assert!(!format!("{config:?}").contains("from file"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "[\\[\\]a-z_=\"0-9\n .{},+-]{0,200}") {
+        let _ = Config::parse(&text, Path::new("box.toml"));
+    }
+}
