@@ -25,7 +25,7 @@ test: setup-test ## everything that a change must pass
 	@scripts/gate.sh
 
 bench: setup ## numbers of this machine, medians and p99
-	cargo bench --locked --bench gateway
+	cargo bench --locked --bench gateway --bench store
 
 check: setup ## fast feedback: format, lints, unit tests
 	cargo fmt --all --check

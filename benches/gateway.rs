@@ -1,8 +1,8 @@
-//! Numbers of this machine, counted from outside: at the SIP socket, at the RTP socket, at the store's answer.
+//! Numbers of this machine, counted from outside: at the SIP socket and at the RTP socket.
 //!
-//! `make bench` runs all of it; `cargo bench --bench gateway -- setup media load store` a part. The gateway of `setup`
-//! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media` and
-//! `store` drive the rooms in this process. Loopback only.
+//! `make bench` runs all of it; `cargo bench --bench gateway -- setup media load` a part. The gateway of `setup`
+//! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
+//! drives the media plane in this process. `benches/store.rs` counts commits. Loopback only.
 
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
@@ -19,8 +19,6 @@ mod media;
 mod pump;
 #[path = "gateway/report.rs"]
 mod report;
-#[path = "gateway/store.rs"]
-mod store;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -34,8 +32,5 @@ fn main() {
     }
     if runs("load") {
         load::live_calls();
-    }
-    if runs("store") {
-        store::commits();
     }
 }
