@@ -40,7 +40,7 @@ pub use vault::Sealed;
 const QUEUE: usize = 4096;
 
 /// How the store is opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct OpenOptions {
     pub cache_bytes: usize,
 }
