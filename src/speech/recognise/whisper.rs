@@ -30,6 +30,7 @@ const UNSURE: f32 = -1.0;
 /// Nobody speaks more tokens a second than this.
 const TOKENS_PER_SECOND: usize = 8;
 const MOST_TOKENS: usize = 220;
+const QUIET_RMS: i64 = 32;
 const HEAD_WIDTH: usize = 64;
 
 pub(super) struct Whisper {
@@ -55,6 +56,9 @@ impl Whisper {
 
     /// The words in `pcm` (16 kHz, at most 30 s; what is beyond is not heard). Empty when nothing was said.
     pub(super) fn transcribe(&mut self, pcm: &[i16]) -> Result<String, String> {
+        if is_silent(pcm) {
+            return Ok(String::new());
+        }
         let seconds = context(pcm.len());
         let heard = self.encode(pcm, seconds)?;
         let limit = (pcm.len() * TOKENS_PER_SECOND / 16_000 + 12).min(MOST_TOKENS);
@@ -108,6 +112,15 @@ impl Whisper {
         let state = states.i((..1, at..=at))?;
         Ok(Scores::new(self.network.decoder.final_linear(&state)?.i((0, 0))?.to_vec1()?))
     }
+}
+
+/// Whether no 20 ms of `pcm` is louder than -60 dBFS: the model would hear a word in it all the same.
+fn is_silent(pcm: &[i16]) -> bool {
+    let loud = |frame: &[i16]| {
+        let energy: i64 = frame.iter().map(|sample| i64::from(*sample).pow(2)).sum();
+        energy > QUIET_RMS.pow(2) * frame.len() as i64
+    };
+    !pcm.chunks(320).any(loud)
 }
 
 /// Seconds that the encoder must hear for `samples`.
