@@ -30,7 +30,11 @@ const DIALECTS: &[Dialect] = &[
         routes: |context| oidc::routes(oidc::Provider::of(context)),
         render: oidc::render,
     },
-    Dialect { prefixes: &["/api/v2/"], routes: admin::routes, render: codeb::render },
+    Dialect {
+        prefixes: &["/api/v2/"],
+        routes: |context| admin::routes(admin::Desk::of(context)),
+        render: codeb::render,
+    },
 ];
 
 /// What the routes share.
@@ -48,7 +52,9 @@ pub(super) struct Context {
 }
 
 pub(super) fn all_routes(context: &Arc<Context>) -> Router {
-    DIALECTS.iter().fold(health::routes(context), |router, dialect| router.merge((dialect.routes)(context)))
+    DIALECTS
+        .iter()
+        .fold(health::routes(context.health.clone()), |router, dialect| router.merge((dialect.routes)(context)))
 }
 
 /// How errors under `path` are written.

@@ -29,6 +29,8 @@ mod oidc;
 mod page;
 mod problem;
 mod server;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 /// What the API needs of the rooms below.
