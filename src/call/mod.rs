@@ -19,8 +19,33 @@ use crate::media::{MediaPlane, Quality};
 use crate::sip::endpoint::{Endpoint, IncomingCall};
 use crate::store::{Store, StoreError};
 
+mod actor;
+mod bridge;
+mod dialer;
+mod inbound;
+mod ledger;
+mod lines;
+mod machine;
+mod outcome;
+mod place;
+mod played;
+mod read_model;
 pub mod record;
+mod registry;
+mod report;
+mod restart;
+mod room;
+mod scribe;
+#[cfg(test)]
+mod simulation;
+mod tables;
+mod transcript;
+
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
+pub use room::Tuning;
+
+use self::registry::Order;
+use self::room::Room;
 
 /// An order to call.
 #[derive(Debug, Clone)]
@@ -100,7 +125,7 @@ pub struct Services {
 /// Handle on all calls; cheap to clone.
 #[derive(Clone)]
 pub struct Calls {
-    pub(crate) _todo: (),
+    room: Arc<Room>,
 }
 
 impl Calls {
@@ -109,37 +134,61 @@ impl Calls {
         services: Services,
         inbound: tokio::sync::mpsc::Receiver<IncomingCall>,
     ) -> Result<Calls, StoreError> {
-        let _ = (services, inbound);
-        todo!("call")
+        Calls::start_tuned(services, inbound, Tuning::default()).await
+    }
+
+    /// [`Calls::start`] with other limits.
+    pub async fn start_tuned(
+        services: Services,
+        inbound: tokio::sync::mpsc::Receiver<IncomingCall>,
+        tuning: Tuning,
+    ) -> Result<Calls, StoreError> {
+        let room = Arc::new(Room::new(services, tuning));
+        restart::close_interrupted(&room).await?;
+        tokio::spawn(dialer::run(Arc::clone(&room)));
+        tokio::spawn(inbound::run(Arc::clone(&room), inbound));
+        Ok(Calls { room })
     }
 
     /// Persists and queues the order; returns once it is on disk, never waits for the dial.
     pub async fn place(&self, order: PlaceCall) -> Result<Placed, PlaceError> {
-        todo!("call: {order:?}")
+        place::place(&self.room, order).await
     }
 
     /// Ends or cancels a call at any moment; idempotent. `None` when there is no such call in the organization.
     pub async fn hang_up(&self, organization: Uuid, call: Uuid, actor: &str) -> Result<Option<HungUp>, StoreError> {
-        todo!("call: {organization} {call} {actor}")
+        let found = place::hang_up(&self.room, organization, call).await?;
+        if let Some(HungUp { noop: false, .. }) = found {
+            tracing::info!(%call, actor, "call ended through the API");
+        }
+        Ok(found)
     }
 
     /// What happens to live calls, as it happens (demo, console). A slow reader loses the oldest.
     pub fn watch(&self) -> broadcast::Receiver<LiveEvent> {
-        todo!("call")
+        self.room.live.subscribe()
     }
 
     pub fn live(&self) -> usize {
-        todo!("call")
+        self.room.registry.len()
     }
 
     /// Takes no new calls, lets live ones go on for `limit`, then hangs up. Returns when none is left.
     pub async fn drain(&self, limit: Duration) {
-        todo!("call: {limit:?}")
+        self.room.drain();
+        if tokio::time::timeout(limit, self.room.registry.empty()).await.is_ok() {
+            return;
+        }
+        for orders in self.room.registry.all() {
+            // A full inbox means that somebody else is ending this call.
+            let _ = orders.try_send(Order::Stop);
+        }
+        let _ = tokio::time::timeout(self.room.tuning.last_words(), self.room.registry.empty()).await;
     }
 
     /// What integrators may see.
     pub fn read_model(&self) -> record::ReadModel {
-        todo!("call")
+        record::ReadModel::new(self.room.store.clone())
     }
 }
 

@@ -5,7 +5,9 @@ use uuid::Uuid;
 
 use crate::clock::UtcTime;
 use crate::media::Quality;
-use crate::store::{Sealed, Store, StoreError};
+use crate::store::Sealed;
+
+pub use super::read_model::{CallFilter, Page, ReadModel, StatusFilter};
 
 /// A call of any direction. The attempt fields are those of the newest attempt.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,7 +59,10 @@ pub struct Call {
     /// 1-based.
     pub attempt: u32,
     pub retries_left: u32,
+    /// `retry_delay_ms` rounded up to minutes, for display.
     pub retry_delay_minutes: u32,
+    #[serde(default)]
+    pub retry_delay_ms: u64,
     /// File name in the transcript folder; `""` until saved.
     pub transcript_file: String,
     pub transcript_size: u64,
@@ -78,6 +83,51 @@ pub struct Call {
 pub enum Direction {
     Outbound,
     Inbound,
+}
+
+impl Call {
+    /// When the dialer is to take the call up; `None` unless it waits.
+    pub fn due_at(&self) -> Option<UtcTime> {
+        match self.status {
+            CallStatus::Scheduled => Some(self.scheduled_for.unwrap_or(self.created_at)),
+            CallStatus::RetryWait => Some(self.retry_at.unwrap_or(self.created_at)),
+            // A call that waits for a line keeps its place in the order of time.
+            CallStatus::Queued => Some(
+                self.retry_at
+                    .unwrap_or_else(|| self.scheduled_for.map_or(self.created_at, |at| at.max(self.created_at))),
+            ),
+            _ => None,
+        }
+    }
+
+    /// An attempt is under way: after a restart somebody has to close it.
+    pub fn is_live(&self) -> bool {
+        matches!(self.status, CallStatus::Dialing | CallStatus::Ringing | CallStatus::InProgress)
+    }
+
+    /// When the conversation's record begins: dispatch of an outbound call, arrival of an inbound one.
+    pub fn started_at(&self) -> Option<UtcTime> {
+        match self.direction {
+            Direction::Outbound => self.dispatched_at,
+            Direction::Inbound => Some(self.created_at),
+        }
+    }
+
+    /// Answer to end, whole seconds rounded down; 0 before the end and without an answer.
+    pub fn talk_seconds(&self) -> u64 {
+        match (self.answered_at, self.ended_at) {
+            (Some(answered), Some(ended)) => ended.since(answered).as_secs(),
+            _ => 0,
+        }
+    }
+
+    /// What the call was for, in a line.
+    pub fn rule(&self) -> String {
+        match self.direction {
+            Direction::Outbound => format!("outbound: {} ({})", self.phone, self.display_name),
+            Direction::Inbound => format!("vnum:{}", self.number_name),
+        }
+    }
 }
 
 /// The core lifecycle.
@@ -103,6 +153,24 @@ impl CallStatus {
             self,
             CallStatus::Completed | CallStatus::NoAnswer | CallStatus::Busy | CallStatus::Canceled | CallStatus::Failed
         )
+    }
+}
+
+impl EndReason {
+    /// The record's word, also in events and mail.
+    pub fn word(self) -> &'static str {
+        match self {
+            EndReason::Finished => "finished",
+            EndReason::NoAnswer => "no-answer",
+            EndReason::Busy => "busy",
+            EndReason::Rejected => "rejected",
+            EndReason::MaxDuration => "max-duration",
+            EndReason::EmptyRoom => "empty-room",
+            EndReason::Hangup => "hangup",
+            EndReason::Cancelled => "cancelled",
+            EndReason::Restarted => "restarted",
+            EndReason::Error => "error",
+        }
     }
 }
 
@@ -159,68 +227,4 @@ pub struct Turn {
 pub enum Speaker {
     Agent,
     Caller,
-}
-
-/// Reads calls and transcripts; cheap to clone.
-#[derive(Clone)]
-pub struct ReadModel {
-    pub(crate) store: Store,
-}
-
-/// Filter over calls, newest first.
-#[derive(Debug, Clone, Default)]
-pub struct CallFilter {
-    pub organization: Uuid,
-    pub direction: Option<Direction>,
-    /// Empty = all. Tells whether the record passes by the dialect's own status word.
-    pub statuses: Vec<StatusFilter>,
-    /// Only calls with a saved transcript.
-    pub with_transcript: bool,
-    /// Case-insensitive substring over phone, number, display name, number name and `rule`.
-    pub text: Option<String>,
-    /// Dispatch (outbound) or creation (inbound) at or after.
-    pub since: Option<UtcTime>,
-}
-
-/// A core status with the facts that some dialects tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusFilter {
-    pub status: CallStatus,
-    /// `Some(true)`: only when the API ended it; `Some(false)`: only when it did not.
-    pub ended_by_api: Option<bool>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// Rows after filtering.
-    pub total: u64,
-}
-
-impl ReadModel {
-    pub fn new(store: Store) -> ReadModel {
-        ReadModel { store }
-    }
-
-    pub fn call(&self, organization: Uuid, id: Uuid) -> Result<Option<Call>, StoreError> {
-        todo!("call: {organization} {id}")
-    }
-
-    /// By the `oac-…` or `vnum…` form.
-    pub fn call_by_alias(&self, organization: Uuid, alias: &str) -> Result<Option<Call>, StoreError> {
-        todo!("call: {organization} {alias}")
-    }
-
-    /// By transcript file name.
-    pub fn call_by_transcript_file(&self, organization: Uuid, file: &str) -> Result<Option<Call>, StoreError> {
-        todo!("call: {organization} {file}")
-    }
-
-    pub fn calls(&self, filter: &CallFilter, offset: u64, limit: usize) -> Result<Page<Call>, StoreError> {
-        todo!("call: {filter:?} {offset} {limit}")
-    }
-
-    pub fn turns(&self, call: Uuid) -> Result<Vec<Turn>, StoreError> {
-        todo!("call: {call}")
-    }
 }

@@ -1,0 +1,266 @@
+//! One task per attempt: feeds the machine with what happens and carries out what it decides.
+//!
+//! Events of the SIP leg, the media leg and the bridge, orders and time flow in; commands to them and entries for the
+//! store flow out. No decision is made here: those are the machine's.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::bridge::Report;
+use super::lines::Line;
+use super::machine::{self, Action, Event, Progress, State, Terms};
+use super::record::{Call, EndedBy};
+use super::registry::Order;
+use super::room::Room;
+use super::scribe::{Entry, Scribe};
+use super::transcript::Assembly;
+use super::{HungUp, LiveFact, ledger, outcome};
+use crate::ai::Command;
+use crate::clock::UtcTime;
+use crate::media::{Leg, LegEvent, Remote};
+use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd};
+use crate::sip::sdp::SessionDescription;
+
+pub(super) mod outbound;
+mod settle;
+mod voice;
+pub(super) mod wire;
+
+pub(super) use voice::Voice;
+
+/// How often turns in the making are looked after.
+const TURN_TICK: Duration = Duration::from_millis(200);
+
+pub(super) struct Actor {
+    pub(super) room: Arc<Room>,
+    pub(super) terms: Terms,
+    pub(super) state: State,
+    pub(super) call: Call,
+    pub(super) scribe: Scribe,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) sip: Option<SipLeg>,
+    pub(super) media: Option<MediaLeg>,
+    pub(super) voice: Voice,
+    pub(super) assembly: Assembly,
+    /// Given back when the actor ends.
+    pub(super) line: Line,
+    /// Trunks that this attempt went to, and the line of the next one.
+    pub(super) tried: Vec<String>,
+    pub(super) next_line: Option<Line>,
+    /// Who waits for the end.
+    pub(super) waiting: Vec<oneshot::Sender<HungUp>>,
+    pub(super) settled: bool,
+}
+
+pub(super) struct SipLeg {
+    pub(super) control: CallControl,
+    pub(super) events: mpsc::Receiver<CallEvent>,
+}
+
+pub(super) struct MediaLeg {
+    pub(super) leg: Leg,
+    /// Our side of the session.
+    pub(super) local: SessionDescription,
+    /// The far end's side, once agreed.
+    pub(super) remote: Option<Remote>,
+}
+
+enum Happening {
+    Sip(Option<CallEvent>),
+    Leg(Option<LegEvent>),
+    Report(Option<Report>),
+    Order(Order),
+    Time,
+}
+
+impl Actor {
+    /// Lives until the machine releases the call.
+    pub(super) async fn run(mut self) {
+        while self.state != State::Gone {
+            let happening = self.next().await;
+            self.on(happening).await;
+        }
+    }
+
+    async fn next(&mut self) -> Happening {
+        let wake = self.wake_at();
+        tokio::select! {
+            biased;
+            event = next_of(self.sip.as_mut().map(|sip| &mut sip.events)) => Happening::Sip(event),
+            event = next_of(self.media.as_mut().map(|media| &mut media.leg.events)) => Happening::Leg(event),
+            Some(order) = self.orders.recv() => Happening::Order(order),
+            report = next_of(self.voice.reports.as_mut()) => Happening::Report(report),
+            () = sleep_until(wake) => Happening::Time,
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let turns = (self.assembly.pending() && !self.settled).then(|| self.room.clock.now() + TURN_TICK);
+        self.state.deadline(&self.terms).into_iter().chain(turns).min()
+    }
+
+    async fn on(&mut self, happening: Happening) {
+        match happening {
+            Happening::Sip(Some(event)) => self.on_sip(event).await,
+            Happening::Sip(None) => {
+                self.sip = None;
+                self.feed(Event::Lost).await;
+            }
+            Happening::Leg(Some(event)) => self.on_leg(event).await,
+            Happening::Leg(None) => {
+                self.media = None;
+                self.feed(Event::LegLost).await;
+            }
+            Happening::Report(Some(report)) => self.on_report(report).await,
+            Happening::Report(None) => self.voice.reports = None,
+            Happening::Order(Order::HangUp(reply)) => {
+                // After the outcome the record tells; whoever asked looks there when the reply is dropped.
+                if !self.settled {
+                    self.waiting.push(reply);
+                    self.feed(Event::HangUp).await;
+                }
+            }
+            Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
+            Happening::Time => {
+                self.assembly.tick(self.room.clock.utc());
+                self.feed(Event::Tick).await;
+            }
+        }
+        if !self.settled {
+            self.save_turns().await;
+        }
+    }
+
+    async fn on_sip(&mut self, event: CallEvent) {
+        match event {
+            CallEvent::Ringing { session, .. } => {
+                self.voice.early = session.or(self.voice.early.take());
+                self.room.lines.works(&self.line.trunk);
+                self.feed(Event::Ringing).await;
+            }
+            CallEvent::Answered { session } => self.on_answered(session).await,
+            CallEvent::Rejected { code, reason, .. } => {
+                self.sip = None;
+                let another = self.reserve_another(outcome::of_response(code, "").trunk_trouble);
+                self.feed(Event::Rejected { code, reason, another }).await;
+            }
+            CallEvent::Failed(failure) => {
+                self.sip = None;
+                let another = self.reserve_another(outcome::of_failure(&failure).trunk_trouble);
+                self.feed(Event::Failed { failure, another }).await;
+            }
+            CallEvent::Offer { session } => self.on_offer(session.as_ref()),
+            CallEvent::Ended { by } => {
+                self.sip = None;
+                self.feed(match by {
+                    LegEnd::Peer => Event::PeerLeft,
+                    LegEnd::Us => Event::Left,
+                    LegEnd::Lost => Event::Lost,
+                })
+                .await;
+            }
+        }
+    }
+
+    async fn on_leg(&mut self, event: LegEvent) {
+        match event {
+            LegEvent::Connected => {}
+            LegEvent::Key(key) => self.room.tell(self.call.id, LiveFact::Key(key)),
+            LegEvent::Quality(quality) => {
+                self.call.quality = Some(quality);
+                self.room.tell(self.call.id, LiveFact::Quality(quality));
+            }
+            // A far end that put us on hold owes us no packets.
+            LegEvent::Silent if self.is_held() => {}
+            LegEvent::Silent => self.feed(Event::RtpSilent).await,
+            LegEvent::Closed(report) => {
+                self.keep_report(&report);
+                self.media = None;
+                self.feed(Event::LegLost).await;
+            }
+        }
+    }
+
+    /// Steps the machine, and again with whatever its actions lead to.
+    pub(super) async fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let state = std::mem::replace(&mut self.state, State::Gone);
+            let (state, actions) = machine::step(state, &self.terms, event, self.room.clock.now());
+            self.state = state;
+            for action in actions {
+                events.extend(self.perform(action).await);
+            }
+        }
+    }
+
+    pub(super) async fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Save(progress) => self.save(progress).await,
+            Action::Invite => return self.invite().await,
+            Action::NextTrunk => return self.next_trunk().await,
+            Action::Connect => self.connect(),
+            Action::StopAgent => self.voice.tell(Command::Stop),
+            Action::HangUp => {
+                if let Some(sip) = &self.sip {
+                    sip.control.hang_up();
+                }
+                if let Some(media) = &self.media {
+                    media.leg.control.close();
+                }
+            }
+            Action::Settle(settlement) => self.settle(&settlement).await,
+            Action::Release => {}
+        }
+        None
+    }
+
+    async fn save(&mut self, progress: Progress) {
+        let event = ledger::progress(&mut self.call, progress, &self.room.clock);
+        self.room.tell(self.call.id, LiveFact::Status(self.call.status));
+        if progress == Progress::Ringing {
+            self.voice.warm_up(&self.room, &self.call, self.media.as_ref());
+        }
+        self.note(event.into_iter().collect()).await;
+    }
+
+    /// Record, closed turns and `events` in one change.
+    pub(super) async fn note(&mut self, events: Vec<crate::events::Event>) {
+        let turns = self.closed_turns();
+        self.scribe.note(Entry { call: Some(self.call.clone()), turns, events, closing: None }).await;
+    }
+
+    async fn save_turns(&mut self) {
+        let turns = self.closed_turns();
+        if !turns.is_empty() {
+            self.scribe.note(Entry { call: Some(self.call.clone()), turns, ..Entry::default() }).await;
+        }
+    }
+
+    /// `at` as wall-clock time.
+    pub(super) fn utc(&self, at: Instant) -> UtcTime {
+        self.room.clock.utc() - self.room.clock.now().saturating_duration_since(at)
+    }
+
+    pub(super) fn ended_by_api(&self) -> bool {
+        self.call.ended_by == Some(EndedBy::Api)
+    }
+}
+
+/// The next item, or never when there is nothing to listen to.
+async fn next_of<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
+    match receiver {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,144 @@
+//! The agent of a call, seen from its actor: how its session is opened, and what its reports mean.
+
+use tokio::sync::mpsc;
+
+use super::{Actor, MediaLeg};
+use crate::ai::{Command, SessionOptions};
+use crate::call::LiveFact;
+use crate::call::bridge::{Bridge, Report};
+use crate::call::machine::Event;
+use crate::call::record::{Call, Speaker, Turn};
+use crate::call::room::Room;
+use crate::call::transcript::join;
+use crate::config::Secret;
+use crate::sip::sdp::SessionDescription;
+
+/// Reports on their way from the media thread.
+const REPORTS: usize = 256;
+/// Commands on their way to it.
+const COMMANDS: usize = 32;
+
+/// The agent's side of the call.
+#[derive(Default)]
+pub(in crate::call) struct Voice {
+    /// How the session will be opened; taken when it is.
+    plan: Option<Plan>,
+    commands: Option<mpsc::Sender<Command>>,
+    pub(super) reports: Option<mpsc::Receiver<Report>>,
+    /// The session description of a 183.
+    pub(super) early: Option<SessionDescription>,
+}
+
+struct Plan {
+    instructions: String,
+    key: Option<Secret>,
+    speak_only: bool,
+}
+
+impl Voice {
+    pub(in crate::call) fn prepare(&mut self, instructions: String, key: Option<Secret>, speak_only: bool) {
+        self.plan = Some(Plan { instructions, key, speak_only });
+    }
+
+    /// Opens the session and connects it to the leg, unless that has been done.
+    pub(in crate::call) fn warm_up(&mut self, room: &Room, call: &Call, media: Option<&MediaLeg>) {
+        let Some(media) = media else { return };
+        let Some(Plan { instructions, key, speak_only }) = self.plan.take() else { return };
+        let options = SessionOptions {
+            instructions,
+            voice: call.voice.clone(),
+            language: call.language.clone(),
+            model: Some(call.model.clone()),
+            key,
+            speak_only,
+        };
+        let session = room.engines.session(options);
+        let (commands, command_inbox) = mpsc::channel(COMMANDS);
+        let (report_outbox, reports) = mpsc::channel(REPORTS);
+        media.leg.control.attach(Box::new(move || Box::new(Bridge::new(session(), command_inbox, report_outbox))));
+        self.commands = Some(commands);
+        self.reports = Some(reports);
+    }
+
+    pub(super) fn tell(&self, command: Command) {
+        if let Some(commands) = &self.commands
+            && commands.try_send(command).is_err()
+        {
+            tracing::debug!("the voice AI takes no commands any more");
+        }
+    }
+}
+
+impl Actor {
+    pub(super) async fn on_report(&mut self, report: Report) {
+        if let Some(event) = self.take_report(report) {
+            self.feed(event).await;
+        }
+    }
+
+    /// Enters a report into the transcript; returns what the machine has to know of it.
+    pub(super) fn take_report(&mut self, report: Report) -> Option<Event> {
+        match report {
+            Report::AgentBegan { item, at, delay } => {
+                if let Some(delay) = delay {
+                    metrics::histogram!("trunkline_turn_delay_seconds").record(delay.as_secs_f64());
+                }
+                self.assembly.agent_began(item, self.utc(at), delay);
+                self.tell_agent_words();
+            }
+            Report::AgentWords { item, text } => {
+                self.assembly.agent_words(item, &text);
+                self.tell_agent_words();
+            }
+            Report::ItemOver { item, text, interrupted, at } => {
+                self.assembly.item_over(item, &text, interrupted, self.utc(at));
+            }
+            Report::AgentTurnEnd => self.assembly.agent_turn_end(),
+            Report::CallerBegan { at } => self.assembly.caller_began(self.utc(at)),
+            Report::CallerStopped { at } => self.assembly.caller_stopped(self.utc(at)),
+            Report::CallerWords { text, last } => self.take_caller_words(&text, last),
+            Report::BargeIn { after } => self.room.tell(self.call.id, LiveFact::BargeIn { after }),
+            Report::Active => return Some(Event::Heard),
+            Report::Usage(usage) => {
+                self.call.tokens_prompt += usage.prompt_tokens;
+                self.call.tokens_total += usage.total_tokens;
+            }
+            Report::Done { outcome } => {
+                self.call.outcome = outcome.or(self.call.outcome.take());
+                return Some(Event::AgentDone);
+            }
+            Report::Failed { message } => return Some(Event::AgentFailed(message)),
+        }
+        None
+    }
+
+    fn take_caller_words(&mut self, piece: &str, last: bool) {
+        let text = join(self.assembly.caller_text(), piece);
+        self.assembly.caller_words(piece, last, self.room.clock.utc());
+        if !last {
+            self.tell_words(Speaker::Caller, text, false, None);
+        }
+    }
+
+    fn tell_agent_words(&self) {
+        if let Some((text, delay)) = self.assembly.agent_text() {
+            self.tell_words(Speaker::Agent, text, false, delay);
+        }
+    }
+
+    fn tell_words(&self, speaker: Speaker, text: String, last: bool, delay: Option<std::time::Duration>) {
+        self.room.tell(self.call.id, LiveFact::Words { speaker, text, last, delay });
+    }
+
+    /// Turns closed since the last time; tells the watchers of each.
+    pub(super) fn closed_turns(&mut self) -> Vec<(u64, Turn)> {
+        let turns = self.assembly.unsaved();
+        for (_, turn) in &turns {
+            let delay = turn.delay_ms.map(|ms| std::time::Duration::from_millis(ms.into()));
+            self.tell_words(turn.speaker, turn.text.clone(), true, delay);
+        }
+        self.call.agent_turns = self.assembly.count(Speaker::Agent);
+        self.call.caller_turns = self.assembly.count(Speaker::Caller);
+        turns
+    }
+}

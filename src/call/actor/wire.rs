@@ -1,0 +1,45 @@
+//! Session descriptions of SIP in the media room's terms.
+
+use crate::config::CodecName;
+use crate::media::{Codec, Remote};
+use crate::sip::sdp::{Agreed, AudioCodec, Direction, SessionDescription};
+
+/// What was agreed, as the media leg takes it.
+pub(in crate::call) fn remote(agreed: &Agreed) -> Remote {
+    Remote {
+        rtp: agreed.remote,
+        rtcp: agreed.remote_rtcp,
+        codec: codec(agreed.codec),
+        payload_type: agreed.payload_type,
+        accepted: agreed.accepted.iter().map(|offer| (offer.payload_type, codec(offer.codec))).collect(),
+        telephone_event: agreed.telephone_event,
+        send: matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly),
+        receive: matches!(agreed.direction, Direction::SendRecv | Direction::RecvOnly),
+    }
+}
+
+fn codec(codec: AudioCodec) -> Codec {
+    match codec {
+        AudioCodec::Pcmu => Codec::Pcmu,
+        AudioCodec::Pcma => Codec::Pcma,
+    }
+}
+
+/// A trunk's codecs in its order of preference.
+pub(in crate::call) fn codecs(names: &[CodecName]) -> Vec<AudioCodec> {
+    let codec = |name: &CodecName| match name {
+        CodecName::Pcmu => AudioCodec::Pcmu,
+        CodecName::Pcma => AudioCodec::Pcma,
+    };
+    names.iter().map(codec).collect()
+}
+
+/// Our next description: the version of `before` when nothing changed, else one more (RFC 3264 §8).
+pub(in crate::call) fn next_version(before: &SessionDescription, mut next: SessionDescription) -> SessionDescription {
+    next.session_id = before.session_id;
+    next.version = before.version;
+    if next != *before {
+        next.version = before.version + 1;
+    }
+    next
+}

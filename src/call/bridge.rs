@@ -1,0 +1,420 @@
+//! The agent's side of a leg: joins a [`Session`] to the playout queue. Lives on the media thread.
+//!
+//! Audio and words of the agent flow towards the phone, frames and keys towards the agent; the actor gets reports
+//! through a bounded channel and never holds the media thread up.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::played::Item;
+use crate::ai::{Audio, Command, Event, Session, Usage};
+use crate::media::{HeardFrame, Peer, Playout};
+
+#[cfg(test)]
+mod tests;
+
+/// Reports that may wait on the media thread while the actor is busy. Beyond it, words in progress are dropped; words
+/// that close a turn never are.
+const BACKLOG: usize = 512;
+/// Items that were cut and whose late audio is thrown away.
+const CUT_ITEMS: usize = 32;
+/// How often activity is reported.
+const ACTIVITY: Duration = Duration::from_secs(1);
+/// Events taken from a session in one turn, so that a flood cannot starve the leg.
+const EVENTS_A_POLL: usize = 256;
+
+/// What the actor learns.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Report {
+    /// The first sound of an agent's item went out at `at`, `delay` after the caller's last word.
+    AgentBegan {
+        item: u64,
+        at: Instant,
+        delay: Option<Duration>,
+    },
+    /// The text of an item so far.
+    AgentWords {
+        item: u64,
+        text: String,
+    },
+    /// An item was played out, or cut: then `text` is what was heard.
+    ItemOver {
+        item: u64,
+        text: String,
+        interrupted: bool,
+        at: Instant,
+    },
+    AgentTurnEnd,
+    CallerBegan {
+        at: Instant,
+    },
+    CallerStopped {
+        at: Instant,
+    },
+    CallerWords {
+        text: String,
+        last: bool,
+    },
+    /// The agent's speech was thrown away `after` the caller was first heard.
+    BargeIn {
+        after: Duration,
+    },
+    /// Somebody was heard within the last second.
+    Active,
+    Usage(Usage),
+    /// The agent is through and all it said has gone out. Last report but for items.
+    Done {
+        outcome: Option<String>,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+impl Report {
+    fn may_be_dropped(&self) -> bool {
+        matches!(self, Report::Active | Report::AgentWords { .. } | Report::CallerWords { last: false, .. })
+    }
+}
+
+pub(super) struct Bridge {
+    session: Box<dyn Session>,
+    /// `None` once the session has ended.
+    listening: bool,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Sender<Report>,
+    backlog: VecDeque<Report>,
+    items: VecDeque<Item>,
+    cut: VecDeque<u64>,
+    marks: VecDeque<(u64, Mark)>,
+    next_mark: u64,
+    /// End of the caller's last speech, until the agent answers it.
+    caller_stopped: Option<Instant>,
+    caller_speaks: bool,
+    /// The agent wants to leave; reported once everything queued has gone out.
+    leaving: Option<Leaving>,
+    last_activity: Option<Instant>,
+    /// The playout's timeline when it was last seen; for the end, when there is no playout any more.
+    sent: Duration,
+    seen: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mark {
+    FirstSound { item: u64, caller_stopped: Option<Instant> },
+    ItemEnd(u64),
+    Left,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Leaving {
+    outcome: Option<String>,
+}
+
+impl Bridge {
+    pub(super) fn new(
+        session: Box<dyn Session>,
+        commands: mpsc::Receiver<Command>,
+        reports: mpsc::Sender<Report>,
+    ) -> Bridge {
+        Bridge {
+            session,
+            listening: true,
+            commands,
+            reports,
+            backlog: VecDeque::new(),
+            items: VecDeque::new(),
+            cut: VecDeque::new(),
+            marks: VecDeque::new(),
+            next_mark: 0,
+            caller_stopped: None,
+            caller_speaks: false,
+            leaving: None,
+            last_activity: None,
+            sent: Duration::ZERO,
+            seen: None,
+        }
+    }
+
+    fn on_event(&mut self, event: Event, playout: &mut dyn Playout) {
+        match event {
+            Event::Ready | Event::ToolCancel { .. } => {}
+            Event::Audio(audio) => self.on_audio(&audio, playout),
+            Event::AudioEnd { item } => self.on_audio_end(item, playout),
+            Event::SpeechStarted { at } => self.on_speech_started(at, playout),
+            Event::SpeechStopped { at } => {
+                self.caller_speaks = false;
+                self.caller_stopped = Some(at);
+                self.report(Report::CallerStopped { at });
+            }
+            Event::CallerText { text, last } => self.report(Report::CallerWords { text, last }),
+            Event::AgentText { item, text, .. } => self.on_agent_text(item, &text),
+            Event::ToolCall { id, name, arguments } => self.on_tool_call(id, &name, &arguments, playout),
+            Event::TurnEnd => self.report(Report::AgentTurnEnd),
+            Event::Usage(usage) => self.report(Report::Usage(usage)),
+            Event::GoingAway { left } => tracing::debug!(seconds = left.as_secs(), "the voice AI will close"),
+            Event::HangUp { outcome } => self.leave(Some(outcome), playout),
+            Event::Error { message, fatal: true } => self.report(Report::Failed { message }),
+            Event::Error { message, fatal: false } => tracing::debug!(message, "the voice AI reports a problem"),
+            Event::Ended => {
+                self.listening = false;
+                self.leave(None, playout);
+            }
+        }
+    }
+
+    fn on_audio(&mut self, audio: &Audio, playout: &mut dyn Playout) {
+        if self.cut.contains(&audio.item) || audio.pcm.is_empty() || audio.rate == 0 {
+            return;
+        }
+        let caller_stopped = self.caller_stopped;
+        let item = self.item(audio.item);
+        let span = Duration::from_secs_f64(audio.pcm.len() as f64 / f64::from(audio.rate));
+        item.add_audio(playout.sent() + playout.queued(), span);
+        if std::mem::replace(&mut item.begun, true) {
+            playout.push(&audio.pcm, audio.rate);
+            return;
+        }
+        // A mark behind the first frame tells when the item was first heard.
+        let frame = (audio.rate / 50) as usize;
+        let (first, rest) = audio.pcm.split_at(frame.min(audio.pcm.len()));
+        playout.push(first, audio.rate);
+        self.mark(Mark::FirstSound { item: audio.item, caller_stopped }, playout);
+        self.caller_stopped = None;
+        playout.push(rest, audio.rate);
+    }
+
+    fn on_audio_end(&mut self, id: u64, playout: &mut dyn Playout) {
+        if self.cut.contains(&id) {
+            return;
+        }
+        self.item(id).ended = true;
+        playout.finish();
+        self.mark(Mark::ItemEnd(id), playout);
+    }
+
+    fn on_agent_text(&mut self, id: u64, piece: &str) {
+        if self.cut.contains(&id) {
+            return;
+        }
+        let item = self.item(id);
+        item.add_text(piece);
+        let text = item.text.clone();
+        self.report(Report::AgentWords { item: id, text });
+    }
+
+    /// Whatever plays stops now; the agent and the transcript learn what was heard of it.
+    fn on_speech_started(&mut self, at: Instant, playout: &mut dyn Playout) {
+        self.caller_speaks = true;
+        let (now, sent) = (playout.now(), playout.sent());
+        let audible = !playout.queued().is_zero();
+        playout.flush();
+        self.marks.clear();
+        self.report(Report::CallerBegan { at });
+        for item in std::mem::take(&mut self.items) {
+            self.cut_item(&item, sent, now);
+        }
+        if audible {
+            let after = now.saturating_duration_since(at);
+            self.report(Report::BargeIn { after });
+        }
+        if self.leaving.is_some() {
+            self.mark(Mark::Left, playout);
+        }
+    }
+
+    fn cut_item(&mut self, item: &Item, sent: Duration, now: Instant) {
+        if self.cut.len() == CUT_ITEMS {
+            self.cut.pop_front();
+        }
+        self.cut.push_back(item.id);
+        if item.played_out(sent) {
+            self.session.command(Command::Played { item: item.id });
+            let text = item.text.trim().to_owned();
+            self.report(Report::ItemOver { item: item.id, text, interrupted: false, at: now });
+            return;
+        }
+        let played = item.played(sent);
+        self.session.command(Command::Truncate { item: item.id, played });
+        let text = item.heard(played).to_owned();
+        self.report(Report::ItemOver { item: item.id, text, interrupted: true, at: now });
+    }
+
+    /// Numbers of this version bring no tools of their own; the one that every agent has is to end the call.
+    fn on_tool_call(&mut self, id: String, name: &str, arguments: &serde_json::Value, playout: &mut dyn Playout) {
+        let known = name == "hangup";
+        let output = if known {
+            serde_json::json!({ "ok": true })
+        } else {
+            serde_json::json!({ "error": "there is no such tool" })
+        };
+        self.session.command(Command::ToolResult { id, output });
+        if known {
+            let reason = arguments.get("reason").and_then(serde_json::Value::as_str).unwrap_or_default();
+            self.leave(Some(reason.to_owned()), playout);
+        }
+    }
+
+    fn leave(&mut self, outcome: Option<String>, playout: &mut dyn Playout) {
+        let outcome = outcome.filter(|outcome| !outcome.is_empty());
+        match &mut self.leaving {
+            // The end of the session after its hang-up adds nothing.
+            Some(leaving) => leaving.outcome = leaving.outcome.take().or(outcome),
+            None => {
+                self.leaving = Some(Leaving { outcome });
+                playout.finish();
+                if playout.queued().is_zero() {
+                    self.left();
+                } else {
+                    self.mark(Mark::Left, playout);
+                }
+            }
+        }
+    }
+
+    fn left(&mut self) {
+        let outcome = self.leaving.as_mut().and_then(|leaving| leaving.outcome.take());
+        self.report(Report::Done { outcome });
+    }
+
+    fn item(&mut self, id: u64) -> &mut Item {
+        let index = self.items.iter().position(|item| item.id == id).unwrap_or_else(|| {
+            self.items.push_back(Item::new(id));
+            self.items.len() - 1
+        });
+        &mut self.items[index]
+    }
+
+    fn mark(&mut self, meaning: Mark, playout: &mut dyn Playout) {
+        self.next_mark += 1;
+        self.marks.push_back((self.next_mark, meaning));
+        playout.mark(self.next_mark);
+    }
+
+    fn on_mark(&mut self, meaning: Mark, playout: &dyn Playout) {
+        let now = playout.now();
+        match meaning {
+            Mark::FirstSound { item, caller_stopped } => {
+                let delay = caller_stopped.map(|stopped| now.saturating_duration_since(stopped));
+                self.report(Report::AgentBegan { item, at: now, delay });
+            }
+            Mark::ItemEnd(id) => {
+                self.session.command(Command::Played { item: id });
+                if let Some(index) = self.items.iter().position(|item| item.id == id)
+                    && let Some(item) = self.items.remove(index)
+                {
+                    let text = item.text.trim().to_owned();
+                    self.report(Report::ItemOver { item: id, text, interrupted: false, at: now });
+                }
+            }
+            Mark::Left => self.left(),
+        }
+    }
+
+    /// Tells the actor, at most once a second, that the call is not an empty room.
+    fn note_activity(&mut self, playout: &dyn Playout) {
+        let now = playout.now();
+        let heard = self.caller_speaks || !playout.queued().is_zero();
+        if heard && self.last_activity.is_none_or(|last| now.saturating_duration_since(last) >= ACTIVITY) {
+            self.last_activity = Some(now);
+            self.report(Report::Active);
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        if self.backlog.len() >= BACKLOG && report.may_be_dropped() {
+            return;
+        }
+        self.backlog.push_back(report);
+        self.send_backlog();
+    }
+
+    fn send_backlog(&mut self) {
+        while let Some(report) = self.backlog.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(report)) = self.reports.try_send(report) {
+                self.backlog.push_front(report);
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self, playout: &dyn Playout) {
+        self.sent = playout.sent();
+        self.seen = Some(playout.now());
+        self.send_backlog();
+    }
+}
+
+impl Peer for Bridge {
+    fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {
+        if self.listening {
+            self.session.hear(frame.pcm, frame.rate, frame.at);
+        }
+        self.note_activity(playout);
+        self.look(playout);
+    }
+
+    fn key(&mut self, key: char, playout: &mut dyn Playout) {
+        if self.listening {
+            self.session.command(Command::Key(key));
+        }
+        self.last_activity = Some(playout.now());
+        self.report(Report::Active);
+    }
+
+    fn played(&mut self, mark: u64, playout: &mut dyn Playout) {
+        // Marks come back in order; one that was flushed away never does.
+        while let Some((number, meaning)) = self.marks.pop_front() {
+            if number == mark {
+                self.on_mark(meaning, playout);
+                break;
+            }
+            if number > mark {
+                self.marks.push_front((number, meaning));
+                break;
+            }
+        }
+        self.look(playout);
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, playout: &mut dyn Playout) -> Poll<()> {
+        while let Poll::Ready(Some(command)) = self.commands.poll_recv(context) {
+            if self.listening {
+                self.session.command(command);
+            }
+        }
+        let mut taken = 0;
+        while self.listening {
+            if taken == EVENTS_A_POLL {
+                context.waker().wake_by_ref();
+                break;
+            }
+            let Poll::Ready(event) = self.session.poll_event(context) else { break };
+            taken += 1;
+            self.on_event(event, playout);
+        }
+        self.look(playout);
+        // The leg ends when the actor closes it, not when the agent is through.
+        Poll::Pending
+    }
+}
+
+impl Drop for Bridge {
+    /// The leg is gone: what was heard of items in flight belongs to the transcript.
+    fn drop(&mut self) {
+        let Some(now) = self.seen else { return };
+        for item in std::mem::take(&mut self.items) {
+            if !item.has_audio() {
+                continue;
+            }
+            let complete = item.played_out(self.sent);
+            let heard = if complete { item.text.as_str() } else { item.heard(item.played(self.sent)) };
+            let text = heard.trim().to_owned();
+            self.report(Report::ItemOver { item: item.id, text, interrupted: !complete, at: now });
+        }
+        self.send_backlog();
+    }
+}

@@ -1,0 +1,204 @@
+//! How a call that comes in is answered: number, visibility, line, session, 200; the disk comes later.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound, wire};
+use super::ledger;
+use super::lines::Line;
+use super::machine::State;
+use super::record::{Call, CallStatus, Direction};
+use super::room::Room;
+use super::scribe::Scribe;
+use super::transcript::Assembly;
+use crate::config::{CodecName, NumberMode, Visibility};
+use crate::directory::Number;
+use crate::events::EventKind;
+use crate::media::{Leg, LegOptions, Remote};
+use crate::sip::endpoint::{IncomingCall, Origin};
+use crate::sip::sdp::SessionDescription;
+
+/// Codecs for phones that call the box directly.
+const EXTENSION_CODECS: [CodecName; 2] = [CodecName::Pcmu, CodecName::Pcma];
+
+/// Answers until the endpoint closes the channel.
+pub(super) async fn run(room: Arc<Room>, mut calls: mpsc::Receiver<IncomingCall>) {
+    while let Some(call) = calls.recv().await {
+        // The limits of the lines bound the tasks: without a line a task ends at once.
+        tokio::spawn(Box::pin(take(Arc::clone(&room), call)));
+    }
+}
+
+async fn take(room: Arc<Room>, incoming: IncomingCall) {
+    let control = incoming.control.clone();
+    match answer(room, incoming).await {
+        Ok(actor) => actor.run().await,
+        Err(code) => {
+            metrics::counter!("trunkline_calls_refused_total", "code" => code.to_string()).increment(1);
+            control.reject(code);
+        }
+    }
+}
+
+/// The actor of an answered call, or the code that refuses it.
+async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
+    let (number, line) = admit(&room, &incoming)?;
+    let call = new_call(&room, &number, &incoming, &line)?;
+    let orders = room.registry.claim(call.id).ok_or(500_u16)?;
+    let media = match open(&room, &call, &incoming).await {
+        Ok(media) => media,
+        Err(code) => {
+            room.registry.release(call.id);
+            return Err(code);
+        }
+    };
+    incoming.control.answer(media.local.clone());
+    let terms = room.terms(&call);
+    let mut voice = Voice::default();
+    voice.prepare(instructions(&room, &number), None, number.mode == NumberMode::Tts);
+    if let Some(remote) = &media.remote {
+        media.leg.control.connect(remote.clone());
+    }
+    voice.warm_up(&room, &call, Some(&media));
+    let mut actor = Actor {
+        scribe: Scribe::start(room.desk(), call.id),
+        state: State::answering(&terms, room.clock.now()),
+        terms,
+        orders,
+        sip: Some(SipLeg { control: incoming.control, events: incoming.events }),
+        media: Some(media),
+        voice,
+        assembly: Assembly::default(),
+        tried: Vec::new(),
+        line,
+        next_line: None,
+        waiting: Vec::new(),
+        settled: false,
+        room,
+        call,
+    };
+    let event = ledger::event(&actor.call, EventKind::CallRinging, &actor.room.clock);
+    actor.note(vec![event]).await;
+    Ok(actor)
+}
+
+/// The number that answers and a line for it: 503 while draining, 404 for a number that is not ours, 403 for callers
+/// that must sign in first, 486 when every line is busy.
+fn admit(room: &Room, incoming: &IncomingCall) -> Result<(Number, Line), u16> {
+    if room.is_draining() {
+        return Err(503);
+    }
+    let number = room.directory.number_for(&incoming.called).map_err(|error| {
+        tracing::warn!(%error, "a call cannot be answered: the numbers cannot be read");
+        500_u16
+    })?;
+    let number = number.ok_or(404_u16)?;
+    if number.visibility == Visibility::SignedIn && !signed_in(room, &incoming.origin) {
+        return Err(403);
+    }
+    let line = room.lines.inbound(&incoming.origin).ok_or(486_u16)?;
+    Ok((number, line))
+}
+
+fn signed_in(room: &Room, origin: &Origin) -> bool {
+    match origin {
+        Origin::Extension(_) => true,
+        Origin::Trunk(name) => room.trunk(name).is_some_and(|trunk| trunk.internal),
+    }
+}
+
+/// The number's prompt is read at every call; when it cannot be, the text as written is better than no answer.
+fn instructions(room: &Room, number: &Number) -> String {
+    room.directory
+        .resolve_prompt(number.organization, &number.system_prompt)
+        .unwrap_or_else(|_| number.system_prompt.clone())
+}
+
+async fn open(room: &Room, call: &Call, incoming: &IncomingCall) -> Result<MediaLeg, u16> {
+    let options = LegOptions { bind: room.endpoint.local_address().ip(), recording: room.recording(call) };
+    let leg = room.media.open(options).await.map_err(|error| {
+        tracing::warn!(%error, "a call cannot be answered");
+        503_u16
+    })?;
+    let address = SocketAddr::new(room.endpoint.media_address(&call.trunk).await, leg.local_rtp_port);
+    let (local, remote) = describe(room, &leg, address, incoming)?;
+    Ok(MediaLeg { leg, local, remote })
+}
+
+/// Our answer and what it agrees on; our offer, when the INVITE carried none.
+fn describe(
+    room: &Room,
+    _leg: &Leg,
+    address: SocketAddr,
+    incoming: &IncomingCall,
+) -> Result<(SessionDescription, Option<Remote>), u16> {
+    let names = match &incoming.origin {
+        Origin::Trunk(name) => room.trunk(name).map_or(&EXTENSION_CODECS[..], |trunk| &trunk.codecs),
+        Origin::Extension(_) => &EXTENSION_CODECS,
+    };
+    let codecs = wire::codecs(names);
+    let Some(offer) = &incoming.offer else {
+        return Ok((SessionDescription::offer(outbound::session_id(), address, &codecs), None));
+    };
+    let (answer, agreed) = offer.answer(outbound::session_id(), address, &codecs).map_err(|_| 488_u16)?;
+    Ok((answer, Some(wire::remote(&agreed))))
+}
+
+fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) -> Result<Call, u16> {
+    let alias = room.fresh_alias(Direction::Inbound).map_err(|_| 500_u16)?;
+    let organization = room.directory.organization("");
+    Ok(Call {
+        id: room.clock.id(),
+        organization: number.organization,
+        tenant: organization.host.clone(),
+        alias,
+        direction: Direction::Inbound,
+        requested_by: match &incoming.origin {
+            Origin::Extension(user) => user.clone(),
+            Origin::Trunk(_) => String::new(),
+        },
+        phone: incoming.caller.clone(),
+        uri: None,
+        display_name: incoming.caller_name.clone().unwrap_or_else(|| incoming.caller.clone()),
+        email: number.email.clone(),
+        number: number.number.clone(),
+        number_name: number.name.clone(),
+        prompt: number.system_prompt.clone(),
+        engine_key: None,
+        model: room.engines.model().to_owned(),
+        voice: number.voice.clone(),
+        language: number.language.clone(),
+        max_seconds: number.max_duration_seconds,
+        record_call: number.record_calls && room.config.media.record,
+        save_transcript: number.save_transcripts,
+        status: CallStatus::Ringing,
+        created_at: room.clock.utc(),
+        scheduled_for: None,
+        dispatched_at: None,
+        answered_at: None,
+        ended_at: None,
+        retry_at: None,
+        end_reason: None,
+        ended_by: None,
+        error_detail: String::new(),
+        sip_code: None,
+        trunk: line.trunk.clone(),
+        trunk_id: if line.trunk.is_empty() { String::new() } else { ledger::trunk_id(&line.trunk) },
+        attempt: 1,
+        retries_left: 0,
+        retry_delay_minutes: 0,
+        retry_delay_ms: 0,
+        transcript_file: String::new(),
+        transcript_size: 0,
+        transcript_saved_at: None,
+        recording: None,
+        caller_turns: 0,
+        agent_turns: 0,
+        tokens_prompt: 0,
+        tokens_total: 0,
+        quality: None,
+        outcome: None,
+    })
+}

@@ -1,0 +1,233 @@
+//! Orders to call and to hang up, as far as no actor is needed for them.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::machine::{self, State};
+use super::record::{Call, CallStatus, Direction};
+use super::registry;
+use super::room::Room;
+use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
+use super::{HungUp, LiveFact, PlaceCall, PlaceError, Placed, ledger, report, restart};
+use crate::clock::UtcTime;
+use crate::directory::Directory;
+use crate::events::{self, EventKind};
+use crate::store::{Change, StoreError};
+
+/// How long an idempotency key is remembered.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// How often a hang-up looks for a call that is changing hands.
+const LOOKS: usize = 200;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+/// Expired keys that one order sweeps out: more than one, so that the table shrinks.
+const SWEEP: usize = 8;
+
+/// Persists and queues the order.
+pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, PlaceError> {
+    if room.is_draining() {
+        return Err(PlaceError::Unavailable);
+    }
+    if room.config.trunks.is_empty() {
+        return Err(PlaceError::NotConfigured);
+    }
+    let full = room.store.read()?.count(&BY_DUE)? >= room.tuning.waiting_calls;
+    let call = new_call(room, &order)?;
+    let key = order.idempotency.as_ref().map(|(key, request)| (order_key(order.organization, key), *request));
+    let clock = room.clock.clone();
+    let placed = room
+        .store
+        .write(move |change| {
+            if let Some((key, request)) = &key
+                && let Some(placed) = seen(change, key, request, clock.utc())?
+            {
+                return Ok(placed);
+            }
+            if full {
+                return Err(PlaceError::Full);
+            }
+            let (whitelist_added, whitelist_error) = whitelist(change, &order, clock.utc());
+            tables::save(change, &call)?;
+            events::append(change, &ledger::event(&call, EventKind::CallQueued, &clock))?;
+            if let Some((key, request)) = key {
+                remember(change, key, request, call.id, clock.utc())?;
+            }
+            Ok(Placed { call, whitelist_added, whitelist_error, replayed: false })
+        })
+        .await?;
+    if !placed.replayed {
+        metrics::counter!("trunkline_calls_placed_total").increment(1);
+        room.tell(placed.call.id, LiveFact::Status(placed.call.status));
+        room.due.notify_one();
+    }
+    Ok(placed)
+}
+
+fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
+    let (id, now) = (room.clock.id(), room.clock.utc());
+    let later = order.scheduled_for.is_some_and(|at| at > now);
+    let minutes = order.retry_delay.as_millis().div_ceil(60_000);
+    Ok(Call {
+        id,
+        organization: order.organization,
+        tenant: order.tenant.clone(),
+        alias: room.fresh_alias(Direction::Outbound)?,
+        direction: Direction::Outbound,
+        requested_by: order.requested_by.clone(),
+        phone: order.phone.clone(),
+        uri: order.uri.clone(),
+        display_name: order.display_name.clone(),
+        email: order.email.clone(),
+        number: String::new(),
+        number_name: String::new(),
+        prompt: order.prompt.clone(),
+        engine_key: order
+            .engine_key
+            .as_ref()
+            .map(|key| room.store.seal(&ledger::key_context(id), key.expose().as_bytes())),
+        model: order.model.clone().unwrap_or_else(|| room.engines.model().to_owned()),
+        voice: order.voice.clone(),
+        language: order.language.clone(),
+        max_seconds: u32::try_from(order.max_duration.as_secs()).unwrap_or(u32::MAX),
+        record_call: room.config.media.record,
+        save_transcript: true,
+        status: if later { CallStatus::Scheduled } else { CallStatus::Queued },
+        created_at: now,
+        scheduled_for: order.scheduled_for,
+        dispatched_at: None,
+        answered_at: None,
+        ended_at: None,
+        retry_at: None,
+        end_reason: None,
+        ended_by: None,
+        error_detail: String::new(),
+        sip_code: None,
+        trunk: String::new(),
+        trunk_id: String::new(),
+        attempt: 1,
+        retries_left: order.retries,
+        retry_delay_minutes: u32::try_from(minutes).unwrap_or(u32::MAX),
+        retry_delay_ms: u64::try_from(order.retry_delay.as_millis()).unwrap_or(u64::MAX),
+        transcript_file: String::new(),
+        transcript_size: 0,
+        transcript_saved_at: None,
+        recording: None,
+        caller_turns: 0,
+        agent_turns: 0,
+        tokens_prompt: 0,
+        tokens_total: 0,
+        quality: None,
+        outcome: None,
+    })
+}
+
+/// A failure to whitelist does not fail the order: the guard will refuse the dial if the number may not be called.
+fn whitelist(change: &mut Change<'_>, order: &PlaceCall, now: UtcTime) -> (bool, Option<String>) {
+    if !order.whitelist {
+        return (false, None);
+    }
+    match Directory::whitelist(change, order.organization, &order.phone, now) {
+        Ok(added) => (added, None),
+        Err(error) => (false, Some(error.to_string())),
+    }
+}
+
+fn order_key(organization: Uuid, key: &str) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::new().chain_update(organization.as_bytes()).chain_update(key.as_bytes()).finalize().into()
+}
+
+/// The first answer to an order under the same key, if it is still remembered.
+fn seen(
+    change: &mut Change<'_>,
+    key: &[u8; 32],
+    request: &[u8; 32],
+    now: UtcTime,
+) -> Result<Option<Placed>, PlaceError> {
+    let expired = now - REMEMBERED;
+    let last = (expired, [0xff; 32]);
+    for ((at, old), ()) in change.range(&ORDERS_BY_AGE, Bound::Unbounded, Bound::Included(&last), SWEEP)? {
+        change.delete(&ORDERS_BY_AGE, &(at, old))?;
+        change.delete(&ORDERS, &old)?;
+    }
+    let Some(order) = change.get(&ORDERS, key)?.filter(|order| order.at > expired) else { return Ok(None) };
+    if order.request != *request {
+        return Err(PlaceError::KeyReused);
+    }
+    let call = change.get(&CALLS, &order.call)?;
+    Ok(call.map(|call| Placed { call, whitelist_added: false, whitelist_error: None, replayed: true }))
+}
+
+fn remember(
+    change: &mut Change<'_>,
+    key: [u8; 32],
+    request: [u8; 32],
+    call: Uuid,
+    at: UtcTime,
+) -> Result<(), StoreError> {
+    change.put(&ORDERS, &key, &Order { request, call, at })?;
+    change.put(&ORDERS_BY_AGE, &(at, key), &())
+}
+
+/// Ends a call wherever it is: with its actor when it has one, in the store when it waits.
+pub(super) async fn hang_up(room: &Room, organization: Uuid, id: Uuid) -> Result<Option<HungUp>, StoreError> {
+    // A call may get or lose its actor between two looks, so one look may not be enough.
+    for _ in 0..LOOKS {
+        if !room.store.read()?.get(&CALLS, &id)?.is_some_and(|call| call.organization == organization) {
+            return Ok(None);
+        }
+        if let Some(orders) = room.registry.orders(id) {
+            let (reply, answer) = oneshot::channel();
+            if orders.send(registry::Order::HangUp(reply)).await.is_ok()
+                && let Ok(hung_up) = answer.await
+            {
+                return Ok(Some(hung_up));
+            }
+        } else if let Some(hung_up) = cancel_waiting(room, id).await? {
+            return Ok(Some(hung_up));
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Err(StoreError::Busy)
+}
+
+/// `None` when the call turned out to have an actor.
+async fn cancel_waiting(room: &Room, id: Uuid) -> Result<Option<HungUp>, StoreError> {
+    let clock = room.clock.clone();
+    let Some(found) = room.store.read()?.get(&CALLS, &id)? else { return Ok(None) };
+    if found.status.is_final() {
+        return Ok(Some(HungUp { status: found.status, noop: true }));
+    }
+    if found.is_live() {
+        // Its actor is just leaving or just coming; an attempt without one is closed at the next start.
+        return Ok(None);
+    }
+    let terms = room.terms(&found);
+    let cancelled = room
+        .store
+        .write(move |change| {
+            let Some(mut call) = change.get(&CALLS, &id)? else { return Ok::<_, StoreError>(None) };
+            let Some(state @ State::Waiting(_)) = State::of_record(call.status, call.direction, clock.now()) else {
+                return Ok(None);
+            };
+            let (_, actions) = machine::step(state, &terms, machine::Event::HangUp, clock.now());
+            let Some(settlement) = restart::settlement(actions) else { return Ok(None) };
+            let events = ledger::settle(&mut call, &settlement, false, clock.utc(), &clock);
+            tables::save(change, &call)?;
+            for event in &events {
+                events::append(change, event)?;
+            }
+            if let Some(mail) = report::mail(&call, &[]) {
+                events::queue_mail(change, clock.id(), mail, clock.utc())?;
+            }
+            Ok(Some(call))
+        })
+        .await?;
+    if let Some(call) = &cancelled {
+        room.mailer.wake();
+        room.tell(id, LiveFact::Status(call.status));
+    }
+    Ok(cancelled.map(|call| HungUp { status: call.status, noop: false }))
+}

@@ -1,0 +1,105 @@
+//! The calls that have an actor, and the way to tell them something.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use uuid::Uuid;
+
+use super::HungUp;
+
+/// Orders that an actor may have waiting; more than a person at a console will ever give.
+const ORDERS: usize = 16;
+
+/// What a live call may be told.
+pub(super) enum Order {
+    /// The API ends the call. Answered once the outcome is on disk; dropped unanswered when it was settled before.
+    HangUp(oneshot::Sender<HungUp>),
+    /// The box stops and waits no longer.
+    Stop,
+}
+
+/// Live calls by id. An entry lasts from the claim of a call until its attempt is settled on disk.
+#[derive(Default)]
+pub(super) struct Registry {
+    live: Mutex<HashMap<Uuid, mpsc::Sender<Order>>>,
+    left: Notify,
+}
+
+impl Registry {
+    /// Claims the call; `None` when it has an actor already.
+    pub(super) fn claim(&self, call: Uuid) -> Option<mpsc::Receiver<Order>> {
+        let mut live = self.lock();
+        if live.contains_key(&call) {
+            return None;
+        }
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        live.insert(call, orders);
+        metrics::gauge!("trunkline_calls_live").set(live.len() as f64);
+        Some(inbox)
+    }
+
+    pub(super) fn release(&self, call: Uuid) {
+        let mut live = self.lock();
+        live.remove(&call);
+        metrics::gauge!("trunkline_calls_live").set(live.len() as f64);
+        drop(live);
+        self.left.notify_waiters();
+    }
+
+    pub(super) fn holds(&self, call: Uuid) -> bool {
+        self.lock().contains_key(&call)
+    }
+
+    pub(super) fn orders(&self, call: Uuid) -> Option<mpsc::Sender<Order>> {
+        self.lock().get(&call).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<mpsc::Sender<Order>> {
+        self.lock().values().cloned().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Returns once no call is live.
+    pub(super) async fn empty(&self) {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            // Enabled before the look, so that a call that leaves in between is not missed.
+            left.as_mut().enable();
+            if self.len() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, mpsc::Sender<Order>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_is_claimed_once_and_empty_wakes_when_the_last_one_leaves() {
+        let registry = std::sync::Arc::new(Registry::default());
+        let call = Uuid::from_u128(1);
+        let inbox = registry.claim(call);
+        assert!(inbox.is_some());
+        assert!(registry.claim(call).is_none());
+        let waiting = tokio::spawn({
+            let registry = registry.clone();
+            async move { registry.empty().await }
+        });
+        tokio::task::yield_now().await;
+        registry.release(call);
+        tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.expect("woken").expect("no panic");
+        assert!(registry.claim(call).is_some());
+    }
+}
