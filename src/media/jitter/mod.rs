@@ -11,7 +11,7 @@
 //! | more waits than the limit allows | the oldest is discarded, speech or not |
 //! | the waiting time is not what the network asks for | `due` moves by up to 5 ms a frame, only in silence |
 //! | such moves add up to a frame | one silent frame is dropped or doubled, so that 50 frames a second come out in the long run: this takes up clock drift too |
-//! | the timestamps jump, the source changes, or several in a row are late | the timeline starts anew |
+//! | the timestamps jump, the source changes, or packets in order are late | the timeline starts anew |
 //!
 //! Octet-per-sample codecs of an 8 kHz clock only.
 
@@ -21,6 +21,7 @@ mod pieces;
 
 use std::time::{Duration, Instant};
 
+use crate::media::jitter::arrival::Arrival;
 use crate::media::jitter::delay::Delays;
 use crate::media::jitter::pieces::{Piece, Pieces};
 use crate::media::{Codec, FRAME, FRAME_SAMPLES};
@@ -34,8 +35,8 @@ const MOVE: i64 = 5_000;
 const TOLERANCE: i64 = 1_500;
 /// A packet that would have to wait this much longer than the limit belongs to another timeline.
 const JUMP: i64 = 1_000_000;
-/// So many late packets in a row mean that the timeline is wrong.
-const LATE_RUN: u32 = 4;
+/// So many packets in a row that are late although they come in order mean that the timeline is wrong.
+const LATE_RUN: u32 = 2;
 
 #[derive(Debug)]
 pub struct JitterBuffer {
@@ -104,8 +105,7 @@ pub struct Audio<'a> {
     pub timestamp: u32,
     pub codec: Codec,
     pub payload: &'a [u8],
-    /// The packet begins a new stream: nothing before it counts.
-    pub new_source: bool,
+    pub arrival: Arrival,
 }
 
 impl JitterBuffer {
@@ -126,7 +126,7 @@ impl JitterBuffer {
         if audio.payload.is_empty() {
             return;
         }
-        let Some(timeline) = self.timeline.filter(|_| !audio.new_source) else {
+        let Some(timeline) = self.timeline.filter(|_| audio.arrival != Arrival::NewSource) else {
             return self.restart(audio, at);
         };
         let start = timeline.extend(audio.timestamp);
@@ -207,7 +207,7 @@ impl JitterBuffer {
     fn late(&mut self, audio: Audio<'_>, start: i64, at: Instant) {
         self.counts.late += 1;
         let Some(timeline) = &mut self.timeline else { return };
-        timeline.late_run += 1;
+        timeline.late_run += u32::from(audio.arrival == Arrival::InOrder);
         self.delays.note(micros_since(at, timeline.began) - start * TICK_MICROS);
         if timeline.late_run >= LATE_RUN && self.pieces.front().is_none() {
             self.restart(audio, at);

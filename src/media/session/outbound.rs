@@ -63,9 +63,9 @@ impl Talk {
                 (kind, key.marker, key.timestamp, 4)
             }
             None => {
-                match &slot.speech {
-                    Some(pcm) => drop(remote.codec.encode(pcm, payload)),
-                    None => payload.fill(remote.codec.silence()),
+                payload.fill(remote.codec.silence());
+                if let Some(pcm) = &slot.speech {
+                    remote.codec.encode(pcm, payload);
                 }
                 (remote.payload_type, slot.marker, slot.timestamp, FRAME_SAMPLES)
             }
