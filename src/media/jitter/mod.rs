@@ -11,7 +11,7 @@
 //! | more waits than the limit allows | the oldest is discarded, speech or not |
 //! | the waiting time is not what the network asks for | `due` moves by up to 5 ms a frame, only in silence |
 //! | such moves add up to a frame | one silent frame is dropped or doubled, so that 50 frames a second come out in the long run: this takes up clock drift too |
-//! | the timestamps jump, the source changes, or packets in order are late | the timeline starts anew |
+//! | the timestamps jump or stood still, the source changes, or packets in order are late | the timeline starts anew |
 //!
 //! Octet-per-sample codecs of an 8 kHz clock only.
 
@@ -134,7 +134,9 @@ impl JitterBuffer {
         if start + audio.payload.len() as i64 <= timeline.next {
             return self.late(audio, start, at);
         }
-        if wait > self.delays.limit() + JUMP {
+        let paused =
+            self.pieces.front().is_none() && timeline.transit(start, at) - self.delays.floor() > self.delays.limit();
+        if paused || wait > self.delays.limit() + JUMP {
             return self.restart(audio, at);
         }
         self.accept(audio, start, at);
@@ -190,7 +192,7 @@ impl JitterBuffer {
         let Some(timeline) = &mut self.timeline else { return };
         timeline.late_run = 0;
         timeline.assembly = assembly(audio.payload.len());
-        self.delays.note(micros_since(at, timeline.began) - start * TICK_MICROS);
+        self.delays.note(timeline.transit(start, at));
         self.pieces.insert(start, audio.codec, at, audio.payload);
         let limit = self.delays.limit();
         while let Some(last) = self.pieces.end().map(|end| end - TICKS) {
@@ -208,7 +210,7 @@ impl JitterBuffer {
         self.counts.late += 1;
         let Some(timeline) = &mut self.timeline else { return };
         timeline.late_run += u32::from(audio.arrival == Arrival::InOrder);
-        self.delays.note(micros_since(at, timeline.began) - start * TICK_MICROS);
+        self.delays.note(timeline.transit(start, at));
         if timeline.late_run >= LATE_RUN && self.pieces.front().is_none() {
             self.restart(audio, at);
         }
@@ -238,6 +240,11 @@ impl Timeline {
     /// The extended timestamp nearest to `next`.
     fn extend(&self, timestamp: u32) -> i64 {
         self.next + i64::from(timestamp.wrapping_sub(self.next as u32) as i32)
+    }
+
+    /// Way of a packet on a scale with an arbitrary zero.
+    fn transit(&self, start: i64, at: Instant) -> i64 {
+        micros_since(at, self.began) - start * TICK_MICROS
     }
 
     /// Where timestamps lie on the transit scale.
