@@ -35,6 +35,8 @@ const MOVE: i64 = 5_000;
 const TOLERANCE: i64 = 1_500;
 /// A packet that would have to wait this much longer than the limit belongs to another timeline.
 const JUMP: i64 = 1_000_000;
+/// Slots that were missed by more are not made up for.
+const STALL: Duration = Duration::from_millis(500);
 /// So many packets in a row that are late although they come in order mean that the timeline is wrong.
 const LATE_RUN: u32 = 2;
 
@@ -150,6 +152,7 @@ impl JitterBuffer {
     /// The slot that is due at `now`, if one is. Tell [`JitterBuffer::judge`] about it before the next call.
     pub fn take(&mut self, now: Instant) -> Option<Slot> {
         let mut timeline = self.timeline.filter(|timeline| timeline.due <= now)?;
+        timeline.skip_stall(now);
         let due = timeline.due;
         let wire = before(due, self.delay_of(&timeline));
         let frame = timeline.advance(&mut self.pieces);
@@ -278,6 +281,16 @@ impl Timeline {
         let frame = pieces.take_frame();
         pieces.drop_before(self.next);
         frame
+    }
+
+    /// Nobody asked for a long time (hold, a stalled machine): those slots are owed, not delivered all at once.
+    fn skip_stall(&mut self, now: Instant) {
+        let behind = now.saturating_duration_since(self.due);
+        if behind > STALL {
+            let frames = (behind.as_micros() as i64) / FRAME_MICROS;
+            self.due += Duration::from_micros((frames * FRAME_MICROS).unsigned_abs());
+            self.owed += frames;
+        }
     }
 
     fn shift(&mut self, micros: i64) {

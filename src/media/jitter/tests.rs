@@ -203,6 +203,31 @@ fn a_sender_whose_clock_stands_still_while_it_is_silent_is_not_delayed() {
 }
 
 #[test]
+fn after_a_hold_the_missed_slots_do_not_come_all_at_once() {
+    let start = Instant::now();
+    let mut reception = Reception::new(LIMIT);
+    let mut send = |reception: &mut Reception, n: u32| {
+        let octets = payload(n, false);
+        let packet = Packet {
+            marker: false,
+            payload_type: 0,
+            sequence: n as u16,
+            timestamp: n * 160,
+            ssrc: 1,
+            payload: &octets,
+        };
+        reception.packet(&packet, Content::Audio(Codec::Pcmu), start + FRAME * n);
+    };
+    send(&mut reception, 0);
+    assert!(reception.poll(start + FRAME).is_some());
+    // A minute passes unasked; the stream comes back where the clock is.
+    send(&mut reception, 3_000);
+    let heard: Vec<Heard> = std::iter::from_fn(|| reception.poll(start + FRAME * 3_001)).collect();
+    assert!(heard.len() <= 2, "{}", heard.len());
+    assert!(heard.iter().any(|heard| heard.encoded.is_some()));
+}
+
+#[test]
 fn a_thousand_packets_at_once_leave_the_newest_and_a_bounded_delay() {
     let schedule: Schedule = (0..1_000).map(|n| (0.0, n)).collect();
     let run = simulate(&schedule, |_| false, even, 1.0);
@@ -224,7 +249,7 @@ fn packets_of_10_and_30_ms_make_whole_frames() {
             if f64::from(millisecond) % ptime == 0.0 {
                 let n = (f64::from(millisecond) / ptime) as u32;
                 let octets: Vec<u8> =
-                    (0..length).map(|i| if (n * length + i) % 2 == 0 { 0x8F } else { 0x0F }).collect();
+                    (0..length).map(|i| if (n * length + i).is_multiple_of(2) { 0x8F } else { 0x0F }).collect();
                 let packet = Packet {
                     marker: false,
                     payload_type: 0,
