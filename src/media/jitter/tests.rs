@@ -206,7 +206,7 @@ fn a_sender_whose_clock_stands_still_while_it_is_silent_is_not_delayed() {
 fn after_a_hold_the_missed_slots_do_not_come_all_at_once() {
     let start = Instant::now();
     let mut reception = Reception::new(LIMIT);
-    let mut send = |reception: &mut Reception, n: u32| {
+    let send = |reception: &mut Reception, n: u32| {
         let octets = payload(n, false);
         let packet = Packet {
             marker: false,
