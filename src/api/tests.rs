@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +44,8 @@ struct Box {
     certificate: String,
     drain: CancellationToken,
     tasks: TaskTracker,
+    /// Told when a request has reached the slow route.
+    slow: Arc<Notify>,
     folder: tempfile::TempDir,
 }
 
@@ -72,14 +75,18 @@ impl Box {
         probes.add("sip", || async { Err("trunk pbx is silent".to_owned()) });
         let checks = health::Checks { health: Arc::new(probes), metrics: Arc::new(|| "up 1\n".to_owned()) };
         let base_url = "https://phone.example.com".to_owned();
+        let slow = Arc::new(Notify::new());
+        let reached = slow.clone();
         let routes = health::routes(checks)
             .merge(oidc::routes(oidc::Provider { identity: identity.clone(), limits, base_url }))
             .merge(admin::routes(admin::Desk { identity: identity.clone(), limits }))
-            .merge(
-                Router::new()
-                    .route("/api.ashx/boom", get(boom))
-                    .route("/api.ashx/slow", get(std::future::pending::<()>)),
-            );
+            .merge(Router::new().route("/api.ashx/boom", get(boom)).route(
+                "/api.ashx/slow",
+                get(async move || {
+                    reached.notify_one();
+                    std::future::pending::<()>().await;
+                }),
+            ));
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let door = Door {
             router: server::surrounded(routes, Arc::new(surroundings)),
@@ -102,6 +109,7 @@ impl Box {
             certificate: tls.certificate_pem,
             drain,
             tasks,
+            slow,
             folder,
         }
     }
@@ -562,9 +570,7 @@ async fn draining_finishes_the_open_request_and_takes_no_more() {
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
     let mut buffer = [0; 1024];
     assert!(idle.read(&mut buffer).await.expect("answer") > 0);
-    while running.tasks.len() < 4 {
-        tokio::task::yield_now().await;
-    }
+    running.slow.notified().await;
     running.drain.cancel();
     running.tasks.close();
     assert_eq!(open.await.expect("answered"), 503, "the open request had its answer");

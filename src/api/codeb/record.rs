@@ -72,12 +72,10 @@ pub(super) fn seconds_between(from: Option<UtcTime>, to: Option<UtcTime>) -> u64
 
 #[cfg(test)]
 pub(super) mod tests {
-    use serde_json::json;
-    use uuid::Uuid;
-
     use super::*;
     use crate::call::record::EndedBy;
     use crate::call::{CallStatus, EndReason};
+    use serde_json::json;
 
     pub(in super::super) fn at(text: &str) -> UtcTime {
         UtcTime::parse(text).expect("time")
@@ -86,9 +84,9 @@ pub(super) mod tests {
     /// The call of the document's examples while it is live.
     pub(in super::super) fn outbound() -> Call {
         // Read as the store reads it, so that a field added with a default needs no change here.
-        let kept = json!({
-            "id": Uuid::nil(),
-            "organization": Uuid::nil(),
+        let kept = r#"{
+            "id": "00000000-0000-0000-0000-000000000000",
+            "organization": "00000000-0000-0000-0000-000000000000",
             "tenant": "phone.codeb.io",
             "alias": "oac-2f9e1b7c3a48",
             "direction": "outbound",
@@ -105,10 +103,10 @@ pub(super) mod tests {
             "record_call": true,
             "save_transcript": true,
             "status": "in_progress",
-            "created_at": at("2026-06-04T17:55:12.401Z"),
+            "created_at": 0,
             "scheduled_for": null,
-            "dispatched_at": at("2026-06-04T17:55:13.118Z"),
-            "answered_at": at("2026-06-04T17:55:18.622Z"),
+            "dispatched_at": 0,
+            "answered_at": 0,
             "ended_at": null,
             "retry_at": null,
             "end_reason": null,
@@ -129,8 +127,13 @@ pub(super) mod tests {
             "tokens_prompt": 0,
             "tokens_total": 0,
             "quality": null
-        });
-        serde_json::from_value(kept).expect("a call record")
+        }"#;
+        Call {
+            created_at: at("2026-06-04T17:55:12.401Z"),
+            dispatched_at: Some(at("2026-06-04T17:55:13.118Z")),
+            answered_at: Some(at("2026-06-04T17:55:18.622Z")),
+            ..serde_json::from_str(kept).expect("a call record")
+        }
     }
 
     /// The same call, ended and with its transcript.
