@@ -1,4 +1,5 @@
 //! The chat brain against a real HTTP server on loopback that streams, stalls, breaks off and talks nonsense.
+#![allow(clippy::expect_used, clippy::panic)] // functions that tests share are not inside `#[test]`
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,6 +28,10 @@ use common::{Phone, is_hang_up, options};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Path, authorization and body of a request.
+type Asked = (String, Option<String>, serde_json::Value);
+type Seen = Arc<Mutex<Vec<Asked>>>;
+
 /// How the server answers a request.
 #[derive(Clone)]
 enum Answer {
@@ -44,7 +49,7 @@ enum Answer {
 struct Server {
     runtime: Runtime,
     address: SocketAddr,
-    requests: Arc<Mutex<Vec<(String, Option<String>, serde_json::Value)>>>,
+    requests: Seen,
     release: watch::Sender<bool>,
 }
 
@@ -62,9 +67,12 @@ impl Server {
             let listener = tokio::net::TcpListener::from_std(listener).expect("listener");
             while let Ok((socket, _)) = listener.accept().await {
                 let (seen, answers, released) = (seen.clone(), answers.clone(), released.clone());
-                let service = service_fn(move |request| serve(request, seen.clone(), answers.clone(), released.clone()));
+                let service =
+                    service_fn(move |request| serve(request, seen.clone(), answers.clone(), released.clone()));
                 tokio::spawn(async move {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await;
                 });
             }
         });
@@ -88,7 +96,7 @@ impl Server {
         self.release.send(true).expect("someone waits");
     }
 
-    fn request(&self, index: usize) -> (String, Option<String>, serde_json::Value) {
+    fn request(&self, index: usize) -> Asked {
         self.requests.lock().expect("requests")[index].clone()
     }
 
@@ -105,7 +113,7 @@ type Body = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
 
 async fn serve(
     request: Request<Incoming>,
-    seen: Arc<Mutex<Vec<(String, Option<String>, serde_json::Value)>>>,
+    seen: Seen,
     answers: Vec<Answer>,
     mut released: watch::Receiver<bool>,
 ) -> Result<Response<Body>, Infallible> {
@@ -155,12 +163,16 @@ async fn serve(
 /// A stream that writes `text` a few letters a chunk, as a model does.
 fn stream(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
-    let mut out = String::from(": welcome\r\n\r\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\r\n\r\n");
+    let mut out = String::from(
+        ": welcome\r\n\r\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\r\n\r\n",
+    );
     for piece in letters.chunks(3) {
         let chunk = serde_json::json!({"choices": [{"index": 0, "delta": {"content": piece.iter().collect::<String>()}, "finish_reason": null}]});
         out.push_str(&format!("data: {chunk}\r\n\r\n"));
     }
-    out.push_str("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":5,\"total_tokens\":17}}\r\n\r\n");
+    out.push_str(
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":12,\"completion_tokens\":5,\"total_tokens\":17}}\r\n\r\n",
+    );
     out.push_str("data: [DONE]\r\n\r\n");
     out
 }
@@ -286,7 +298,10 @@ fn every_failure_is_apologised_for_and_the_next_turn_tries_again() {
         let server = Server::start(vec![failure, Answer::Stream(stream("Now it works."), 50)]);
         let mut phone = greeted(&server, &mute());
         // Silent servers are given a real second; virtual time runs faster meanwhile.
-        let error = phone.until(20 * MINUTE, |event| matches!(event, Event::Error { message, .. } if message.contains("chat server")));
+        let error = phone.until(
+            20 * MINUTE,
+            |event| matches!(event, Event::Error { message, .. } if message.contains("chat server")),
+        );
         let Event::Error { message, fatal } = error else { unreachable!() };
         assert!(message.contains(problem) && !fatal, "{message}");
         assert!(!message.contains("secret"), "{message}");

@@ -1,4 +1,5 @@
 //! Whole conversations with the local engine: a caller with a synthetic voice on a telephone line, in virtual time.
+#![allow(clippy::expect_used, clippy::panic)] // functions that tests share are not inside `#[test]`
 
 use std::time::Duration;
 
@@ -224,7 +225,8 @@ fn a_long_text_is_not_handed_on_long_before_it_is_heard() {
     let mut phone = Phone::new(speech, None, options(&text));
     phone.command(Command::Greet);
     phone.run(Duration::from_secs(10));
-    let samples: usize = phone.events.iter().map(|(_, event)| if let Event::Audio(audio) = event { audio.pcm.len() } else { 0 }).sum();
+    let samples: usize =
+        phone.events.iter().map(|(_, event)| if let Event::Audio(audio) = event { audio.pcm.len() } else { 0 }).sum();
     let ahead = samples as f64 / 16_000.0 - 10.0;
     assert!((5.0..20.0).contains(&ahead), "{ahead} s ahead");
     phone.command(Command::Stop);

@@ -1,5 +1,5 @@
 //! Voice activity on synthetic speech over a telephone line with noise: when it begins and when it ends.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // functions that tests share are not inside `#[test]`
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,8 @@ fn line(speech: &Speech, text: &str, voice: Voice, hiss: i32) -> (Vec<i16>, (f64
     pcm.extend(say(speech, text, voice));
     pcm.extend(vec![0; 24_000]);
     let bounds = bounds(&pcm);
-    let noisy: Vec<i16> = pcm.iter().zip(noise(pcm.len(), hiss)).map(|(sample, hiss)| sample.saturating_add(hiss)).collect();
+    let noisy: Vec<i16> =
+        pcm.iter().zip(noise(pcm.len(), hiss)).map(|(sample, hiss)| sample.saturating_add(hiss)).collect();
     (telephone(&noisy), bounds)
 }
 

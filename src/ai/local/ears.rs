@@ -14,8 +14,12 @@ const LONGEST: u64 = 28 * RECOGNISER_HZ as u64;
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Heard {
-    Started { at: Instant },
-    Stopped { at: Instant },
+    Started {
+        at: Instant,
+    },
+    Stopped {
+        at: Instant,
+    },
     /// Speech to be recognised, 16 kHz.
     Utterance(Vec<i16>),
 }
