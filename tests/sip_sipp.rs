@@ -65,10 +65,11 @@ impl Sipp {
         sipp
     }
 
-    /// A port that can be bound is not listened on yet.
+    /// Until the kernel lists its socket; binding the port to find out would be in its way.
     async fn listening(&self) {
+        let wanted = format!("0100007F:{:04X} ", self.address.port());
         let bound = async {
-            while UdpSocket::bind(self.address).is_ok() {
+            while !std::fs::read_to_string("/proc/net/udp").is_ok_and(|sockets| sockets.contains(&wanted)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -49,14 +49,14 @@ impl UserAgent {
             }
             return;
         }
-        self.on_new_request(request, &checked, key, source, now);
+        self.on_new_request(request, &checked, &key, source, now);
     }
 
     fn on_new_request(
         &mut self,
         request: Request,
         checked: &Checked,
-        key: ServerKey,
+        key: &ServerKey,
         source: SocketAddr,
         now: Instant,
     ) {
@@ -68,7 +68,7 @@ impl UserAgent {
         }
         if checked.to.tag().is_some() {
             match self.call_of(checked) {
-                Some(call) => self.in_dialog(&request, checked, &key, call, source, now),
+                Some(call) => self.in_dialog(&request, checked, key, call, source, now),
                 None => self.send_stateless(Response::to(&request, 481), source),
             }
             return;
@@ -100,7 +100,7 @@ impl UserAgent {
         self.with_call(call, now, |call, step| call.request(request, checked, key, source, step));
     }
 
-    fn on_cancel(&mut self, request: &Request, checked: &Checked, key: ServerKey, source: SocketAddr, now: Instant) {
+    fn on_cancel(&mut self, request: &Request, checked: &Checked, key: &ServerKey, source: SocketAddr, now: Instant) {
         let invite = ServerKey::of_cancelled(request, checked);
         let Some(call) = self.servers.find(&invite).map(|server| server.owner.call) else {
             return self.send_stateless(Response::to(request, 481), source);
@@ -109,7 +109,7 @@ impl UserAgent {
         let reply_to = checked.via.reply_to(source);
         self.servers.start(key.clone(), false, reply_to, ServerOwner::default(), self.settings.timers);
         let response = Response::to(request, 200).with_to_tag(&tag.unwrap_or_default());
-        self.respond(&key, response, now);
+        self.respond(key, response, now);
         if let Some(call) = call
             && self.servers.is_open(&invite)
         {
