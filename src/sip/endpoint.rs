@@ -1,18 +1,51 @@
 //! The driver: sockets and timers around the pure layers. One endpoint serves every trunk and extension of the box.
+//!
+//! One task owns all state; handles put orders into an inbox and wake it. Events go to each call through a bounded
+//! queue that never holds the task up.
 
-use std::net::SocketAddr;
+mod control;
+mod driver;
+mod inbox;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::agent::{CallKey, DialOrder, Settings, UserAgent};
+use super::digest::server::Authority;
+use super::message::Limits;
+use super::resolve::Resolver;
 use super::sdp::SessionDescription;
+use super::transaction::Timers;
+use super::transport::udp::{Udp, local_address_towards};
+use super::trunk::Trunks;
 use crate::clock::Clock;
-use crate::config::{ExtensionConfig, Secret, SipConfig, TrunkConfig};
+use crate::config::{ExtensionConfig, SipConfig, TrunkConfig};
+
+pub use super::agent::Origin;
+pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
+pub use control::CallControl;
+
+use driver::Driver;
+use inbox::{Inbox, Order};
 
 /// Handle on the running endpoint; cheap to clone.
 #[derive(Clone)]
 pub struct Endpoint {
-    pub(crate) _todo: (),
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inbox: Arc<Inbox>,
+    local: SocketAddr,
+    advertised: Option<IpAddr>,
+    resolver: Resolver,
+    /// Only names, hosts and callers are read here; addresses live in the driver.
+    trunks: Trunks,
+    stopping: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,90 +87,6 @@ pub enum InviteError {
     Stopping,
 }
 
-/// What a call may be told. Commands that the dialog's state does not allow are ignored.
-#[derive(Clone)]
-pub struct CallControl {
-    pub(crate) _todo: (),
-}
-
-impl CallControl {
-    /// Inbound: 180, or 183 with early media.
-    pub fn ringing(&self, session: Option<SessionDescription>) {
-        todo!("sip: {session:?}")
-    }
-
-    /// Inbound: 200 with our answer (or our offer, when the INVITE carried none).
-    pub fn answer(&self, session: SessionDescription) {
-        todo!("sip: {session:?}")
-    }
-
-    /// Inbound: a final refusal (`code` 400 to 699).
-    pub fn reject(&self, code: u16) {
-        todo!("sip: {code}")
-    }
-
-    /// Ends the call in whatever way its state owes: CANCEL, BYE, or a refusal.
-    pub fn hang_up(&self) {
-        todo!("sip")
-    }
-
-    /// Answers [`CallEvent::Offer`] (a re-INVITE or UPDATE of the peer).
-    pub fn accept_offer(&self, session: SessionDescription) {
-        todo!("sip: {session:?}")
-    }
-
-    /// Refuses [`CallEvent::Offer`] with 488; the session goes on as it was.
-    pub fn refuse_offer(&self) {
-        todo!("sip")
-    }
-
-    /// The Call-ID header, for logs at debug and traces.
-    pub fn sip_call_id(&self) -> &str {
-        todo!("sip")
-    }
-}
-
-/// What happens to a call. After `Rejected`, `Failed` or `Ended` no event follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallEvent {
-    /// 180 to 183 (any provisional above 100); `session` is early media.
-    Ringing { code: u16, session: Option<SessionDescription> },
-    /// Outbound: 200, with the answer. Inbound: our 200 was acknowledged; `session` is the answer in a late ACK, if any.
-    Answered { session: Option<SessionDescription> },
-    /// Outbound: a final refusal (300 to 699). `reason` is its phrase.
-    Rejected { code: u16, reason: String, retry_after: Option<Duration> },
-    /// No final answer could be had.
-    Failed(CallFailure),
-    /// The peer wants to change the session; `session` is absent when it asks us for an offer.
-    Offer { session: Option<SessionDescription> },
-    /// The call is over.
-    Ended { by: EndedBy },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndedBy {
-    /// BYE or CANCEL of the peer.
-    Peer,
-    /// Our `hang_up` or `reject`.
-    Us,
-    /// The dialog died: no ACK, 481, or retransmissions without an answer.
-    Lost,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallFailure {
-    /// Timer B: the trunk said nothing.
-    TrunkSilent,
-    /// The trunk's host has no address, or the socket refused it.
-    Unreachable(String),
-    /// Two digest tries were refused, or the challenge was not of our trunk.
-    Unauthorized,
-    /// `ring_timeout` passed.
-    NoAnswer,
-    /// The answer's session description cannot be used.
-    BadAnswer(String),
-}
-
 /// An INVITE from outside that passed the guard; it must be answered or rejected through `control`.
 pub struct IncomingCall {
     pub control: CallControl,
@@ -152,13 +101,14 @@ pub struct IncomingCall {
     pub offer: Option<SessionDescription>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// Name of the trunk that the source address belongs to.
-    Trunk(String),
-    /// User of the extension that answered our digest challenge.
-    Extension(String),
-}
+/// Inbound calls that may wait for their owner; more get 503.
+const INCOMING_QUEUE: usize = 64;
+/// Events that a call may have waiting.
+const EVENT_QUEUE: usize = 64;
+/// How long [`Endpoint::alive`] waits.
+const ALIVE_LIMIT: Duration = Duration::from_secs(2);
+/// Realm of the challenges that extensions get.
+const REALM: &str = "trunkline";
 
 impl Endpoint {
     /// Binds and serves until [`Endpoint::stop`]. The receiver yields inbound calls; when it lags, new INVITEs get 503.
@@ -168,39 +118,122 @@ impl Endpoint {
         extensions: &[ExtensionConfig],
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
-        todo!("sip: {config:?} {trunks:?} {extensions:?} {clock:?}")
+        let udp = Udp::bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let local = udp.local();
+        let inbox = Arc::new(Inbox::default());
+        let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
+        let authority = Authority::new(rand::random(), REALM, users, clock.now());
+        let settings = settings(config, local, inbox.clone());
+        let agent = UserAgent::new(settings, Trunks::new(trunks), authority);
+        let resolver = Resolver::system();
+        let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
+        let driver = Driver::new(udp, agent, inbox.clone(), incoming, clock, resolver.clone());
+        tokio::spawn(driver.run());
+        for (trunk, host) in Trunks::new(trunks).names() {
+            tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
+        }
+        let shared = Shared {
+            inbox,
+            local,
+            advertised: config.advertised,
+            resolver,
+            trunks: Trunks::new(trunks),
+            stopping: AtomicBool::new(false),
+        };
+        tracing::info!(address = %local, "listening for SIP over UDP");
+        Ok((Endpoint { shared: Arc::new(shared) }, calls))
     }
 
     pub fn local_address(&self) -> SocketAddr {
-        todo!("sip")
+        self.shared.local
     }
 
     /// The address to put into a session description for a peer reached through `trunk` (advertised, or the local
-    /// address of the route to it).
-    pub async fn media_address(&self, trunk: &str) -> std::net::IpAddr {
-        todo!("sip: {trunk}")
+    /// address of the route to it). For the peer of a call at hand, [`CallControl::media_address`] is nearer.
+    pub async fn media_address(&self, trunk: &str) -> IpAddr {
+        if let Some(ip) = self.shared.advertised {
+            return ip;
+        }
+        let listen = self.shared.local;
+        if !listen.ip().is_unspecified() {
+            return listen.ip();
+        }
+        let host = self.shared.trunks.find(trunk).map(|trunk| trunk.host.to_string()).unwrap_or_default();
+        let found = self.shared.resolver.addresses(&host, listen).await.unwrap_or_default();
+        // Without an address, the route to the internet is the best guess; nothing is sent on it.
+        let peer = found.first().copied().unwrap_or_else(|| IpAddr::from([192, 0, 2, 1]));
+        local_address_towards(peer)
     }
 
     pub fn invite(&self, call: OutboundInvite) -> Result<(CallControl, mpsc::Receiver<CallEvent>), InviteError> {
-        todo!("sip: {call:?}")
+        let trunks = &self.shared.trunks;
+        let trunk = trunks.find(&call.trunk).ok_or_else(|| InviteError::UnknownTrunk(call.trunk.clone()))?;
+        let target = match &call.destination {
+            Destination::Number(number) => super::agent::number_on(trunk, number),
+            Destination::Uri(uri) => super::agent::dialable(uri),
+        };
+        let target = target.ok_or(InviteError::BadDestination)?;
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(InviteError::Stopping);
+        }
+        let (sender, events) = mpsc::channel(EVENT_QUEUE);
+        let call_id = format!("{:016x}{:016x}", rand::random::<u64>(), rand::random::<u64>());
+        let key = self.shared.inbox.next_call();
+        let control = CallControl::new(key, &call_id, self.shared.inbox.clone(), None);
+        let order = DialOrder {
+            trunk: call.trunk,
+            target,
+            caller_number: call.caller_number,
+            caller_name: call.caller_name,
+            offer: call.offer,
+            ring_timeout: call.ring_timeout,
+            call_id,
+        };
+        if !self.shared.inbox.push_dial(key, order, sender.clone()) {
+            // Too many calls wait to be dialled; said on the wire's own terms.
+            let retry_after = Some(Duration::from_secs(1));
+            let event = CallEvent::Rejected { code: 503, reason: "Dialling Queue Full".into(), retry_after };
+            let _ = sender.try_send(event);
+        }
+        Ok((control, events))
     }
 
     /// Whether the driver still answers (for readiness and the watchdog).
     pub async fn alive(&self) -> bool {
-        todo!("sip")
+        let (answer, answered) = oneshot::channel();
+        self.shared.inbox.push(Order::Ping(answer));
+        matches!(tokio::time::timeout(ALIVE_LIMIT, answered).await, Ok(Ok(())))
     }
 
     /// From now on new INVITEs get 503; live dialogs go on.
     pub fn refuse_new_calls(&self) {
-        todo!("sip")
+        self.shared.inbox.push(Order::RefuseNewCalls);
     }
 
     /// Ends what is left (BYE, CANCEL), waits at most `limit` for the answers, closes the socket.
     pub async fn stop(&self, limit: Duration) {
-        todo!("sip: {limit:?}")
+        self.shared.stopping.store(true, Ordering::Release);
+        let (done, finished) = oneshot::channel();
+        self.shared.inbox.push(Order::Stop { limit, done });
+        // A driver that is gone already has dropped the inbox's orders.
+        let _ = tokio::time::timeout(limit + ALIVE_LIMIT, finished).await;
     }
 }
 
-// Keeps the import until the digest layer uses it.
-#[allow(dead_code)]
-fn _secret(_: &Secret) {}
+fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Settings {
+    let (advertised, listen) = (config.advertised, local.ip());
+    Settings {
+        user_agent: config.user_agent.chars().filter(|letter| !letter.is_control()).collect(),
+        timers: Timers::from_t1(Duration::from_millis(config.t1_ms.max(1))),
+        limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
+        max_dialogs_per_source: config.max_dialogs_per_source,
+        port: local.port(),
+        local_address: Box::new(move |peer| match advertised {
+            Some(ip) => ip,
+            None if !listen.is_unspecified() => listen,
+            None => local_address_towards(peer),
+        }),
+        tokens: Box::new(|| format!("{:016x}", rand::random::<u64>())),
+        call_keys: Box::new(move || -> CallKey { inbox.next_call() }),
+    }
+}

@@ -1,4 +1,11 @@
 //! Session descriptions (RFC 8866) and offer/answer (RFC 3264) for audio.
+//!
+//! Text comes in and goes out; what is agreed leaves as [`Agreed`]. Sections that are not our one audio stream are
+//! carried along only to be refused in their place.
+
+mod negotiate;
+mod parse;
+mod write;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -35,6 +42,24 @@ pub enum AudioCodec {
     Pcma,
 }
 
+impl AudioCodec {
+    /// Static payload type (RFC 3551 §6).
+    pub fn static_payload_type(self) -> u8 {
+        match self {
+            AudioCodec::Pcmu => 0,
+            AudioCodec::Pcma => 8,
+        }
+    }
+
+    /// Encoding name as in `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            AudioCodec::Pcmu => "PCMU",
+            AudioCodec::Pcma => "PCMA",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Direction {
     #[default]
@@ -44,9 +69,34 @@ pub enum Direction {
     Inactive,
 }
 
+impl Direction {
+    pub fn sends(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::SendOnly)
+    }
+
+    pub fn receives(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::RecvOnly)
+    }
+
+    pub fn from_parts(sends: bool, receives: bool) -> Direction {
+        match (sends, receives) {
+            (true, true) => Direction::SendRecv,
+            (true, false) => Direction::SendOnly,
+            (false, true) => Direction::RecvOnly,
+            (false, false) => Direction::Inactive,
+        }
+    }
+
+    /// The same stream seen from the other side.
+    pub fn reversed(self) -> Direction {
+        Direction::from_parts(self.receives(), self.sends())
+    }
+}
+
 /// A media section that is not ours; `before_audio` tells on which side of the audio section it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherMedia {
+    /// Value of the `m=` line as offered, e.g. `video 6024 RTP/AVP 107`; written with port 0.
     pub line: String,
     pub before_audio: bool,
 }
@@ -74,38 +124,6 @@ pub enum SdpError {
     NoAudio,
     #[error("no codec in common")]
     NoCommonCodec,
-}
-
-impl SessionDescription {
-    /// An offer of `codecs` with `telephone-event` and ptime 20.
-    pub fn offer(session_id: u64, address: SocketAddr, codecs: &[AudioCodec]) -> SessionDescription {
-        todo!("sip: {session_id} {address} {codecs:?}")
-    }
-
-    pub fn parse(text: &str) -> Result<SessionDescription, SdpError> {
-        todo!("sip: {text}")
-    }
-
-    /// The wire form, CRLF line ends.
-    pub fn write(&self) -> String {
-        todo!("sip")
-    }
-
-    /// Answers `self` (an offer) for a stream received at `address`; takes the first of the offer's codecs that is in
-    /// `codecs`. Returns the answer and what was agreed.
-    pub fn answer(
-        &self,
-        session_id: u64,
-        address: SocketAddr,
-        codecs: &[AudioCodec],
-    ) -> Result<(SessionDescription, Agreed), SdpError> {
-        todo!("sip: {session_id} {address} {codecs:?}")
-    }
-
-    /// Reads `answer` as the answer to `self` (our offer).
-    pub fn agree(&self, answer: &SessionDescription) -> Result<Agreed, SdpError> {
-        todo!("sip: {answer:?}")
-    }
 }
 
 impl Agreed {

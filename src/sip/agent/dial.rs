@@ -1,0 +1,125 @@
+//! Placing a call: from a destination to the first INVITE.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::{CallKey, Entry, Output, UserAgent};
+use crate::sip::dialog::call::ALLOW;
+use crate::sip::dialog::{Call, Step};
+use crate::sip::digest::client::Authentication;
+use crate::sip::event::{CallEvent, CallFailure, EndedBy};
+use crate::sip::message::params::quote;
+use crate::sip::message::uri::escape_user;
+use crate::sip::message::{Host, Request, SipUri, Uri};
+use crate::sip::sdp::SessionDescription;
+use crate::sip::trunk::Trunk;
+
+/// An outbound call whose trunk and target were checked.
+#[derive(Debug)]
+pub struct DialOrder {
+    pub trunk: String,
+    pub target: SipUri,
+    pub caller_number: Option<String>,
+    pub caller_name: Option<String>,
+    pub offer: SessionDescription,
+    pub ring_timeout: Duration,
+    pub call_id: String,
+}
+
+/// The URI of `number` on a trunk; `None` when it holds what a number may not.
+pub fn number_on(trunk: &Trunk, number: &str) -> Option<SipUri> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+*#-._".contains(&byte);
+    let fine = !number.is_empty() && number.len() <= 128 && number.bytes().all(fits);
+    fine.then(|| SipUri::new(Some(number), trunk.host.clone(), trunk.explicit_port.then_some(trunk.port)))
+}
+
+/// A URI given by hand; only plain `sip:` over UDP can be dialled.
+pub fn dialable(text: &str) -> Option<SipUri> {
+    let Ok(Uri::Sip(uri)) = Uri::parse(text) else { return None };
+    let udp = uri.params.value("transport").is_none_or(|transport| transport.eq_ignore_ascii_case("udp"));
+    (udp && !uri.secure && uri.headers.is_none() && text.len() <= 512).then_some(uri)
+}
+
+impl UserAgent {
+    /// Places a call under a key of the caller's choice; names are resolved first.
+    pub fn dial(&mut self, call: CallKey, order: DialOrder, now: Instant) {
+        match &order.target.host {
+            Host::Ip(ip) => {
+                let ip = *ip;
+                self.start_call(call, order, ip, now);
+            }
+            Host::Name(host) => {
+                self.out.push(Output::Resolve { call, host: host.clone() });
+                self.unresolved.insert(call, order);
+            }
+        }
+    }
+
+    /// The answer to [`Output::Resolve`].
+    pub fn resolved(&mut self, call: CallKey, found: Result<IpAddr, String>, now: Instant) {
+        let Some(order) = self.unresolved.remove(&call) else { return };
+        match found {
+            Ok(ip) => self.start_call(call, order, ip, now),
+            Err(problem) => {
+                let event = CallEvent::Failed(CallFailure::Unreachable(problem));
+                self.out.push(Output::Event { call, event });
+            }
+        }
+    }
+
+    fn start_call(&mut self, key: CallKey, order: DialOrder, ip: IpAddr, now: Instant) {
+        let to = SocketAddr::new(ip, order.target.port.unwrap_or(5060));
+        let Some(trunk) = self.trunks.find(&order.trunk) else {
+            self.out.push(Output::Event { call: key, event: CallEvent::Ended { by: EndedBy::Lost } });
+            return;
+        };
+        // Our password is shown to the trunk only, wherever the call goes.
+        let known = trunk.host == order.target.host || trunk.trusts(to);
+        let auth = Authentication::new(trunk.credentials.clone().filter(|_| known));
+        let caller = order.caller_number.clone().or_else(|| trunk.caller.clone()).unwrap_or_default();
+        let from_host = trunk.host.clone();
+        let local = self.local_end(ip, &caller);
+        let tag = (self.settings.tokens)();
+        let invite = invite(&order, &caller, &from_host, &tag, &local.contact, &local.user_agent);
+        let ring_until = now + order.ring_timeout;
+        let mut acts = Vec::new();
+        let tokens = &mut *self.settings.tokens;
+        let mut step = Step { now, timers: self.settings.timers, tokens, out: &mut acts };
+        let names = (order.call_id.clone(), tag.clone());
+        let call = Call::dial(invite, to, order.offer, ring_until, local, auth, names, &mut step);
+        self.dialogs.insert((order.call_id, tag), key);
+        self.calls.insert(key, Entry { call, place: None });
+        self.carry_out(key, acts, now);
+        self.settle(key, now);
+    }
+}
+
+/// Everything but Via.
+fn invite(order: &DialOrder, caller: &str, host: &Host, tag: &str, contact: &str, user_agent: &str) -> Request {
+    let target = Uri::Sip(order.target.clone());
+    let user = escape_user(if caller.is_empty() { "anonymous" } else { caller });
+    let name = order.caller_name.as_deref().map(|name| format!("{} ", quote(name))).unwrap_or_default();
+    let mut invite = Request::new(rsip::Method::Invite.into(), target.clone());
+    invite.fields.push("Max-Forwards", "70");
+    invite.fields.push("From", format!("{name}<sip:{user}@{host}>;tag={tag}"));
+    invite.fields.push("To", format!("<{target}>"));
+    invite.fields.push("Call-ID", order.call_id.clone());
+    invite.fields.push("CSeq", "1 INVITE");
+    invite.fields.push("Contact", contact);
+    invite.fields.push("Allow", ALLOW);
+    invite.fields.push("User-Agent", user_agent);
+    invite.with_body("application/sdp", order.offer.write())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_sip_uris_can_be_dialled() {
+        assert!(dialable("sip:user@192.0.2.1:5070;transport=UDP").is_some());
+        for text in ["sips:a@b", "sip:a@b;transport=tcp", "sip:a@b?Route=x", "tel:1", "sip:a b@c", "sip:a@b\r\nX: y"] {
+            assert!(dialable(text).is_none(), "{text}");
+        }
+    }
+}

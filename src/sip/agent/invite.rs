@@ -1,0 +1,115 @@
+//! A new INVITE from outside: who sent it, may it come in, and what does it want.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Entry, Incoming, Origin, Output, ServerOwner, UserAgent};
+use crate::sip::dialog::session::offer_of;
+use crate::sip::dialog::{Call, Step};
+use crate::sip::digest::server::Verdict;
+use crate::sip::message::{Checked, NameAddr, Request, Response};
+use crate::sip::transaction::ServerKey;
+
+/// Seconds after which a refused caller may try again.
+const RETRY_AFTER: &str = "10";
+
+impl UserAgent {
+    pub(super) fn on_invite(
+        &mut self,
+        request: Request,
+        checked: &Checked,
+        key: ServerKey,
+        source: SocketAddr,
+        now: Instant,
+    ) {
+        let origin = match self.admit(&request, source, now) {
+            Ok(origin) => origin,
+            Err(refusal) => return self.send_stateless(*refusal, source),
+        };
+        let offer = match offer_of(&request) {
+            Ok(offer) => offer,
+            Err(refusal) => return self.send_stateless(*refusal, source),
+        };
+        let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
+        if self.merged.contains_key(&merge) {
+            return self.send_stateless(Response::to(&request, 482), source);
+        }
+        if !self.guard.enter(source.ip()) {
+            return self.send_stateless(Response::to(&request, 503).with("Retry-After", RETRY_AFTER), source);
+        }
+        let call_key = (self.settings.call_keys)();
+        let owner = ServerOwner { call: Some(call_key), merge: Some(merge.clone()) };
+        let reply_to = checked.via.reply_to(source);
+        self.servers.start(key.clone(), true, reply_to, owner, self.settings.timers);
+        self.merged.insert(merge, key.clone());
+        self.respond(&key, Response::to(&request, 100), now);
+
+        let called = request.uri.number();
+        let (caller, caller_name) = caller(&request, checked, &origin);
+        let local = self.local_end(source.ip(), &called);
+        let local_ip = (self.settings.local_address)(source.ip());
+        let tag = (self.settings.tokens)();
+        let mut acts = Vec::new();
+        let tokens = &mut *self.settings.tokens;
+        let mut step = Step { now, timers: self.settings.timers, tokens, out: &mut acts };
+        let refusal = Response::to(&request, 400).with_to_tag(&tag);
+        let has_offer = offer.is_some();
+        let call = Call::incoming(request, checked, key.clone(), source, has_offer, local, tag.clone(), &mut step);
+        let Some(call) = call else {
+            self.guard.leave(source.ip());
+            return self.respond(&key, refusal, now);
+        };
+        self.dialogs.insert((checked.call_id.clone(), tag), call_key);
+        self.calls.insert(call_key, Entry { call, place: Some(source.ip()) });
+        self.carry_out(call_key, acts, now);
+        self.settle(call_key, now);
+        self.out.push(Output::Incoming(Incoming {
+            call: call_key,
+            call_id: checked.call_id.clone(),
+            called,
+            caller,
+            caller_name,
+            origin,
+            offer,
+            local: local_ip,
+        }));
+    }
+
+    /// Only trunks and extensions come in; strangers cost no state.
+    fn admit(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Result<Origin, Box<Response>> {
+        let origin = match self.trunks.of_source(source) {
+            Some(trunk) => Origin::Trunk(trunk.name.clone()),
+            None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
+            None => return Err(Box::new(Response::to(request, 403))),
+        };
+        if self.refusing {
+            return Err(Box::new(Response::to(request, 503).with("Retry-After", "30")));
+        }
+        Ok(origin)
+    }
+
+    fn authenticate(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Result<String, Box<Response>> {
+        let (method, uri) = (request.method.to_string(), request.uri.to_string());
+        let values = request.fields.all("Authorization");
+        match self.authority.judge(values, &method, &uri, source.ip(), now) {
+            Verdict::Accepted(user) => Ok(user),
+            Verdict::Challenge { stale } => {
+                let mut response = Response::to(request, 401);
+                for challenge in self.authority.challenges(source.ip(), stale, now) {
+                    response.fields.push("WWW-Authenticate", challenge);
+                }
+                Err(Box::new(response))
+            }
+        }
+    }
+}
+
+/// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
+fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
+    let asserted = request.fields.list("P-Asserted-Identity");
+    let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
+    let asserted = asserted.filter(|_| matches!(origin, Origin::Trunk(_))).find(|address| !address.uri.number().is_empty());
+    let address = asserted.as_ref().unwrap_or(&checked.from);
+    let name = address.display.clone().or_else(|| checked.from.display.clone()).filter(|name| !name.trim().is_empty());
+    (address.uri.number(), name)
+}

@@ -1,0 +1,447 @@
+//! The user agent: owns every transaction and call of one endpoint and brings messages to them. Still without I/O:
+//! datagrams, commands and instants go in, [`Output`]s come out.
+
+mod dial;
+mod invite;
+mod request;
+mod schedule;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::dialog::{Act, Call, LocalEnd, Purpose, Step};
+use super::digest::server::Authority;
+use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
+use super::guard::Guard;
+use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
+use super::sdp::SessionDescription;
+use super::transaction::table::{AckBuilder, Clients, Servers};
+use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
+use super::trunk::Trunks;
+
+pub use dial::{DialOrder, dialable, number_on};
+use schedule::{Schedule, Wake};
+
+/// Names a call towards the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey(pub u64);
+
+#[derive(Debug)]
+pub enum Output {
+    /// `transaction` is to be told when the socket refuses.
+    Transmit { to: SocketAddr, datagram: Bytes, transaction: Option<ClientKey> },
+    /// Ask DNS, then call [`UserAgent::resolved`].
+    Resolve { call: CallKey, host: String },
+    Incoming(Incoming),
+    Event { call: CallKey, event: CallEvent },
+    OfferDone { call: CallKey, outcome: OfferOutcome },
+}
+
+/// An INVITE that passed the guard.
+#[derive(Debug)]
+pub struct Incoming {
+    pub call: CallKey,
+    pub call_id: String,
+    pub called: String,
+    pub caller: String,
+    pub caller_name: Option<String>,
+    pub origin: Origin,
+    pub offer: Option<SessionDescription>,
+    /// Our address towards the caller.
+    pub local: IpAddr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Name of the trunk that the source address belongs to.
+    Trunk(String),
+    /// User of the extension that answered our digest challenge.
+    Extension(String),
+}
+
+pub struct Settings {
+    pub user_agent: String,
+    pub timers: Timers,
+    pub limits: Limits,
+    pub max_dialogs_per_source: usize,
+    /// Port of Via and Contact.
+    pub port: u16,
+    /// Our address towards a peer, as the peer should see it.
+    pub local_address: Box<dyn Fn(IpAddr) -> IpAddr + Send>,
+    /// Fresh unguessable tokens, hex.
+    pub tokens: Box<dyn FnMut() -> String + Send>,
+    /// Allots [`CallKey`]s; shared with whoever places calls.
+    pub call_keys: Box<dyn FnMut() -> CallKey + Send>,
+}
+
+pub struct UserAgent {
+    settings: Settings,
+    trunks: Trunks,
+    authority: Authority,
+    guard: Guard,
+    clients: Clients<ClientOwner>,
+    servers: Servers<ServerOwner>,
+    calls: HashMap<CallKey, Entry>,
+    /// By Call-ID and local tag.
+    dialogs: HashMap<(String, String), CallKey>,
+    /// Call-ID, From tag and CSeq of INVITEs being answered, to know a merged one (RFC 3261 §8.2.2.2).
+    merged: HashMap<String, ServerKey>,
+    /// Calls that wait for DNS.
+    unresolved: HashMap<CallKey, DialOrder>,
+    schedule: Schedule,
+    refusing: bool,
+    out: Vec<Output>,
+}
+
+struct Entry {
+    call: Call,
+    /// The source whose place in the guard it holds.
+    place: Option<IpAddr>,
+}
+
+struct ClientOwner {
+    call: CallKey,
+    purpose: Purpose,
+    request: Arc<Request>,
+}
+
+#[derive(Default)]
+struct ServerOwner {
+    call: Option<CallKey>,
+    merge: Option<String>,
+}
+
+impl UserAgent {
+    pub fn new(settings: Settings, trunks: Trunks, authority: Authority) -> UserAgent {
+        let guard = Guard::new(settings.max_dialogs_per_source);
+        UserAgent {
+            settings,
+            trunks,
+            authority,
+            guard,
+            clients: Clients::new(),
+            servers: Servers::new(),
+            calls: HashMap::new(),
+            dialogs: HashMap::new(),
+            merged: HashMap::new(),
+            unresolved: HashMap::new(),
+            schedule: Schedule::default(),
+            refusing: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// What is to be done since the last time.
+    pub fn outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.out)
+    }
+
+    pub fn datagram(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
+        match read(datagram, &self.settings.limits) {
+            Ok(Message::Request(request)) => {
+                metrics::counter!("sip_messages_received_total", "kind" => "request").increment(1);
+                self.on_request(request, source, now);
+            }
+            Ok(Message::Response(response)) => {
+                metrics::counter!("sip_messages_received_total", "kind" => "response").increment(1);
+                self.on_response(&response, source, now);
+            }
+            Err(Unreadable::Noise(problem)) => {
+                // Keep-alives are neither noise nor news.
+                if problem != "empty" {
+                    metrics::counter!("sip_messages_malformed_total").increment(1);
+                    tracing::debug!(%source, problem, "dropped a datagram that is no SIP message");
+                }
+            }
+            Err(Unreadable::Request { status, problem, fields }) => {
+                metrics::counter!("sip_messages_malformed_total").increment(1);
+                if !datagram.trim_ascii_start().starts_with(b"ACK ") {
+                    self.refuse_malformed(status, problem, fields, source);
+                }
+            }
+        }
+    }
+
+    /// Answers a request that could not be read as far as its fields allow.
+    fn refuse_malformed(&mut self, status: u16, problem: &str, mut fields: Fields, source: SocketAddr) {
+        if stamp(&mut fields, source).is_none() {
+            tracing::debug!(%source, problem, "dropped a malformed request that names no way back");
+            return;
+        }
+        let mut response = Response::from_fields(&fields, status);
+        response.reason = problem.to_owned();
+        self.send_stateless(response, source);
+    }
+
+    /// Sends a response outside any transaction.
+    fn send_stateless(&mut self, mut response: Response, source: SocketAddr) {
+        let Some(via) = response.fields.list("Via").first().and_then(|via| Via::parse(via).ok()) else { return };
+        if response.code() >= 300 {
+            metrics::counter!("sip_requests_refused_total", "code" => response.code().to_string()).increment(1);
+        }
+        // The same for a repeated request, as RFC 3261 §8.2.7 demands of stateless servers.
+        let tag = stateless_tag(&response.fields);
+        response = response.with_to_tag(&tag);
+        response.fields.push("Server", self.settings.user_agent.clone());
+        if let Ok(datagram) = response.write() {
+            self.out.push(Output::Transmit { to: via.reply_to(source), datagram, transaction: None });
+        }
+    }
+
+    fn on_response(&mut self, response: &Response, source: SocketAddr, now: Instant) {
+        // A response with two Via values went astray on its way to someone else (RFC 3261 §8.1.3.3).
+        if response.fields.list("Via").len() != 1 {
+            metrics::counter!("sip_messages_malformed_total").increment(1);
+            return;
+        }
+        let Some(key) = ClientKey::of_response(response) else { return };
+        let Some(client) = self.clients.find(&key) else { return };
+        let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
+        let outputs = self.clients.response(&key, response, now);
+        let deliver = outputs.contains(&ClientOutput::Deliver);
+        self.client_outputs(&key, outputs, now);
+        if deliver {
+            self.with_call(call, now, |call, step| call.response(purpose, &request, response, source, step));
+        }
+    }
+
+    /// Sends what the machine wants sent and reports its failure.
+    fn client_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {
+        let Some(client) = self.clients.find(key) else { return };
+        let (to, call, purpose) = (client.to, client.owner.call, client.owner.purpose);
+        for output in outputs {
+            let failure = match output {
+                ClientOutput::Send(datagram) => {
+                    self.out.push(Output::Transmit { to, datagram, transaction: Some(key.clone()) });
+                    continue;
+                }
+                ClientOutput::Deliver => continue,
+                ClientOutput::TimedOut => CallFailure::TrunkSilent,
+                ClientOutput::Failed => CallFailure::Unreachable("the network refused the packet".into()),
+            };
+            self.with_call(call, now, |call, step| call.failed(purpose, failure, step));
+        }
+        self.schedule.at(self.clients.wake_at(key), Wake::Client(key.clone()));
+        self.clients.reap(key);
+    }
+
+    fn server_outputs(&mut self, key: &ServerKey, outputs: Vec<ServerOutput>) {
+        let Some(server) = self.servers.find(key) else { return };
+        let to = server.to;
+        for output in outputs {
+            match output {
+                ServerOutput::Send(datagram) => self.out.push(Output::Transmit { to, datagram, transaction: None }),
+                // The refusal stands whether or not the peer heard it.
+                ServerOutput::NoAck => tracing::debug!(%to, "a refused INVITE was never acknowledged"),
+            }
+        }
+        self.schedule.at(self.servers.wake_at(key), Wake::Server(key.clone()));
+        if let Some(ServerOwner { merge: Some(merge), .. }) = self.servers.reap(key) {
+            self.merged.remove(&merge);
+        }
+    }
+
+    fn respond(&mut self, key: &ServerKey, mut response: Response, now: Instant) {
+        response.fields.set("Server", self.settings.user_agent.clone());
+        let code = response.code();
+        if code >= 300 {
+            metrics::counter!("sip_requests_refused_total", "code" => code.to_string()).increment(1);
+        }
+        match response.write() {
+            Ok(datagram) => {
+                let outputs = self.servers.respond(key, code, datagram, now);
+                self.server_outputs(key, outputs);
+            }
+            Err(problem) => tracing::warn!(%problem, code, "a response was not sent"),
+        }
+    }
+
+    /// Lets a call act and carries out what it wants.
+    fn with_call(&mut self, key: CallKey, now: Instant, act: impl FnOnce(&mut Call, &mut Step<'_>)) {
+        let mut acts = Vec::new();
+        let Some(entry) = self.calls.get_mut(&key) else { return };
+        let tokens = &mut *self.settings.tokens;
+        act(&mut entry.call, &mut Step { now, timers: self.settings.timers, tokens, out: &mut acts });
+        self.carry_out(key, acts, now);
+        self.settle(key, now);
+    }
+
+    fn carry_out(&mut self, key: CallKey, acts: Vec<Act>, now: Instant) {
+        for act in acts {
+            match act {
+                Act::Send { request, to, purpose } => self.send(key, request, to, purpose, now),
+                Act::Ack { request, to } => {
+                    if let Ok(datagram) = request.write() {
+                        self.out.push(Output::Transmit { to, datagram, transaction: None });
+                    }
+                }
+                Act::Respond { key, response } => self.respond(&key, response, now),
+                Act::Event(event) => self.out.push(Output::Event { call: key, event }),
+                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: key, outcome }),
+                Act::Abandon(transaction) => {
+                    self.clients.abandon(&transaction);
+                    self.clients.reap(&transaction);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, call: CallKey, request: Arc<Request>, to: SocketAddr, purpose: Purpose, now: Instant) {
+        let datagram = match request.write() {
+            Ok(datagram) => datagram,
+            Err(problem) => {
+                tracing::warn!(%problem, method = %request.method, "a request was not sent");
+                let failure = CallFailure::Unreachable("the request would hold a line break".into());
+                return self.with_call(call, now, |call, step| call.failed(purpose, failure, step));
+            }
+        };
+        let key = ClientKey::of_request(&request);
+        let ack = request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
+        let owner = ClientOwner { call, purpose, request };
+        let outputs = self.clients.start(key.clone(), datagram, to, owner, ack, self.settings.timers, now);
+        self.client_outputs(&key, outputs, now);
+    }
+
+    /// After every step: gives back the guard's place of a call that is over, and notes when to wake it.
+    fn settle(&mut self, key: CallKey, now: Instant) {
+        let Some(entry) = self.calls.get_mut(&key) else { return };
+        if entry.call.is_over()
+            && let Some(source) = entry.place.take()
+        {
+            self.guard.leave(source);
+        }
+        if entry.call.is_gone(now) {
+            let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
+            self.dialogs.remove(&name);
+            self.calls.remove(&key);
+        } else {
+            self.schedule.at(entry.call.wake_at(), Wake::Call(key));
+        }
+    }
+
+    pub fn command(&mut self, call: CallKey, command: Command, now: Instant) {
+        if self.unresolved.contains_key(&call) {
+            if command == Command::HangUp {
+                self.unresolved.remove(&call);
+                self.out.push(Output::Event { call, event: CallEvent::Ended { by: EndedBy::Us } });
+            }
+            return;
+        }
+        if !self.calls.contains_key(&call) && matches!(command, Command::Offer(_)) {
+            self.out.push(Output::OfferDone { call, outcome: OfferOutcome::Refused(0) });
+        }
+        self.with_call(call, now, |call, step| call.command(command, step));
+    }
+
+    /// The socket refused a datagram of that transaction.
+    pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
+        let outputs = self.clients.transport_failed(key);
+        self.client_outputs(key, outputs, now);
+    }
+
+    /// The addresses of a trunk's host.
+    pub fn trunk_resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
+        self.trunks.resolved(name, addresses);
+    }
+
+    pub fn refuse_new_calls(&mut self) {
+        self.refusing = true;
+    }
+
+    /// Ends every call in the way that its state owes.
+    pub fn hang_up_all(&mut self, now: Instant) {
+        let waiting: Vec<CallKey> = self.unresolved.keys().chain(self.calls.keys()).copied().collect();
+        for call in waiting {
+            self.command(call, Command::HangUp, now);
+        }
+    }
+
+    /// Nothing is live and nobody owes us a final response.
+    pub fn is_quiet(&self) -> bool {
+        self.calls.values().all(|entry| entry.call.is_over() && !entry.call.owes_bye())
+            && self.unresolved.is_empty()
+            && !self.clients.any_awaits_final()
+    }
+
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.schedule.next()
+    }
+
+    pub fn tick(&mut self, now: Instant) {
+        while let Some(wake) = self.schedule.due(now) {
+            match wake {
+                Wake::Client(key) if self.clients.wake_at(&key).is_some_and(|at| at <= now) => {
+                    let outputs = self.clients.tick(&key, now);
+                    self.client_outputs(&key, outputs, now);
+                }
+                Wake::Server(key) if self.servers.wake_at(&key).is_some_and(|at| at <= now) => {
+                    let outputs = self.servers.tick(&key, now);
+                    self.server_outputs(&key, outputs);
+                }
+                Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                // A later time was noted since.
+                Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
+            }
+        }
+    }
+
+    fn call_is_due(&self, key: CallKey, now: Instant) -> bool {
+        self.calls.get(&key).and_then(|entry| entry.call.wake_at()).is_some_and(|at| at <= now)
+    }
+
+    fn local_end(&self, peer: IpAddr, user: &str) -> LocalEnd {
+        let host = super::message::Host::Ip((self.settings.local_address)(peer));
+        let sent_by = format!("{host}:{}", self.settings.port);
+        let user = super::message::uri::escape_user(user);
+        let at = if user.is_empty() { "" } else { "@" };
+        let contact = format!("<sip:{user}{at}{sent_by}>");
+        LocalEnd { sent_by, contact, user_agent: self.settings.user_agent.clone() }
+    }
+}
+
+/// Notes the source in the top Via (RFC 3261 §18.2.1); `None` when there is none that can be read.
+fn stamp(fields: &mut Fields, source: SocketAddr) -> Option<()> {
+    let mut vias = fields.list("Via").into_iter();
+    let mut top = Via::parse(&vias.next()?).ok()?;
+    top.stamp(source);
+    let rest: Vec<String> = vias.collect();
+    fields.set("Via", top.to_string());
+    for via in rest {
+        fields.push("Via", via);
+    }
+    Some(())
+}
+
+/// A tag that is the same for every repetition of a request.
+fn stateless_tag(fields: &Fields) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    for name in ["Call-ID", "From", "CSeq"] {
+        fields.first(name).hash(&mut hasher);
+    }
+    format!("s{:016x}", hasher.finish())
+}
+
+/// The ACK of a refusal belongs to the transaction (RFC 3261 §17.1.1.3).
+fn ack_builder(invite: Arc<Request>) -> AckBuilder {
+    Box::new(move |response: &Response| {
+        let mut ack = Request::new(rsip::Method::Ack.into(), invite.uri.clone());
+        if let Some(via) = invite.fields.list("Via").first() {
+            ack.fields.push("Via", via.clone());
+        }
+        for name in ["Route", "From", "Call-ID"] {
+            for value in invite.fields.all(name) {
+                ack.fields.push(name, value);
+            }
+        }
+        ack.fields.push("To", response.fields.first("To").unwrap_or_default());
+        let number = invite.fields.first("CSeq").and_then(|cseq| cseq.split(' ').next()).unwrap_or("1");
+        ack.fields.push("CSeq", format!("{number} ACK"));
+        ack.fields.push("Max-Forwards", "70");
+        ack.write().unwrap_or_default()
+    })
+}

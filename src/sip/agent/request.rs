@@ -1,0 +1,166 @@
+//! Requests from outside: to their transaction, their dialog, or the answer that they are owed.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{CallKey, ServerOwner, UserAgent, stamp};
+use crate::sip::dialog::call::ALLOW;
+use crate::sip::message::check::check;
+use crate::sip::message::{Checked, Method, Request, Response, Uri};
+use crate::sip::transaction::ServerKey;
+
+impl UserAgent {
+    pub(super) fn on_request(&mut self, mut request: Request, source: SocketAddr, now: Instant) {
+        let is_ack = request.is(rsip::Method::Ack);
+        if stamp(&mut request.fields, source).is_none() {
+            metrics::counter!("sip_messages_malformed_total").increment(1);
+            return;
+        }
+        let checked = match check(&request) {
+            Ok(checked) => checked,
+            Err(owed) => {
+                metrics::counter!("sip_messages_malformed_total").increment(1);
+                if !is_ack {
+                    let mut response = Response::to(&request, owed.status);
+                    response.reason = owed.reason.to_owned();
+                    self.send_stateless(response, source);
+                }
+                return;
+            }
+        };
+        let key = ServerKey::of_request(&request, &checked);
+        if self.servers.find(&key).is_some() {
+            if is_ack {
+                self.servers.ack(&key, now);
+                self.server_outputs(&key, Vec::new());
+            } else {
+                let outputs = self.servers.repeated(&key);
+                self.server_outputs(&key, outputs);
+            }
+            // The ACK of a 2xx may carry the branch of its INVITE when the peer is careless.
+            if !is_ack {
+                return;
+            }
+        }
+        if is_ack {
+            if let Some(call) = self.call_of(&checked) {
+                self.with_call(call, now, |call, step| call.ack(&request, &checked, step));
+            }
+            return;
+        }
+        self.on_new_request(request, &checked, key, source, now);
+    }
+
+    fn on_new_request(
+        &mut self,
+        request: Request,
+        checked: &Checked,
+        key: ServerKey,
+        source: SocketAddr,
+        now: Instant,
+    ) {
+        if request.is(rsip::Method::Cancel) {
+            return self.on_cancel(&request, checked, key, source, now);
+        }
+        if let Some(refusal) = unsupported(&request) {
+            return self.send_stateless(refusal, source);
+        }
+        if checked.to.tag().is_some() {
+            match self.call_of(checked) {
+                Some(call) => self.in_dialog(&request, checked, &key, call, source, now),
+                None => self.send_stateless(Response::to(&request, 481), source),
+            }
+            return;
+        }
+        match request.method {
+            Method::Known(rsip::Method::Invite) => self.on_invite(request, checked, key, source, now),
+            Method::Known(rsip::Method::Options) => {
+                let response = self.options(&request, source);
+                self.send_stateless(response, source);
+            }
+            // BYE, UPDATE and INFO live in dialogs only.
+            _ => self.send_stateless(Response::to(&request, 481), source),
+        }
+    }
+
+    fn in_dialog(
+        &mut self,
+        request: &Request,
+        checked: &Checked,
+        key: &ServerKey,
+        call: CallKey,
+        source: SocketAddr,
+        now: Instant,
+    ) {
+        let reply_to = checked.via.reply_to(source);
+        let owner = ServerOwner { call: Some(call), merge: None };
+        let invite = request.is(rsip::Method::Invite);
+        self.servers.start(key.clone(), invite, reply_to, owner, self.settings.timers);
+        self.with_call(call, now, |call, step| call.request(request, checked, key, source, step));
+    }
+
+    fn on_cancel(&mut self, request: &Request, checked: &Checked, key: ServerKey, source: SocketAddr, now: Instant) {
+        let invite = ServerKey::of_cancelled(request, checked);
+        let Some(call) = self.servers.find(&invite).map(|server| server.owner.call) else {
+            return self.send_stateless(Response::to(request, 481), source);
+        };
+        let tag = call.and_then(|call| self.calls.get(&call)).map(|entry| entry.call.local_tag.clone());
+        let reply_to = checked.via.reply_to(source);
+        self.servers.start(key.clone(), false, reply_to, ServerOwner::default(), self.settings.timers);
+        let response = Response::to(request, 200).with_to_tag(&tag.unwrap_or_default());
+        self.respond(&key, response, now);
+        if let Some(call) = call
+            && self.servers.is_open(&invite)
+        {
+            self.with_call(call, now, |call, step| call.cancelled(step));
+        }
+    }
+
+    /// The same code that an INVITE would get (RFC 3261 §11.2), except that phones are not challenged for asking.
+    fn options(&self, request: &Request, source: SocketAddr) -> Response {
+        if self.trunks.of_source(source).is_none() && !self.authority.has_users() {
+            return Response::to(request, 403);
+        }
+        if self.refusing {
+            return Response::to(request, 503).with("Retry-After", "30");
+        }
+        Response::to(request, 200)
+            .with("Allow", ALLOW)
+            .with("Accept", "application/sdp")
+            .with("Accept-Encoding", "identity")
+            .with("Accept-Language", "en")
+            .with("Supported", "")
+    }
+
+    fn call_of(&self, checked: &Checked) -> Option<CallKey> {
+        let tag = checked.to.tag()?.to_owned();
+        self.dialogs.get(&(checked.call_id.clone(), tag)).copied()
+    }
+}
+
+/// What we do not do, and how it is said (RFC 3261 §8.2.1, §8.2.2).
+fn unsupported(request: &Request) -> Option<Response> {
+    let spoken = match &request.method {
+        Method::Extension(_) => return Some(Response::to(request, 501).with("Allow", ALLOW)),
+        Method::Known(
+            rsip::Method::Invite
+            | rsip::Method::Bye
+            | rsip::Method::Options
+            | rsip::Method::Update
+            | rsip::Method::Info
+            | rsip::Method::PRack,
+        ) => true,
+        Method::Known(_) => false,
+    };
+    if !spoken {
+        return Some(Response::to(request, 405).with("Allow", ALLOW));
+    }
+    if matches!(request.uri, Uri::Other(_)) || request.uri.sip().is_some_and(|uri| uri.secure) {
+        return Some(Response::to(request, 416));
+    }
+    let required = request.fields.list("Require");
+    if !required.is_empty() {
+        return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
+    }
+    None
+}

@@ -1,0 +1,183 @@
+//! Dialogs (RFC 3261 §12) and the INVITE usage on both sides: calls.
+//!
+//! Responses, requests, commands and instants flow in through a [`Step`]; what to send and what to tell flows out of it.
+//! Transactions, sockets and other calls are not known here.
+//!
+//! | Phase | Input | Output | Next |
+//! |---|---|---|---|
+//! | Dialling | 101–199 | Ringing | Dialling |
+//! | | 401/407 | INVITE with credentials, at most twice | Dialling |
+//! | | 2xx | ACK, Answered | Live |
+//! | | 2xx that cannot be used | ACK, BYE, Failed | Over |
+//! | | 300–699 | Rejected | Over |
+//! | | hang up, ring time over | Ended or Failed; CANCEL once a 1xx came | Dialling, quiet |
+//! | Dialling, quiet | 2xx | ACK, BYE | Over |
+//! | Alerting | ringing | 180 or 183, repeated every minute | Alerting |
+//! | | answer | 200, repeated until ACK | Live |
+//! | | reject, hang up | refusal, Ended by us | Over |
+//! | | CANCEL, BYE | 487, Ended by peer | Over |
+//! | Live | 2xx of another fork | ACK, BYE | Live |
+//! | | ACK of our first 200 | Answered | Live |
+//! | | no ACK for 64·T1 | BYE, Ended lost | Over |
+//! | | re-INVITE, UPDATE | Offer; 491, 500 when one is under way | Live |
+//! | | hang up | BYE, Ended by us (after the ACK, RFC 3261 §15) | Over |
+//! | | BYE | 200, Ended by peer | Over |
+//! | Over | BYE | 200 | Over |
+
+pub mod alerting;
+pub mod call;
+pub mod dialling;
+pub mod session;
+pub mod step;
+
+use std::net::SocketAddr;
+
+pub use call::Call;
+pub use step::{Act, LocalEnd, Purpose, Step};
+
+use super::message::{Checked, NameAddr, Request, Response, Uri};
+
+/// State that both ends keep of a confirmed or early dialog.
+#[derive(Debug, Clone)]
+pub struct Dialog {
+    pub call_id: String,
+    pub local_tag: String,
+    pub remote_tag: String,
+    /// Values of From and To without tags.
+    local: String,
+    remote: String,
+    target: Uri,
+    /// Values of Route, nearest first.
+    routes: Vec<String>,
+    local_sequence: u32,
+    remote_sequence: Option<u32>,
+    /// Where the peer's last message came from; used when the target is a name.
+    pub peer: SocketAddr,
+}
+
+impl Dialog {
+    /// Ours, from a response with a To tag (RFC 3261 §12.1.2).
+    pub fn from_response(invite: &Request, response: &Response, peer: SocketAddr) -> Option<Dialog> {
+        let to = NameAddr::parse(response.fields.first("To")?).ok()?;
+        let from = NameAddr::parse(invite.fields.first("From")?).ok()?;
+        let contact = response.fields.list("Contact").first().and_then(|contact| NameAddr::parse(contact).ok());
+        let mut routes = response.fields.list("Record-Route");
+        routes.reverse();
+        Some(Dialog {
+            call_id: invite.fields.first("Call-ID")?.to_owned(),
+            local_tag: from.tag()?.to_owned(),
+            remote_tag: to.tag().unwrap_or_default().to_owned(),
+            local: untagged(&from),
+            remote: untagged(&to),
+            target: contact.map_or_else(|| invite.uri.clone(), |contact| contact.uri),
+            routes,
+            local_sequence: response.cseq()?.number,
+            remote_sequence: None,
+            peer,
+        })
+    }
+
+    /// The peer's, from its INVITE (RFC 3261 §12.1.1). Without a Contact the caller's From is the target, as peers of
+    /// RFC 2543 mean it; `None` when neither can be reached over SIP.
+    pub fn from_request(invite: &Request, checked: &Checked, local_tag: &str, peer: SocketAddr) -> Option<Dialog> {
+        let target = match invite.fields.list("Contact").first() {
+            Some(contact) => NameAddr::parse(contact).ok()?.uri,
+            None => checked.from.uri.clone(),
+        };
+        target.sip()?;
+        Some(Dialog {
+            call_id: checked.call_id.clone(),
+            local_tag: local_tag.to_owned(),
+            remote_tag: checked.from_tag().to_owned(),
+            local: untagged(&checked.to),
+            remote: untagged(&checked.from),
+            target,
+            routes: invite.fields.list("Record-Route"),
+            local_sequence: 0,
+            remote_sequence: Some(checked.cseq.number),
+            peer,
+        })
+    }
+
+    /// A new request inside the dialog; raises CSeq. Never ACK.
+    pub fn request(&mut self, method: rsip::Method, step: &mut Step<'_>, local: &LocalEnd) -> Request {
+        self.local_sequence = self.local_sequence.saturating_add(1);
+        let sequence = self.local_sequence;
+        self.build(method, sequence, step, local)
+    }
+
+    /// The ACK of a 2xx (RFC 3261 §13.2.2.4).
+    pub fn ack(&self, sequence: u32, step: &mut Step<'_>, local: &LocalEnd) -> Request {
+        self.build(rsip::Method::Ack, sequence, step, local)
+    }
+
+    /// The CSeq for a request that is sent again with credentials.
+    pub fn next_sequence(&mut self) -> u32 {
+        self.local_sequence = self.local_sequence.saturating_add(1);
+        self.local_sequence
+    }
+
+    fn build(&self, method: rsip::Method, sequence: u32, step: &mut Step<'_>, local: &LocalEnd) -> Request {
+        let (uri, routes) = self.path();
+        let mut request = Request::new(method.into(), uri);
+        request.fields.push("Via", local.via(&step.token()));
+        for route in routes {
+            request.fields.push("Route", route);
+        }
+        request.fields.push("Max-Forwards", "70");
+        request.fields.push("From", format!("{};tag={}", self.local, self.local_tag));
+        let tag = if self.remote_tag.is_empty() { String::new() } else { format!(";tag={}", self.remote_tag) };
+        request.fields.push("To", format!("{}{tag}", self.remote));
+        request.fields.push("Call-ID", self.call_id.clone());
+        request.fields.push("CSeq", format!("{sequence} {method}"));
+        request.fields.push("Contact", local.contact.clone());
+        request.fields.push("User-Agent", local.user_agent.clone());
+        request
+    }
+
+    /// Request-URI and Route values; a first route without `lr` takes the Request-URI (RFC 3261 §12.2.1.1).
+    fn path(&self) -> (Uri, Vec<String>) {
+        let first = self.routes.first().and_then(|route| NameAddr::parse(route).ok());
+        match first {
+            Some(first) if first.uri.sip().is_some_and(|uri| !uri.params.has("lr")) => {
+                let mut rest: Vec<String> = self.routes.iter().skip(1).cloned().collect();
+                rest.push(format!("<{}>", self.target));
+                (first.uri, rest)
+            }
+            _ => (self.target.clone(), self.routes.clone()),
+        }
+    }
+
+    /// Where requests go: the first route or the target when it is an address, else where the peer was last seen.
+    pub fn hop(&self) -> SocketAddr {
+        let first = self.routes.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri);
+        let uri = first.as_ref().unwrap_or(&self.target);
+        uri.sip().and_then(|uri| uri.address()).unwrap_or(self.peer)
+    }
+
+    /// Takes the CSeq of a request of the peer; `false` when it is out of order (RFC 3261 §12.2.2).
+    pub fn admit(&mut self, sequence: u32) -> bool {
+        let in_order = self.remote_sequence.is_none_or(|last| sequence > last);
+        if in_order {
+            self.remote_sequence = Some(sequence);
+        }
+        in_order
+    }
+
+    /// Target refresh by a Contact.
+    pub fn refresh(&mut self, contacts: &[String], peer: SocketAddr) {
+        self.peer = peer;
+        let contact = contacts.first().and_then(|contact| NameAddr::parse(contact).ok());
+        if let Some(contact) = contact.filter(|contact| contact.uri.sip().is_some()) {
+            self.target = contact.uri;
+        }
+    }
+}
+
+/// The value without its tag.
+fn untagged(address: &NameAddr) -> String {
+    match &address.display {
+        Some(display) => format!("{} <{}>", super::message::params::quote(display), address.uri),
+        None => format!("<{}>", address.uri),
+    }
+}

@@ -1,0 +1,70 @@
+//! What a call is given to work with, and what it hands back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::sip::event::{CallEvent, OfferOutcome};
+use crate::sip::message::{Request, Response};
+use crate::sip::transaction::{ClientKey, ServerKey, Timers};
+
+/// One input's surroundings: time, randomness, and the place for outputs.
+pub struct Step<'a> {
+    pub now: Instant,
+    pub timers: Timers,
+    /// Fresh unguessable tokens.
+    pub tokens: &'a mut dyn FnMut() -> String,
+    pub out: &'a mut Vec<Act>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// A request in a new client transaction.
+    Send { request: Arc<Request>, to: SocketAddr, purpose: Purpose },
+    /// An ACK of a 2xx: outside transactions.
+    Ack { request: Arc<Request>, to: SocketAddr },
+    Respond { key: ServerKey, response: Response },
+    Event(CallEvent),
+    OfferDone(OfferOutcome),
+    /// The INVITE transaction is waited for no longer.
+    Abandon(ClientKey),
+}
+
+/// Why a request was sent; comes back with its responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Invite,
+    Reinvite,
+    Cancel,
+    Bye,
+}
+
+/// How we name ourselves towards the peer of one call.
+#[derive(Debug, Clone)]
+pub struct LocalEnd {
+    /// `host:port` of Via.
+    pub sent_by: String,
+    /// Value of Contact.
+    pub contact: String,
+    pub user_agent: String,
+}
+
+impl LocalEnd {
+    pub fn via(&self, token: &str) -> String {
+        format!("SIP/2.0/UDP {};rport;branch={}{token}", self.sent_by, crate::sip::message::via::MAGIC_COOKIE)
+    }
+}
+
+impl Step<'_> {
+    pub fn token(&mut self) -> String {
+        (self.tokens)()
+    }
+
+    pub fn respond(&mut self, key: &ServerKey, response: Response) {
+        self.out.push(Act::Respond { key: key.clone(), response });
+    }
+
+    pub fn send(&mut self, request: Request, to: SocketAddr, purpose: Purpose) {
+        self.out.push(Act::Send { request: Arc::new(request), to, purpose });
+    }
+}

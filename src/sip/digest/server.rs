@@ -1,0 +1,231 @@
+//! Challenging extensions.
+//!
+//! A nonce carries its time and the caller's address under an HMAC, so that no state is kept for strangers; state (the
+//! last nonce count) begins only with a correct password.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::config::Secret;
+
+use super::{Algorithm, Inputs, hex, read_digest};
+
+/// How long a nonce may be used.
+const NONCE_LIFE: Duration = Duration::from_secs(300);
+/// Nonces whose count is remembered; beyond it every nonce is stale and the phone asks again.
+const MAX_NONCES: usize = 10_000;
+
+pub struct Authority {
+    key: [u8; 32],
+    realm: String,
+    start: Instant,
+    users: HashMap<String, Secret>,
+    /// Highest count seen of each nonce that a correct response used, and its end.
+    counts: HashMap<String, (u32, Instant)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The extension's user.
+    Accepted(String),
+    /// To be challenged; `stale` when only the nonce was too old.
+    Challenge { stale: bool },
+}
+
+impl Authority {
+    /// `key` is random and of this process: nonces do not outlive it.
+    pub fn new(
+        key: [u8; 32],
+        realm: &str,
+        users: impl IntoIterator<Item = (String, Secret)>,
+        start: Instant,
+    ) -> Authority {
+        Authority { key, realm: realm.to_owned(), start, users: users.into_iter().collect(), counts: HashMap::new() }
+    }
+
+    /// Without extensions nobody can pass, so nobody is challenged.
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// The values of WWW-Authenticate, preferred first.
+    pub fn challenges(&self, source: IpAddr, stale: bool, now: Instant) -> [String; 2] {
+        let nonce = self.nonce(source, now.saturating_duration_since(self.start).as_millis());
+        [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
+            format!(
+                "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{}",
+                self.realm,
+                algorithm.name(),
+                if stale { ", stale=true" } else { "" }
+            )
+        })
+    }
+
+    /// Judges the values of Authorization. Unknown users and wrong passwords take the same time and get the same.
+    pub fn judge<'a>(
+        &mut self,
+        authorizations: impl Iterator<Item = &'a str>,
+        method: &str,
+        uri: &str,
+        source: IpAddr,
+        now: Instant,
+    ) -> Verdict {
+        for value in authorizations.take(4) {
+            if let Some(verdict) = self.judge_one(value, method, uri, source, now) {
+                return verdict;
+            }
+        }
+        Verdict::Challenge { stale: false }
+    }
+
+    fn judge_one(&mut self, value: &str, method: &str, uri: &str, source: IpAddr, now: Instant) -> Option<Verdict> {
+        let read = read_digest(value)?;
+        let get = |name: &str| read.get(name).map(String::as_str);
+        let algorithm = Algorithm::parse(get("algorithm"))?;
+        let (username, nonce, nc, cnonce) = (get("username")?, get("nonce")?, get("nc")?, get("cnonce")?);
+        if get("realm")? != self.realm || get("uri")? != uri || !get("qop")?.eq_ignore_ascii_case("auth") {
+            return None;
+        }
+        let nothing = Secret::default();
+        let known = self.users.get(username);
+        let password = known.unwrap_or(&nothing).expose();
+        let qop = Some((nc, cnonce));
+        let expected =
+            Inputs { algorithm, username, realm: &self.realm, password, method, uri, nonce, qop }.response();
+        let same: bool = expected.as_bytes().ct_eq(get("response")?.to_ascii_lowercase().as_bytes()).into();
+        let age = self.nonce_age(nonce, source, now)?;
+        if !same || known.is_none_or(Secret::is_empty) {
+            return Some(Verdict::Challenge { stale: false });
+        }
+        if age > NONCE_LIFE || !self.count_is_new(nonce, u32::from_str_radix(nc, 16).ok()?, now) {
+            return Some(Verdict::Challenge { stale: true });
+        }
+        Some(Verdict::Accepted(username.to_owned()))
+    }
+
+    fn count_is_new(&mut self, nonce: &str, count: u32, now: Instant) -> bool {
+        if self.counts.len() >= MAX_NONCES {
+            self.counts.retain(|_, (_, end)| *end > now);
+        }
+        if let Some((last, _)) = self.counts.get_mut(nonce) {
+            let new = count > *last;
+            *last = count.max(*last);
+            return new;
+        }
+        if self.counts.len() >= MAX_NONCES {
+            return false;
+        }
+        self.counts.insert(nonce.to_owned(), (count, now + NONCE_LIFE));
+        true
+    }
+
+    /// `<milliseconds since start, hex>.<random, hex>.<hmac, hex>`
+    fn nonce(&self, source: IpAddr, at_ms: u128) -> String {
+        let random: [u8; 8] = rand::random();
+        let body = format!("{at_ms:x}.{}", hex(&random));
+        let seal = self.seal(&body, source);
+        format!("{body}.{seal}")
+    }
+
+    /// `None` when it is not one of ours for that address.
+    fn nonce_age(&self, nonce: &str, source: IpAddr, now: Instant) -> Option<Duration> {
+        let (body, seal) = nonce.rsplit_once('.')?;
+        let genuine: bool = self.seal(body, source).as_bytes().ct_eq(seal.as_bytes()).into();
+        let at_ms = u64::from_str_radix(body.split('.').next()?, 16).ok()?;
+        let age = now.saturating_duration_since(self.start).saturating_sub(Duration::from_millis(at_ms));
+        genuine.then_some(age)
+    }
+
+    fn seal(&self, body: &str, source: IpAddr) -> String {
+        // HMAC takes a key of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return String::new() };
+        mac.update(body.as_bytes());
+        mac.update(source.to_string().as_bytes());
+        hex(mac.finalize().into_bytes().get(..16).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::super::client::{Authentication, Credentials};
+    use super::*;
+    use crate::sip::message::{Fields, Response};
+
+    const URI: &str = "sip:100@box";
+
+    fn source() -> IpAddr {
+        "192.0.2.1".parse().expect("address")
+    }
+
+    struct Bench {
+        authority: Authority,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let now = Instant::now();
+            let users = [("200".to_owned(), Secret::new("pw"))];
+            Bench { authority: Authority::new([7; 32], "trunkline", users, now), now }
+        }
+
+        /// What a phone sends after being challenged.
+        fn phone(&self, user: &str, password: &str) -> String {
+            let mut response = Response::from_fields(&Fields::default(), 401);
+            for value in self.authority.challenges(source(), false, self.now) {
+                response.fields.push("WWW-Authenticate", value);
+            }
+            let credentials = Credentials { username: user.into(), password: Secret::new(password), realm: None };
+            Authentication::new(Some(credentials)).answer(&response, "INVITE", URI, "c").expect("answered").1
+        }
+
+        fn judge(&mut self, value: &str) -> Verdict {
+            self.authority.judge([value].into_iter(), "INVITE", URI, source(), self.now)
+        }
+    }
+
+    #[test]
+    fn the_right_password_passes_and_only_once_a_count() {
+        let mut bench = Bench::new();
+        let value = bench.phone("200", "pw");
+        assert!(value.contains("SHA-256"));
+        assert_eq!(bench.judge(&value), Verdict::Accepted("200".into()));
+        assert_eq!(bench.judge(&value), Verdict::Challenge { stale: true });
+    }
+
+    #[test]
+    fn a_wrong_password_and_an_unknown_user_look_the_same() {
+        let mut bench = Bench::new();
+        for (user, password) in [("200", "wrong"), ("nobody", "pw"), ("nobody", "")] {
+            let value = bench.phone(user, password);
+            assert_eq!(bench.judge(&value), Verdict::Challenge { stale: false }, "{user}");
+        }
+    }
+
+    #[test]
+    fn an_old_nonce_is_stale_and_a_foreign_one_worthless() {
+        let mut bench = Bench::new();
+        let value = bench.phone("200", "pw");
+        let elsewhere = "192.0.2.2".parse().expect("address");
+        let foreign = bench.authority.judge([value.as_str()].into_iter(), "INVITE", URI, elsewhere, bench.now);
+        assert_eq!(foreign, Verdict::Challenge { stale: false });
+        bench.now += NONCE_LIFE + Duration::from_secs(1);
+        assert_eq!(bench.judge(&value), Verdict::Challenge { stale: true });
+    }
+
+    #[test]
+    fn a_response_for_another_method_or_uri_does_not_pass() {
+        let mut bench = Bench::new();
+        let value = bench.phone("200", "pw");
+        for (method, uri) in [("BYE", URI), ("INVITE", "sip:other@box")] {
+            let verdict = bench.authority.judge([value.as_str()].into_iter(), method, uri, source(), bench.now);
+            assert_eq!(verdict, Verdict::Challenge { stale: false });
+        }
+    }
+}

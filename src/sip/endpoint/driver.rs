@@ -1,0 +1,283 @@
+//! The task that owns the user agent: socket, clock, DNS and queues around it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::inbox::{Inbox, Order};
+use super::{CallControl, EVENT_QUEUE, IncomingCall};
+use crate::clock::Clock;
+use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
+use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
+use crate::sip::resolve::Resolver;
+use crate::sip::transport::udp::Udp;
+
+pub struct Driver {
+    udp: Udp,
+    agent: UserAgent,
+    inbox: Arc<Inbox>,
+    incoming: mpsc::Sender<IncomingCall>,
+    clock: Clock,
+    resolver: Resolver,
+    events: HashMap<CallKey, mpsc::Sender<CallEvent>>,
+    offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
+    stopping: Option<Stopping>,
+}
+
+struct Stopping {
+    until: Instant,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+/// Datagrams taken before commands and timers get their turn.
+const BATCH: usize = 64;
+/// Places in an event queue that are kept for what may not be lost.
+const RESERVED: usize = 8;
+/// How often the names of trunks are looked up again.
+const RESOLVE_EVERY: Duration = Duration::from_secs(60);
+/// How soon again after a failure.
+const RESOLVE_RETRY: Duration = Duration::from_secs(5);
+/// Largest UDP payload.
+const MAX_DATAGRAM: usize = 65_535;
+
+impl Driver {
+    pub fn new(
+        udp: Udp,
+        agent: UserAgent,
+        inbox: Arc<Inbox>,
+        incoming: mpsc::Sender<IncomingCall>,
+        clock: Clock,
+        resolver: Resolver,
+    ) -> Driver {
+        Driver {
+            udp,
+            agent,
+            inbox,
+            incoming,
+            clock,
+            resolver,
+            events: HashMap::new(),
+            offers: HashMap::new(),
+            stopping: None,
+        }
+    }
+
+    pub async fn run(mut self) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        while !self.finished() {
+            self.wait().await;
+            self.receive(&mut buffer).await;
+            self.obey().await;
+            self.agent.tick(self.clock.now());
+            self.flush().await;
+        }
+        self.inbox.close();
+        self.abandon_calls();
+        for done in self.stopping.take().map(|stopping| stopping.done).unwrap_or_default() {
+            // Whoever waited may have given up.
+            let _ = done.send(());
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| self.agent.is_quiet() || self.clock.now() >= stopping.until)
+    }
+
+    async fn wait(&mut self) {
+        let wake = [self.agent.next_wake(), self.stopping.as_ref().map(|stopping| stopping.until)];
+        let pause = wake.into_iter().flatten().min().map(|at| at.saturating_duration_since(self.clock.now()));
+        let timer = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.inbox.filled() => {}
+            () = self.udp.readable() => {}
+            () = timer => {}
+        }
+    }
+
+    async fn receive(&mut self, buffer: &mut [u8]) {
+        for _ in 0..BATCH {
+            let Some((length, source)) = self.udp.try_receive(buffer) else { return };
+            let datagram = buffer.get(..length).unwrap_or_default();
+            self.agent.datagram(datagram, source, self.clock.now());
+            self.flush().await;
+        }
+    }
+
+    async fn obey(&mut self) {
+        for order in self.inbox.take() {
+            self.take(order);
+            self.flush().await;
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        let now = self.clock.now();
+        match order {
+            Order::Dial { call, order, events } => {
+                self.events.insert(call, events);
+                if self.stopping.is_some() {
+                    self.tell(call, CallEvent::Ended { by: EndedBy::Us });
+                } else {
+                    self.agent.dial(call, *order, now);
+                }
+            }
+            Order::Command { call, command, backlog } => {
+                backlog.taken(&command);
+                self.agent.command(call, command, now);
+            }
+            Order::Offer { call, command, done } => {
+                if self.offers.contains_key(&call) {
+                    let _ = done.send(OfferOutcome::Refused(491));
+                } else {
+                    self.offers.insert(call, done);
+                    self.agent.command(call, command, now);
+                }
+            }
+            Order::Resolved { call, found } => self.agent.resolved(call, found, now),
+            Order::TrunkResolved { trunk, addresses } => self.agent.trunk_resolved(&trunk, addresses),
+            Order::RefuseNewCalls => self.agent.refuse_new_calls(),
+            Order::Ping(answer) => {
+                let _ = answer.send(());
+            }
+            Order::Stop { limit, done } => self.begin_stop(now + limit, done),
+        }
+    }
+
+    fn begin_stop(&mut self, until: Instant, done: oneshot::Sender<()>) {
+        self.agent.refuse_new_calls();
+        self.agent.hang_up_all(self.clock.now());
+        let stopping = self.stopping.get_or_insert_with(|| Stopping { until, done: Vec::new() });
+        stopping.until = stopping.until.min(until);
+        stopping.done.push(done);
+    }
+
+    /// Carries out everything that the agent wants, until it wants nothing.
+    async fn flush(&mut self) {
+        loop {
+            let outputs = self.agent.outputs();
+            if outputs.is_empty() {
+                return;
+            }
+            for output in outputs {
+                match output {
+                    Output::Transmit { to, datagram, transaction } => {
+                        metrics::counter!("sip_messages_sent_total").increment(1);
+                        if let Err(problem) = self.udp.send(&datagram, to).await {
+                            tracing::debug!(%to, %problem, "the socket refused a datagram");
+                            if let Some(transaction) = transaction {
+                                self.agent.transport_failed(&transaction, self.clock.now());
+                            }
+                        }
+                    }
+                    Output::Resolve { call, host } => self.resolve(call, host),
+                    Output::Incoming(incoming) => self.offer_call(incoming),
+                    Output::Event { call, event } => self.tell(call, event),
+                    Output::OfferDone { call, outcome } => {
+                        if let Some(done) = self.offers.remove(&call) {
+                            let _ = done.send(outcome);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn resolve(&self, call: CallKey, host: String) {
+        let (resolver, inbox, listen) = (self.resolver.clone(), self.inbox.clone(), self.udp.local());
+        tokio::spawn(async move {
+            let found = resolver.addresses(&host, listen).await;
+            let found = found.and_then(|ips| ips.first().copied().ok_or_else(|| "it has no address".to_owned()));
+            inbox.push(Order::Resolved { call, found });
+        });
+    }
+
+    fn offer_call(&mut self, incoming: Incoming) {
+        let (sender, events) = mpsc::channel(EVENT_QUEUE);
+        let key = incoming.call;
+        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local));
+        let call = IncomingCall {
+            control,
+            events,
+            called: incoming.called,
+            caller: incoming.caller,
+            caller_name: incoming.caller_name,
+            origin: incoming.origin,
+            offer: incoming.offer,
+        };
+        self.events.insert(key, sender);
+        if self.incoming.try_send(call).is_err() {
+            self.agent.command(key, Command::Reject(503), self.clock.now());
+        }
+    }
+
+    /// Never waits: a call that does not read its events loses ringing first, then offers, never its end.
+    fn tell(&mut self, call: CallKey, event: CallEvent) {
+        if event.is_last() {
+            if let Some(sender) = self.events.remove(&call) {
+                send_last(sender, event);
+            }
+            return;
+        }
+        let Some(sender) = self.events.get(&call) else { return };
+        let room = sender.capacity() > RESERVED;
+        match event {
+            CallEvent::Ringing { .. } if !room => {}
+            CallEvent::Offer { .. } if !room || sender.is_closed() => {
+                self.agent.command(call, Command::RefuseOffer, self.clock.now());
+            }
+            event => {
+                if sender.try_send(event).is_err() {
+                    // Nobody listens any more: the call is nobody's.
+                    self.agent.command(call, Command::HangUp, self.clock.now());
+                }
+            }
+        }
+    }
+
+    /// When the driver ends with calls left, their owners hear it.
+    fn abandon_calls(&mut self) {
+        for (_, sender) in self.events.drain() {
+            send_last(sender, CallEvent::Ended { by: EndedBy::Us });
+        }
+    }
+}
+
+/// The last event may have to wait for its reader; the wait ends when the reader reads or goes.
+fn send_last(sender: mpsc::Sender<CallEvent>, event: CallEvent) {
+    if let Err(mpsc::error::TrySendError::Full(event)) = sender.try_send(event) {
+        tokio::spawn(async move {
+            let _ = sender.send(event).await;
+        });
+    }
+}
+
+/// Keeps the addresses of a trunk known by name; ends with the endpoint.
+pub async fn keep_resolved(trunk: String, host: String, resolver: Resolver, listen: SocketAddr, inbox: Weak<Inbox>) {
+    loop {
+        let found = resolver.addresses(&host, listen).await;
+        let Some(inbox) = inbox.upgrade() else { return };
+        let pause = match found {
+            Ok(addresses) => {
+                inbox.push(Order::TrunkResolved { trunk: trunk.clone(), addresses });
+                RESOLVE_EVERY
+            }
+            Err(problem) => {
+                tracing::warn!(trunk, problem, "the host of a trunk cannot be found");
+                RESOLVE_RETRY
+            }
+        };
+        if inbox.is_closed() {
+            return;
+        }
+        drop(inbox);
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,74 @@
+//! What calls are told and what they tell: the words between this room and the call room.
+
+use std::time::Duration;
+
+use super::sdp::SessionDescription;
+
+/// What happens to a call. After `Rejected`, `Failed` or `Ended` no event follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallEvent {
+    /// 180 to 183 (any provisional above 100); `session` is early media.
+    Ringing { code: u16, session: Option<SessionDescription> },
+    /// Outbound: 200, with the answer. Inbound: our 200 was acknowledged; `session` is the answer in a late ACK, if any.
+    Answered { session: Option<SessionDescription> },
+    /// Outbound: a final refusal (300 to 699). `reason` is its phrase.
+    Rejected { code: u16, reason: String, retry_after: Option<Duration> },
+    /// No final answer could be had.
+    Failed(CallFailure),
+    /// The peer wants to change the session; `session` is absent when it asks us for an offer.
+    Offer { session: Option<SessionDescription> },
+    /// The call is over.
+    Ended { by: EndedBy },
+}
+
+impl CallEvent {
+    /// Nothing follows it.
+    pub fn is_last(&self) -> bool {
+        matches!(self, CallEvent::Rejected { .. } | CallEvent::Failed(_) | CallEvent::Ended { .. })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// BYE or CANCEL of the peer.
+    Peer,
+    /// Our `hang_up` or `reject`.
+    Us,
+    /// The dialog died: no ACK, 481, or retransmissions without an answer.
+    Lost,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallFailure {
+    /// Timer B: the trunk said nothing.
+    TrunkSilent,
+    /// The trunk's host has no address, or the socket refused it.
+    Unreachable(String),
+    /// Two digest tries were refused, or the challenge was not of our trunk.
+    Unauthorized,
+    /// `ring_timeout` passed.
+    NoAnswer,
+    /// The answer's session description cannot be used.
+    BadAnswer(String),
+}
+
+/// What became of a change of the session that we asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfferOutcome {
+    /// The peer's answer.
+    Accepted(SessionDescription),
+    /// Refused with this code (0: the call ended or was not in a state to ask); the session goes on as it was.
+    Refused(u16),
+}
+
+/// What a call may be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Ringing(Option<SessionDescription>),
+    Answer(SessionDescription),
+    Reject(u16),
+    HangUp,
+    AcceptOffer(SessionDescription),
+    RefuseOffer,
+    Offer(SessionDescription),
+}

@@ -1,0 +1,249 @@
+//! All live transactions of one endpoint, found by key. Still no I/O: outputs name an address and bytes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{
+    ClientInvite, ClientKey, ClientOther, ClientOutput, ServerInvite, ServerKey, ServerOther, ServerOutput, Timers,
+};
+
+enum ClientMachine {
+    Invite(ClientInvite),
+    Other(ClientOther),
+}
+
+enum ServerMachine {
+    Invite(ServerInvite),
+    Other(ServerOther),
+}
+
+/// A request of ours that is under way.
+pub struct Client<O> {
+    machine: ClientMachine,
+    pub to: SocketAddr,
+    pub owner: O,
+    /// Builds the ACK of a refusal.
+    ack: Option<Box<dyn Fn(&crate::sip::message::Response) -> Bytes + Send>>,
+}
+
+/// A request of a peer that is being answered.
+pub struct Server<O> {
+    machine: ServerMachine,
+    /// Where responses go.
+    pub to: SocketAddr,
+    pub owner: O,
+}
+
+pub struct Clients<O>(HashMap<ClientKey, Client<O>>);
+pub struct Servers<O>(HashMap<ServerKey, Server<O>>);
+
+/// Builds the ACK that a refusal of an INVITE is owed.
+pub type AckBuilder = Box<dyn Fn(&crate::sip::message::Response) -> Bytes + Send>;
+
+impl<O> Clients<O> {
+    pub fn new() -> Clients<O> {
+        Clients(HashMap::new())
+    }
+
+    /// Starts a transaction; `ack` is there for INVITE and only then.
+    #[allow(clippy::too_many_arguments)]
+    pub fn start(
+        &mut self,
+        key: ClientKey,
+        request: Bytes,
+        to: SocketAddr,
+        owner: O,
+        ack: Option<AckBuilder>,
+        timers: Timers,
+        now: Instant,
+    ) -> Vec<ClientOutput> {
+        let mut out = Vec::new();
+        let machine = match ack {
+            Some(_) => ClientMachine::Invite(ClientInvite::start(request, timers, now, &mut out)),
+            None => ClientMachine::Other(ClientOther::start(request, timers, now, &mut out)),
+        };
+        self.0.insert(key, Client { machine, to, owner, ack });
+        out
+    }
+
+    pub fn find(&self, key: &ClientKey) -> Option<&Client<O>> {
+        self.0.get(key)
+    }
+
+    pub fn response(
+        &mut self,
+        key: &ClientKey,
+        response: &crate::sip::message::Response,
+        now: Instant,
+    ) -> Vec<ClientOutput> {
+        let mut out = Vec::new();
+        if let Some(client) = self.0.get_mut(key) {
+            let code = response.code();
+            match &mut client.machine {
+                ClientMachine::Invite(machine) => {
+                    let ack = || client.ack.as_ref().map(|build| build(response)).unwrap_or_default();
+                    machine.response(code, ack, now, &mut out);
+                }
+                ClientMachine::Other(machine) => machine.response(code, now, &mut out),
+            }
+        }
+        out
+    }
+
+    pub fn tick(&mut self, key: &ClientKey, now: Instant) -> Vec<ClientOutput> {
+        let mut out = Vec::new();
+        match self.0.get_mut(key).map(|client| &mut client.machine) {
+            Some(ClientMachine::Invite(machine)) => machine.tick(now, &mut out),
+            Some(ClientMachine::Other(machine)) => machine.tick(now, &mut out),
+            None => {}
+        }
+        out
+    }
+
+    pub fn transport_failed(&mut self, key: &ClientKey) -> Vec<ClientOutput> {
+        let mut out = Vec::new();
+        match self.0.get_mut(key).map(|client| &mut client.machine) {
+            Some(ClientMachine::Invite(machine)) => machine.transport_failed(&mut out),
+            Some(ClientMachine::Other(machine)) => machine.transport_failed(&mut out),
+            None => {}
+        }
+        out
+    }
+
+    pub fn abandon(&mut self, key: &ClientKey) {
+        if let Some(ClientMachine::Invite(machine)) = self.0.get_mut(key).map(|client| &mut client.machine) {
+            machine.abandon();
+        }
+    }
+
+    pub fn wake_at(&self, key: &ClientKey) -> Option<Instant> {
+        self.0.get(key).and_then(|client| match &client.machine {
+            ClientMachine::Invite(machine) => machine.wake_at(),
+            ClientMachine::Other(machine) => machine.wake_at(),
+        })
+    }
+
+    /// Forgets the transaction when it is over and hands back its owner.
+    pub fn reap(&mut self, key: &ClientKey) -> Option<O> {
+        let over = self.0.get(key).is_some_and(|client| match &client.machine {
+            ClientMachine::Invite(machine) => machine.is_terminated(),
+            ClientMachine::Other(machine) => machine.is_terminated(),
+        });
+        if over { self.0.remove(key).map(|client| client.owner) } else { None }
+    }
+
+    /// Whether any request still waits for its final response.
+    pub fn any_awaits_final(&self) -> bool {
+        self.0.values().any(|client| match &client.machine {
+            ClientMachine::Invite(machine) => machine.awaits_final(),
+            ClientMachine::Other(machine) => machine.awaits_final(),
+        })
+    }
+}
+
+impl<O> Servers<O> {
+    pub fn new() -> Servers<O> {
+        Servers(HashMap::new())
+    }
+
+    pub fn start(&mut self, key: ServerKey, invite: bool, to: SocketAddr, owner: O, timers: Timers) {
+        let machine = if invite {
+            ServerMachine::Invite(ServerInvite::start(timers))
+        } else {
+            ServerMachine::Other(ServerOther::start(timers))
+        };
+        self.0.insert(key, Server { machine, to, owner });
+    }
+
+    pub fn find(&self, key: &ServerKey) -> Option<&Server<O>> {
+        self.0.get(key)
+    }
+
+    pub fn set_owner(&mut self, key: &ServerKey, owner: O) {
+        if let Some(server) = self.0.get_mut(key) {
+            server.owner = owner;
+        }
+    }
+
+    pub fn is_open(&self, key: &ServerKey) -> bool {
+        self.0.get(key).is_some_and(|server| match &server.machine {
+            ServerMachine::Invite(machine) => machine.is_open(),
+            ServerMachine::Other(machine) => machine.is_open(),
+        })
+    }
+
+    pub fn repeated(&mut self, key: &ServerKey) -> Vec<ServerOutput> {
+        let mut out = Vec::new();
+        match self.0.get_mut(key).map(|server| &mut server.machine) {
+            Some(ServerMachine::Invite(machine)) => machine.repeated(&mut out),
+            Some(ServerMachine::Other(machine)) => machine.repeated(&mut out),
+            None => {}
+        }
+        out
+    }
+
+    pub fn ack(&mut self, key: &ServerKey, now: Instant) {
+        if let Some(ServerMachine::Invite(machine)) = self.0.get_mut(key).map(|server| &mut server.machine) {
+            machine.ack(now);
+        }
+    }
+
+    pub fn respond(&mut self, key: &ServerKey, code: u16, response: Bytes, now: Instant) -> Vec<ServerOutput> {
+        let mut out = Vec::new();
+        match self.0.get_mut(key).map(|server| &mut server.machine) {
+            Some(ServerMachine::Invite(machine)) => machine.respond(code, response, now, &mut out),
+            Some(ServerMachine::Other(machine)) => machine.respond(code, response, now, &mut out),
+            None => {}
+        }
+        out
+    }
+
+    pub fn tick(&mut self, key: &ServerKey, now: Instant) -> Vec<ServerOutput> {
+        let mut out = Vec::new();
+        match self.0.get_mut(key).map(|server| &mut server.machine) {
+            Some(ServerMachine::Invite(machine)) => machine.tick(now, &mut out),
+            Some(ServerMachine::Other(machine)) => machine.tick(now),
+            None => {}
+        }
+        out
+    }
+
+    pub fn wake_at(&self, key: &ServerKey) -> Option<Instant> {
+        self.0.get(key).and_then(|server| match &server.machine {
+            ServerMachine::Invite(machine) => machine.wake_at(),
+            ServerMachine::Other(machine) => machine.wake_at(),
+        })
+    }
+
+    /// Forgets the transaction when it is over and hands back its owner.
+    pub fn reap(&mut self, key: &ServerKey) -> Option<O> {
+        let over = self.0.get(key).is_some_and(|server| match &server.machine {
+            ServerMachine::Invite(machine) => machine.is_terminated(),
+            ServerMachine::Other(machine) => machine.is_terminated(),
+        });
+        if over { self.0.remove(key).map(|server| server.owner) } else { None }
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<O> Default for Clients<O> {
+    fn default() -> Clients<O> {
+        Clients::new()
+    }
+}
+
+impl<O> Default for Servers<O> {
+    fn default() -> Servers<O> {
+        Servers::new()
+    }
+}

@@ -1,0 +1,3 @@
+//! Sockets. UDP is the only transport of this layer so far.
+
+pub mod udp;

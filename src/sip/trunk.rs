@@ -1,0 +1,130 @@
+//! Trunks as the signalling sees them: where they are, who we are to them, which packets are theirs.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::config::TrunkConfig;
+
+use super::digest::client::Credentials;
+use super::message::Host;
+
+pub struct Trunk {
+    pub name: String,
+    pub host: Host,
+    pub port: u16,
+    /// The port was configured, so URIs carry it.
+    pub explicit_port: bool,
+    pub credentials: Option<Credentials>,
+    /// User part of From when a call names none.
+    pub caller: Option<String>,
+    sources: Vec<IpNet>,
+    /// What `host` resolves to.
+    addresses: Vec<IpAddr>,
+}
+
+pub struct Trunks(Vec<Trunk>);
+
+impl Trunk {
+    fn new(config: &TrunkConfig) -> Trunk {
+        // Configuration was checked; a host that is none will simply not resolve.
+        let (host, port) =
+            Host::parse_with_port(&config.host).unwrap_or_else(|_| (Host::Name(config.host.clone()), None));
+        let credentials = config.username.clone().zip(config.password.clone()).map(|(username, password)| {
+            Credentials { username, password, realm: config.realm.clone() }
+        });
+        Trunk {
+            name: config.name.clone(),
+            addresses: host.ip().into_iter().collect(),
+            host,
+            port: port.unwrap_or(5060),
+            explicit_port: port.is_some(),
+            credentials,
+            caller: config.caller_id.clone().or_else(|| config.username.clone()),
+            sources: config.sources.clone(),
+        }
+    }
+
+    /// Whether packets of `ip` are this trunk's.
+    pub fn owns(&self, ip: IpAddr) -> bool {
+        if self.sources.is_empty() {
+            self.addresses.contains(&ip)
+        } else {
+            self.sources.iter().any(|net| net.contains(&ip))
+        }
+    }
+
+    /// Whether our credentials may be shown to `peer`.
+    pub fn trusts(&self, peer: SocketAddr) -> bool {
+        self.addresses.contains(&peer.ip()) || self.owns(peer.ip())
+    }
+}
+
+impl Trunks {
+    pub fn new(configs: &[TrunkConfig]) -> Trunks {
+        Trunks(configs.iter().map(Trunk::new).collect())
+    }
+
+    pub fn find(&self, name: &str) -> Option<&Trunk> {
+        self.0.iter().find(|trunk| trunk.name == name)
+    }
+
+    /// The trunk that a packet came from: the one at exactly that port before others at the address.
+    pub fn of_source(&self, source: SocketAddr) -> Option<&Trunk> {
+        let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip()));
+        owners().find(|trunk| trunk.port == source.port() && trunk.addresses.contains(&source.ip())).or_else(|| owners().next())
+    }
+
+    /// Host names that have to be resolved, by trunk.
+    pub fn names(&self) -> Vec<(String, String)> {
+        let named = self.0.iter().filter_map(|trunk| match &trunk.host {
+            Host::Name(host) => Some((trunk.name.clone(), host.clone())),
+            Host::Ip(_) => None,
+        });
+        named.collect()
+    }
+
+    pub fn resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
+        if let Some(trunk) = self.0.iter_mut().find(|trunk| trunk.name == name) {
+            trunk.addresses = addresses;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trunk(name: &str, host: &str, sources: &[&str]) -> TrunkConfig {
+        let sources = sources.iter().map(|net| format!("\"{net}\"")).collect::<Vec<_>>().join(",");
+        toml::from_str(&format!("name = \"{name}\"\nhost = \"{host}\"\nsources = [{sources}]")).expect("valid")
+    }
+
+    fn owner(trunks: &Trunks, source: &str) -> Option<String> {
+        trunks.of_source(source.parse().expect("address")).map(|trunk| trunk.name.clone())
+    }
+
+    #[test]
+    fn a_packet_belongs_to_the_trunk_of_its_source() {
+        let trunks = Trunks::new(&[
+            trunk("a", "192.0.2.1", &[]),
+            trunk("b", "192.0.2.1:5070", &[]),
+            trunk("c", "pbx.example.com", &["198.51.100.0/24", "2001:db8::/32"]),
+        ]);
+        assert_eq!(owner(&trunks, "192.0.2.1:5060").as_deref(), Some("a"));
+        assert_eq!(owner(&trunks, "192.0.2.1:5070").as_deref(), Some("b"));
+        assert_eq!(owner(&trunks, "192.0.2.1:40000").as_deref(), Some("a"));
+        assert_eq!(owner(&trunks, "198.51.100.77:5060").as_deref(), Some("c"));
+        assert_eq!(owner(&trunks, "[2001:db8::5]:5060").as_deref(), Some("c"));
+        assert_eq!(owner(&trunks, "203.0.113.1:5060"), None);
+    }
+
+    #[test]
+    fn a_named_trunk_owns_nothing_before_it_is_resolved() {
+        let mut trunks = Trunks::new(&[trunk("a", "pbx.example.com", &[])]);
+        assert_eq!(trunks.names(), [("a".to_owned(), "pbx.example.com".to_owned())]);
+        assert_eq!(owner(&trunks, "192.0.2.1:5060"), None);
+        trunks.resolved("a", vec!["192.0.2.1".parse().expect("address")]);
+        assert_eq!(owner(&trunks, "192.0.2.1:5060").as_deref(), Some("a"));
+    }
+}
