@@ -1,0 +1,143 @@
+//! Telephone-events out. While a key sounds its packets take the place of the audio packets of those 20 ms slots.
+//!
+//! A press lasts [`TONE`] ticks: an update every 20 ms with the growing duration, the first with the marker bit, then
+//! the end three times at the same pace (RFC 4733 §2.5.1.2, §2.5.1.4). Then [`PAUSE`] slots of audio before the next.
+
+use std::collections::VecDeque;
+
+use crate::media::FRAME_SAMPLES;
+use crate::media::dtmf::{TelephoneEvent, code_of};
+
+/// 100 ms.
+const TONE: u16 = 5 * TICKS;
+/// Slots between two keys: 80 ms.
+const PAUSE: u8 = 4;
+const ENDS: u8 = 3;
+/// −10 dBm0.
+const VOLUME: u8 = 10;
+const TICKS: u16 = FRAME_SAMPLES as u16;
+/// Keys that may wait.
+const QUEUE: usize = 64;
+
+#[derive(Debug, Clone, Default)]
+pub struct KeySender {
+    waiting: VecDeque<u8>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Idle,
+    Tone { code: u8, start: u32, duration: u16 },
+    Ending { code: u8, start: u32, left: u8 },
+    Pause { left: u8 },
+}
+
+/// What goes out in a slot in place of audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyPacket {
+    pub marker: bool,
+    /// The press's own timestamp, not the slot's.
+    pub timestamp: u32,
+    pub payload: [u8; 4],
+}
+
+impl KeySender {
+    /// Queues keys; what is no key is skipped, and so is what exceeds 64 waiting keys. Returns how many were taken.
+    pub fn queue(&mut self, keys: &str) -> usize {
+        let room = QUEUE - self.waiting.len().min(QUEUE);
+        let before = self.waiting.len();
+        self.waiting.extend(keys.chars().filter_map(code_of).take(room));
+        self.waiting.len() - before
+    }
+
+    /// Whether a key sounds or waits.
+    pub fn is_sending(&self) -> bool {
+        !self.waiting.is_empty() || matches!(self.state, State::Tone { .. } | State::Ending { .. })
+    }
+
+    /// Whether this slot would carry a key packet.
+    pub fn takes_slot(&self) -> bool {
+        match self.state {
+            State::Tone { .. } | State::Ending { .. } => true,
+            State::Idle => !self.waiting.is_empty(),
+            State::Pause { .. } => false,
+        }
+    }
+
+    /// What goes out in the slot that begins at `timestamp`; `None` = audio. Call once per slot.
+    pub fn slot(&mut self, timestamp: u32) -> Option<KeyPacket> {
+        match self.state {
+            State::Idle => {
+                let code = self.waiting.pop_front()?;
+                self.state = State::Tone { code, start: timestamp, duration: 2 * TICKS };
+                Some(packet(code, timestamp, TICKS, false, true))
+            }
+            State::Tone { code, start, duration } if duration < TONE => {
+                self.state = State::Tone { code, start, duration: duration + TICKS };
+                Some(packet(code, start, duration, false, false))
+            }
+            State::Tone { code, start, .. } => {
+                self.state = State::Ending { code, start, left: ENDS - 1 };
+                Some(packet(code, start, TONE, true, false))
+            }
+            State::Ending { code, start, left } => {
+                self.state = match left {
+                    0 | 1 => State::Pause { left: PAUSE },
+                    _ => State::Ending { code, start, left: left - 1 },
+                };
+                Some(packet(code, start, TONE, true, false))
+            }
+            State::Pause { left } => {
+                self.state = if left <= 1 { State::Idle } else { State::Pause { left: left - 1 } };
+                None
+            }
+        }
+    }
+}
+
+fn packet(code: u8, timestamp: u32, duration: u16, end: bool, marker: bool) -> KeyPacket {
+    KeyPacket { marker, timestamp, payload: TelephoneEvent { code, end, volume: VOLUME, duration }.write() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::dtmf::KeyReader;
+
+    fn run(keys: &str, slots: u32) -> Vec<Option<KeyPacket>> {
+        let mut sender = KeySender::default();
+        sender.queue(keys);
+        (0..slots).map(|slot| sender.slot(1_000 + slot * 160)).collect()
+    }
+
+    #[test]
+    fn a_press_has_one_timestamp_a_growing_duration_and_three_ends() {
+        let sent: Vec<KeyPacket> = run("5", 20).into_iter().flatten().collect();
+        let events: Vec<_> = sent.iter().map(|p| TelephoneEvent::read(&p.payload).unwrap()).collect();
+        assert_eq!(events.iter().map(|e| e.duration).collect::<Vec<_>>(), [160, 320, 480, 640, 800, 800, 800]);
+        assert_eq!(events.iter().map(|e| e.end).collect::<Vec<_>>(), [false, false, false, false, true, true, true]);
+        assert_eq!(sent.iter().map(|p| p.marker).collect::<Vec<_>>(), [true, false, false, false, false, false, false]);
+        assert!(sent.iter().all(|p| p.timestamp == 1_000));
+        assert!(events.iter().all(|e| e.code == 5 && e.volume == 10));
+    }
+
+    #[test]
+    fn keys_are_apart_and_come_back_as_they_were() {
+        let slots = run("1*#d9", 60);
+        let mut reader = KeyReader::default();
+        let heard: String =
+            slots.iter().flatten().filter_map(|p| reader.read(p.timestamp, p.marker, &p.payload)).collect();
+        assert_eq!(heard, "1*#D9");
+        assert!(slots[7..11].iter().all(Option::is_none) && slots[11].is_some_and(|p| p.marker));
+    }
+
+    #[test]
+    fn what_is_no_key_is_skipped_and_the_queue_has_a_bound() {
+        let mut sender = KeySender::default();
+        assert_eq!(sender.queue("1 x2é"), 2);
+        assert_eq!(sender.queue(&"3".repeat(100)), 62);
+        assert!(sender.is_sending());
+    }
+}

@@ -1,0 +1,320 @@
+//! The adaptive jitter buffer: payloads in, one slot every 20 ms out.
+//!
+//! A timeline maps timestamps to instants: the frame at `next` is due at `due`. What happens to it:
+//!
+//! | Event | What is done |
+//! |---|---|
+//! | the frame is there when due | it goes out, `next` and `due` move by 20 ms |
+//! | nothing at all is there | a stand-in goes out, only `due` moves: nothing that still comes is too late; the stand-in is *owed* |
+//! | later frames are there | the frame is lost: an owed stand-in was its stand-in, or one goes out now; `next` moves |
+//! | it comes after its place was passed | late, dropped |
+//! | more waits than the limit allows | the oldest is discarded, speech or not |
+//! | the waiting time is not what the network asks for | `due` moves by up to 5 ms a frame, only in silence |
+//! | such moves add up to a frame | one silent frame is dropped or doubled, so that 50 frames a second come out in the long run: this takes up clock drift too |
+//! | the timestamps jump, the source changes, or several in a row are late | the timeline starts anew |
+//!
+//! Octet-per-sample codecs of an 8 kHz clock only.
+
+pub mod arrival;
+mod delay;
+mod pieces;
+
+use std::time::{Duration, Instant};
+
+use crate::media::jitter::delay::Delays;
+use crate::media::jitter::pieces::{Piece, Pieces};
+use crate::media::{Codec, FRAME, FRAME_SAMPLES};
+
+const TICKS: i64 = FRAME_SAMPLES as i64;
+const TICK_MICROS: i64 = 125;
+const FRAME_MICROS: i64 = TICKS * TICK_MICROS;
+/// Largest move of `due` in one silent frame.
+const MOVE: i64 = 5_000;
+/// A wait that is off by less is left alone.
+const TOLERANCE: i64 = 1_500;
+/// A packet that would have to wait this much longer than the limit belongs to another timeline.
+const JUMP: i64 = 1_000_000;
+/// So many late packets in a row mean that the timeline is wrong.
+const LATE_RUN: u32 = 4;
+
+#[derive(Debug)]
+pub struct JitterBuffer {
+    pieces: Pieces,
+    delays: Delays,
+    timeline: Option<Timeline>,
+    counts: Counts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Packets that came after their place was passed.
+    pub late: u64,
+    /// Frames thrown away because too much waited.
+    pub discarded: u64,
+    /// Silent frames dropped and doubled to take up drift and changes of delay.
+    pub shortened: u64,
+    pub lengthened: u64,
+    /// Timelines begun after the first.
+    pub restarts: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Timeline {
+    /// Zero of the transit scale.
+    began: Instant,
+    due: Instant,
+    /// Extended timestamp of the next frame.
+    next: i64,
+    /// Stand-ins that went out without `next` moving.
+    owed: i64,
+    /// Moves of `due` off the regular pace, microseconds.
+    skew: i64,
+    late_run: u32,
+    /// Ticks that a frame must wait because its packets are not whole frames.
+    assembly: i64,
+}
+
+/// What is due.
+#[derive(Debug)]
+pub struct Slot {
+    pub due: Instant,
+    /// When the frame would have come with the shortest transit: its place on the wire's own timeline.
+    pub wire: Instant,
+    pub frame: Option<Frame>,
+}
+
+#[derive(Debug)]
+pub struct Frame {
+    pub codec: Codec,
+    pub octets: [u8; FRAME_SAMPLES],
+    /// When its (first) packet came.
+    pub at: Instant,
+}
+
+/// What to do with a slot's frame, once it is known to be silent or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Play,
+    Drop,
+    PlayTwice,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Audio<'a> {
+    pub timestamp: u32,
+    pub codec: Codec,
+    pub payload: &'a [u8],
+    /// The packet begins a new stream: nothing before it counts.
+    pub new_source: bool,
+}
+
+impl JitterBuffer {
+    /// A buffer that delays by at most `limit`.
+    pub fn new(limit: Duration) -> JitterBuffer {
+        // Room for the limit and 60 ms more in the smallest packets (5 ms) that are worth handling well.
+        let capacity = (limit.as_millis() as usize).clamp(20, 2_000) / 10 + 12;
+        JitterBuffer {
+            pieces: Pieces::new(capacity),
+            delays: Delays::new(limit),
+            timeline: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes a packet that is neither a duplicate nor a stray.
+    pub fn insert(&mut self, audio: Audio<'_>, at: Instant) {
+        if audio.payload.is_empty() {
+            return;
+        }
+        let Some(timeline) = self.timeline.filter(|_| !audio.new_source) else {
+            return self.restart(audio, at);
+        };
+        let start = timeline.extend(audio.timestamp);
+        let wait = timeline.wait(start, self.pieces.front(), at);
+        if start + audio.payload.len() as i64 <= timeline.next {
+            return self.late(audio, start, at);
+        }
+        if wait > self.delays.limit() + JUMP {
+            return self.restart(audio, at);
+        }
+        self.accept(audio, start, at);
+    }
+
+    /// When the next slot is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.timeline.map(|timeline| timeline.due)
+    }
+
+    /// The slot that is due at `now`, if one is. Tell [`JitterBuffer::judge`] about it before the next call.
+    pub fn take(&mut self, now: Instant) -> Option<Slot> {
+        let mut timeline = self.timeline.filter(|timeline| timeline.due <= now)?;
+        let due = timeline.due;
+        let wire = before(due, self.delay_of(&timeline));
+        let frame = timeline.advance(&mut self.pieces);
+        timeline.due += FRAME;
+        self.timeline = Some(timeline);
+        let frame = frame.map(|piece| Frame { codec: piece.codec, octets: *piece.as_ref(), at: piece.at });
+        Some(Slot { due, wire, frame })
+    }
+
+    /// Adapts the delay after a slot. Only a `quiet` one lets it.
+    pub fn judge(&mut self, quiet: bool) -> Verdict {
+        let Some(mut timeline) = self.timeline.filter(|_| quiet) else { return Verdict::Play };
+        let wanted = self.delays.target() + timeline.assembly * TICK_MICROS;
+        let off = wanted - self.delay_of(&timeline);
+        if off.abs() > TOLERANCE {
+            timeline.shift(off.clamp(-MOVE, MOVE));
+        }
+        let verdict = timeline.square();
+        self.counts.shortened += u64::from(verdict == Verdict::Drop);
+        self.counts.lengthened += u64::from(verdict == Verdict::PlayTwice);
+        self.timeline = Some(timeline);
+        verdict
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How long a packet with the shortest transit waits now.
+    pub fn delay(&self) -> Duration {
+        let micros = self.timeline.map_or(0, |timeline| self.delay_of(&timeline));
+        Duration::from_micros(micros.max(0).unsigned_abs())
+    }
+
+    fn delay_of(&self, timeline: &Timeline) -> i64 {
+        timeline.offset() - self.delays.floor()
+    }
+
+    fn accept(&mut self, audio: Audio<'_>, start: i64, at: Instant) {
+        let Some(timeline) = &mut self.timeline else { return };
+        timeline.late_run = 0;
+        timeline.assembly = assembly(audio.payload.len());
+        self.delays.note(micros_since(at, timeline.began) - start * TICK_MICROS);
+        self.pieces.insert(start, audio.codec, at, audio.payload);
+        let limit = self.delays.limit();
+        while let Some(last) = self.pieces.end().map(|end| end - TICKS) {
+            if timeline.wait(last, self.pieces.front(), at) <= limit {
+                break;
+            }
+            timeline.next = timeline.next.max(self.pieces.front().map_or(timeline.next, |front| front.start)) + TICKS;
+            timeline.owed = 0;
+            self.pieces.drop_before(timeline.next);
+            self.counts.discarded += 1;
+        }
+    }
+
+    fn late(&mut self, audio: Audio<'_>, start: i64, at: Instant) {
+        self.counts.late += 1;
+        let Some(timeline) = &mut self.timeline else { return };
+        timeline.late_run += 1;
+        self.delays.note(micros_since(at, timeline.began) - start * TICK_MICROS);
+        if timeline.late_run >= LATE_RUN && self.pieces.front().is_none() {
+            self.restart(audio, at);
+        }
+    }
+
+    fn restart(&mut self, audio: Audio<'_>, at: Instant) {
+        self.counts.restarts += u64::from(self.timeline.is_some());
+        self.pieces.clear();
+        self.delays.reset();
+        let start = i64::from(audio.timestamp);
+        let assembly = assembly(audio.payload.len());
+        let wait = self.delays.target() + assembly * TICK_MICROS;
+        self.timeline = Some(Timeline {
+            began: at,
+            due: at + Duration::from_micros(wait.unsigned_abs()),
+            next: start,
+            owed: 0,
+            skew: 0,
+            late_run: 0,
+            assembly,
+        });
+        self.accept(audio, start, at);
+    }
+}
+
+impl Timeline {
+    /// The extended timestamp nearest to `next`.
+    fn extend(&self, timestamp: u32) -> i64 {
+        self.next + i64::from(timestamp.wrapping_sub(self.next as u32) as i32)
+    }
+
+    /// Where timestamps lie on the transit scale.
+    fn offset(&self) -> i64 {
+        micros_since(self.due, self.began) - (self.next + self.owed * TICKS) * TICK_MICROS
+    }
+
+    /// How long a packet at `start` that comes at `at` will wait; stand-ins that are owed fill the gap before it.
+    fn wait(&self, start: i64, front: Option<&Piece>, at: Instant) -> i64 {
+        let gap = front.map_or(start, |front| front.start.min(start)) - self.next;
+        let filled = gap.clamp(0, self.owed * TICKS);
+        micros_since(self.due, at) + (start - self.next - filled) * TICK_MICROS
+    }
+
+    /// Takes the frame that is due, or none; moves `next`.
+    fn advance(&mut self, pieces: &mut Pieces) -> Option<Piece> {
+        let Some(front) = pieces.front() else {
+            self.owed += 1;
+            return None;
+        };
+        let gap = front.start - self.next;
+        let missing = gap - gap.clamp(0, self.owed * TICKS);
+        if missing >= TICKS / 2 {
+            self.next = front.start - missing + TICKS.min(missing);
+            self.owed = 0;
+            return None;
+        }
+        // Less than half a frame off: the frame snaps into its place, and the delay changes by so much.
+        self.owed = 0;
+        self.next = front.start + TICKS;
+        let frame = pieces.take_frame();
+        pieces.drop_before(self.next);
+        frame
+    }
+
+    fn shift(&mut self, micros: i64) {
+        let span = Duration::from_micros(micros.unsigned_abs());
+        self.due = if micros < 0 { self.due.checked_sub(span).unwrap_or(self.due) } else { self.due + span };
+        self.skew += micros;
+    }
+
+    /// Turns a whole frame of skew into a frame dropped or doubled.
+    fn square(&mut self) -> Verdict {
+        if self.skew <= -FRAME_MICROS {
+            self.skew += FRAME_MICROS;
+            Verdict::Drop
+        } else if self.skew >= FRAME_MICROS {
+            self.skew -= FRAME_MICROS;
+            Verdict::PlayTwice
+        } else {
+            Verdict::Play
+        }
+    }
+}
+
+/// Packets of 10 ms complete a frame 10 ms after its first came; those of 30 ms complete every other frame so.
+fn assembly(octets: usize) -> i64 {
+    if octets.is_multiple_of(FRAME_SAMPLES) {
+        return 0;
+    }
+    let (mut a, mut b) = (octets, FRAME_SAMPLES);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    TICKS - a as i64
+}
+
+fn micros_since(later: Instant, earlier: Instant) -> i64 {
+    match later.checked_duration_since(earlier) {
+        Some(span) => span.as_micros() as i64,
+        None => -(earlier.saturating_duration_since(later).as_micros() as i64),
+    }
+}
+
+fn before(instant: Instant, micros: i64) -> Instant {
+    instant.checked_sub(Duration::from_micros(micros.max(0).unsigned_abs())).unwrap_or(instant)
+}
+
+#[cfg(test)]
+mod tests;

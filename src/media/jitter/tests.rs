@@ -1,0 +1,260 @@
+//! A sender, a network and a listener in virtual time.
+
+#![allow(clippy::disallowed_methods)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::media::receive::{Content, Heard, Reception};
+use crate::media::rtp::Packet;
+
+/// 20 ms packets: (milliseconds after the start when it arrives, number of the packet).
+type Schedule = Vec<(f64, u32)>;
+
+const LIMIT: Duration = Duration::from_millis(200);
+
+/// The packet's number in its first eight samples, a nibble each and all of them quiet, so that order can be read off.
+/// The rest is loud or silent.
+fn payload(number: u32, quiet: bool) -> [u8; FRAME_SAMPLES] {
+    let mut octets = [if quiet { 0xFF } else { 0x8F }; FRAME_SAMPLES];
+    (0..8).for_each(|nibble| octets[nibble] = 0xF0 | (number >> (4 * nibble) & 0x0F) as u8);
+    octets
+}
+
+fn number(octets: &[u8; FRAME_SAMPLES]) -> u32 {
+    (0..8).map(|nibble| u32::from(octets[nibble] & 0x0F) << (4 * nibble)).sum()
+}
+
+struct Run {
+    reception: Reception,
+    heard: Vec<(Duration, Heard)>,
+}
+
+impl Run {
+    fn numbers(&self) -> Vec<Option<u32>> {
+        self.heard.iter().map(|(_, heard)| heard.encoded.as_ref().map(|(_, octets)| number(octets))).collect()
+    }
+
+    fn real(&self) -> Vec<u32> {
+        self.numbers().into_iter().flatten().collect()
+    }
+}
+
+fn simulate(schedule: &Schedule, quiet: impl Fn(u32) -> bool, timestamp: impl Fn(u32) -> u32, seconds: f64) -> Run {
+    let start = Instant::now();
+    let mut run = Run { reception: Reception::new(LIMIT), heard: Vec::new() };
+    let mut schedule = schedule.clone();
+    schedule.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut next = schedule.into_iter().peekable();
+    let end = start + Duration::from_secs_f64(seconds);
+    loop {
+        let arrival = next.peek().map(|(ms, _)| start + Duration::from_secs_f64(ms / 1e3));
+        let due = run.reception.next_due();
+        let now = match (arrival, due) {
+            (Some(arrival), Some(due)) => arrival.min(due),
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => return run,
+        };
+        if now > end {
+            return run;
+        }
+        while let Some(heard) = run.reception.poll(now) {
+            run.heard.push((now - start, heard));
+        }
+        if arrival == Some(now) {
+            let (_, number) = next.next().unwrap();
+            let octets = payload(number, quiet(number));
+            let sequence = (number as u16).wrapping_add(65_500);
+            let packet =
+                Packet { marker: false, payload_type: 0, sequence, timestamp: timestamp(number), ssrc: 1, payload: &octets };
+            run.reception.packet(&packet, Content::Audio(Codec::Pcmu), now);
+        }
+    }
+}
+
+fn even(number: u32) -> u32 {
+    (u32::MAX - 3_000).wrapping_add(number * 160)
+}
+
+fn clean(count: u32) -> Schedule {
+    (0..count).map(|n| (f64::from(n) * 20.0, n)).collect()
+}
+
+#[test]
+fn a_clean_network_adds_less_than_20_ms_and_loses_nothing() {
+    let run = simulate(&clean(500), |n| n % 50 > 25, even, 10.0);
+    assert_eq!(run.real(), (0..499).collect::<Vec<_>>()[..run.real().len()]);
+    assert!(run.real().len() >= 499);
+    let worst = run.heard.iter().map(|(at, heard)| *at - Duration::from_millis(0) - (heard.at - run.heard[0].1.at));
+    assert!(worst.max().unwrap() <= Duration::from_millis(10));
+    assert!(run.reception.jitter.delay() <= Duration::from_millis(8), "{:?}", run.reception.jitter.delay());
+    assert_eq!(run.reception.jitter.counts().late, 0);
+}
+
+#[test]
+fn frames_come_every_20_ms_to_the_microsecond_while_someone_speaks() {
+    let run = simulate(&clean(300), |_| false, even, 6.0);
+    for pair in run.heard.windows(2) {
+        assert_eq!(pair[1].0 - pair[0].0, FRAME);
+    }
+}
+
+#[test]
+fn a_lost_packet_is_one_stand_in_and_no_more_delay() {
+    let schedule: Schedule = clean(400).into_iter().filter(|(_, n)| n % 10 != 3).collect();
+    let run = simulate(&schedule, |_| false, even, 8.0);
+    let numbers = run.numbers();
+    for (index, number) in numbers.iter().enumerate() {
+        assert_eq!(*number, (index % 10 != 3).then_some(index as u32));
+    }
+    assert!(run.reception.jitter.delay() <= Duration::from_millis(10));
+    assert_eq!(run.reception.arrivals.counts().lost, 40);
+}
+
+#[test]
+fn clock_drift_is_taken_up_in_silence_without_loss() {
+    for drift in [-200e-6, 200e-6] {
+        let count = 15_000;
+        let schedule: Schedule = (0..count).map(|n| (f64::from(n) * 20.0 * (1.0 + drift), n)).collect();
+        let quiet = |n| n % 100 >= 60;
+        let run = simulate(&schedule, quiet, even, 300.0);
+        let lost: Vec<u32> = (0..count - 20).filter(|n| run.real().binary_search(n).is_err()).collect();
+        assert!(lost.iter().all(|n| quiet(*n)), "speech was dropped: {lost:?}");
+        // 300 s · 200 ppm = 60 ms: three frames.
+        let counts = run.reception.jitter.counts();
+        let moved = counts.shortened as i64 - counts.lengthened as i64;
+        assert!((moved - if drift < 0.0 { 3 } else { -3 }).abs() <= 1, "{drift} {counts:?}");
+        assert!(run.heard.len().abs_diff(15_000) <= 2, "{} frames in 300 s", run.heard.len());
+        assert!(run.reception.jitter.delay() < Duration::from_millis(15));
+        assert_eq!((counts.late, counts.discarded), (0, 0), "{drift}");
+    }
+}
+
+#[test]
+fn a_spike_of_200_ms_loses_no_word_and_the_delay_comes_down_again() {
+    let spike = |n: u32| if (200..210).contains(&n) { 4_200.0 } else { f64::from(n) * 20.0 };
+    let schedule: Schedule = (0..1_000).map(|n| (spike(n), n)).collect();
+    let run = simulate(&schedule, |n| n % 100 >= 50, even, 20.0);
+    let real = run.real();
+    let missing: Vec<u32> = (0..990).filter(|n| real.binary_search(n).is_err() && n % 100 < 50).collect();
+    assert!(missing.len() <= 1, "{missing:?}");
+    assert!(real.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(run.reception.jitter.delay() < Duration::from_millis(15), "{:?}", run.reception.jitter.delay());
+}
+
+#[test]
+fn jitter_within_the_learned_delay_loses_nothing() {
+    let wobble = |n: u32| f64::from(n * 7_919 % 41);
+    let schedule: Schedule = (0..2_000).map(|n| (f64::from(n) * 20.0 + wobble(n), n)).collect();
+    let run = simulate(&schedule, |n| n % 60 >= 40, even, 40.0);
+    let counts = run.reception.jitter.counts();
+    let made_up = run.numbers().iter().skip(100).filter(|n| n.is_none()).count();
+    assert!(counts.late + counts.discarded <= 2, "{counts:?}");
+    // Silent frames that were doubled look made up as well.
+    assert!(made_up <= 12, "{made_up} {counts:?}");
+    let delay = run.reception.jitter.delay();
+    assert!((35..=60).contains(&delay.as_millis()), "{delay:?}");
+}
+
+#[test]
+fn a_timestamp_jump_or_a_new_sequence_starts_anew() {
+    for (jump, restart) in [(1_000_000u32, 0u32), (0u32.wrapping_sub(1_000_000), 0), (0, 1)] {
+        let timestamp = move |n: u32| even(n).wrapping_add(if n >= 100 { jump } else { 0 });
+        let schedule = clean(200);
+        let run = if restart == 0 {
+            simulate(&schedule, |_| false, timestamp, 4.0)
+        } else {
+            simulate(&schedule.iter().map(|(at, n)| (*at, if *n >= 100 { n + 20_000 } else { *n })).collect(), |_| false, even, 4.0)
+        };
+        let after = run.real().iter().filter(|n| **n >= 100).count();
+        assert!(after >= 94, "{jump}: {after}");
+        assert!(run.reception.jitter.counts().restarts == 1, "{jump} {:?}", run.reception.jitter.counts());
+        assert!(run.reception.jitter.delay() < Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_sender_that_is_silent_by_sending_nothing_keeps_its_place() {
+    let schedule: Schedule = clean(400).into_iter().filter(|(_, n)| n % 100 < 60).collect();
+    // Sequence numbers go on without a gap in such a stream; the timestamp jumps.
+    let run = simulate(&schedule, |_| false, even, 8.0);
+    assert_eq!(run.real(), (0..400).filter(|n| n % 100 < 60).collect::<Vec<_>>());
+    assert!(run.heard.len().abs_diff(400) <= 2);
+    assert!(run.reception.jitter.delay() < Duration::from_millis(20));
+}
+
+#[test]
+fn a_thousand_packets_at_once_leave_the_newest_and_a_bounded_delay() {
+    let schedule: Schedule = (0..1_000).map(|n| (0.0, n)).collect();
+    let run = simulate(&schedule, |_| false, even, 1.0);
+    let real = run.real();
+    assert!(real.windows(2).all(|pair| pair[0] < pair[1]));
+    assert_eq!(real.last(), Some(&999));
+    assert!(real.len() <= 12, "{}", real.len());
+}
+
+#[test]
+fn packets_of_10_and_30_ms_make_whole_frames() {
+    for (ptime, length) in [(10.0, 80u32), (30.0, 240), (60.0, 480)] {
+        let start = Instant::now();
+        let mut reception = Reception::new(LIMIT);
+        let mut frames = Vec::new();
+        for millisecond in 0..3_000u32 {
+            let now = start + Duration::from_millis(millisecond.into());
+            frames.extend(std::iter::from_fn(|| reception.poll(now)));
+            if f64::from(millisecond) % ptime == 0.0 {
+                let n = (f64::from(millisecond) / ptime) as u32;
+                let octets: Vec<u8> = (0..length).map(|i| if (n * length + i) % 2 == 0 { 0x8F } else { 0x0F }).collect();
+                let packet = Packet {
+                    marker: false,
+                    payload_type: 0,
+                    sequence: n as u16,
+                    timestamp: n * length,
+                    ssrc: 1,
+                    payload: &octets,
+                };
+                reception.packet(&packet, Content::Audio(Codec::Pcmu), now);
+            }
+        }
+        let whole = |heard: &Heard| heard.encoded.is_some_and(|(_, octets)| octets.windows(2).all(|w| w[0] == w[1] ^ 0x80));
+        let broken = frames.iter().filter(|heard| !whole(heard)).count();
+        assert!(broken <= 4, "ptime {ptime}: {broken} of {} broken", frames.len());
+        assert!(frames.len().abs_diff(148) <= 3, "{}", frames.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_the_network_does_frames_are_in_order_regular_and_bounded(
+        delays in proptest::collection::vec(0.0f64..150.0, 250),
+        fates in proptest::collection::vec(0u8..20, 250),
+        talk in 10u32..90,
+    ) {
+        let mut schedule = Schedule::new();
+        for n in 0..250u32 {
+            let (delay, fate) = (delays[n as usize], fates[n as usize]);
+            let at = f64::from(n) * 20.0 + if talk % 2 == 0 { delay } else { delay / 10.0 };
+            match fate {
+                0 => {}
+                1 => schedule.extend([(at, n), (at + delay, n)]),
+                _ => schedule.push((at, n)),
+            }
+        }
+        let run = simulate(&schedule, |n| n % 100 > talk, even, 6.0);
+        let real = run.real();
+        prop_assert!(real.windows(2).all(|pair| pair[0] < pair[1]), "out of order: {:?}", real);
+        for pair in run.heard.windows(2) {
+            prop_assert!(pair[1].0 - pair[0].0 <= Duration::from_millis(45));
+        }
+        prop_assert!(run.reception.jitter.delay() <= LIMIT + FRAME * 3);
+        let expected = (6.0 / 0.02) as usize;
+        prop_assert!(run.heard.len().abs_diff(expected) <= 12, "{} frames", run.heard.len());
+        let counts = run.reception.arrivals.counts();
+        let sent: std::collections::BTreeSet<u32> = schedule.iter().map(|(_, n)| *n).collect();
+        let span = u64::from(sent.last().unwrap() - sent.first().unwrap()) + 1;
+        prop_assert_eq!(counts.lost, span - sent.len() as u64);
+        prop_assert_eq!(counts.duplicate, (schedule.len() - sent.len()) as u64);
+    }
+}

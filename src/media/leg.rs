@@ -1,0 +1,125 @@
+//! A leg as the control plane sees it: options in, events out, commands at any time.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::media::{Codec, PeerFactory, Quality};
+
+/// Commands that may wait; a leg reads them at every wake-up, at least every 20 ms once it is connected.
+pub(crate) const COMMANDS: usize = 64;
+/// Events that may wait for the control plane.
+pub(crate) const EVENTS: usize = 64;
+
+/// What the media plane tells the control plane about a leg.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LegEvent {
+    /// The first RTP packet came, and its address was accepted.
+    Connected,
+    /// A key was pressed on the phone.
+    Key(char),
+    /// Once a second while connected.
+    Quality(Quality),
+    /// No RTP for the configured time.
+    Silent,
+    /// The leg is gone; last event.
+    Closed(Box<LegReport>),
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LegReport {
+    pub quality: Quality,
+    pub recording: Option<PathBuf>,
+}
+
+/// How a leg is opened.
+#[derive(Debug, Clone)]
+pub struct LegOptions {
+    /// Address to bind; unspecified = all.
+    pub bind: IpAddr,
+    /// Stereo WAV to write (left the phone, right the box) from the moment the leg is connected.
+    pub recording: Option<PathBuf>,
+}
+
+/// Where a leg's packets go and what they carry; from the agreed session descriptions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remote {
+    pub rtp: SocketAddr,
+    pub rtcp: SocketAddr,
+    pub codec: Codec,
+    pub payload_type: u8,
+    /// Every payload type that may come, with its codec.
+    pub accepted: Vec<(u8, Codec)>,
+    pub telephone_event: Option<u8>,
+    pub send: bool,
+    pub receive: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("no free RTP port in [media] ports; raise the range or lower the calls per trunk")]
+    PortsExhausted,
+    #[error("cannot open an RTP socket: {0}")]
+    Socket(#[from] std::io::Error),
+    #[error("the media threads are stopping")]
+    Stopping,
+}
+
+/// The control side of a leg. Dropping it closes the leg.
+pub struct Leg {
+    pub local_rtp_port: u16,
+    pub control: LegControl,
+    /// At most 64 wait. When the channel is full, [`LegEvent::Quality`] is left out first; [`LegEvent::Closed`] always
+    /// has a place.
+    pub events: mpsc::Receiver<LegEvent>,
+    _closes: DropGuard,
+}
+
+impl Leg {
+    pub(crate) fn new(local_rtp_port: u16, control: LegControl, events: mpsc::Receiver<LegEvent>) -> Leg {
+        let closes = control.closing.clone().drop_guard();
+        Leg { local_rtp_port, control, events, _closes: closes }
+    }
+}
+
+/// Commands to a leg; cheap to clone, never blocks, ignored once the leg is closed.
+#[derive(Clone)]
+pub struct LegControl {
+    commands: mpsc::Sender<Command>,
+    closing: CancellationToken,
+}
+
+pub(crate) enum Command {
+    Connect(Box<Remote>),
+    Attach(PeerFactory),
+}
+
+impl LegControl {
+    pub(crate) fn new(closing: CancellationToken) -> (LegControl, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        (LegControl { commands, closing }, receiver)
+    }
+
+    /// Starts (or changes) the exchange of packets.
+    pub fn connect(&self, remote: Remote) {
+        self.order(Command::Connect(Box::new(remote)));
+    }
+
+    /// Connects the audio to a peer; replaces the former one.
+    pub fn attach(&self, factory: PeerFactory) {
+        self.order(Command::Attach(factory));
+    }
+
+    /// Closes the leg: RTCP BYE, recording finished, [`LegEvent::Closed`].
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    fn order(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.commands.try_send(command) {
+            tracing::error!("a media leg does not read its commands; one was dropped");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The queue of audio towards the phone and the pace at which it leaves, without I/O.
+//!
+//! | State | Event | What is done |
+//! |---|---|---|
+//! | silent | a whole frame waits | it goes out at once, with the marker bit; from here every 20 ms |
+//! | silent | 20 ms since the last slot | a frame of silence goes out |
+//! | speaking | 20 ms since the last slot, a whole frame waits | it goes out |
+//! | speaking | 20 ms since the last slot, none waits | silence; now silent |
+//! | any | slots were missed by less than [`STALL`] | they all go out now, each with its own timestamp |
+//! | any | more was missed | one slot goes out now with the timestamp of now and the marker bit |
+//!
+//! Timestamps are truthful: each is the slot's instant on the clock that began with the first slot. A frame that goes
+//! out early therefore overlaps the end of the silence that was sent before it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::media::resample::Resampler;
+use crate::media::{FRAME, FRAME_SAMPLES, Flushed, NARROW_BAND_HZ, span};
+
+/// Most that may wait: 8 MiB, about nine minutes.
+pub const MOST_SAMPLES: usize = 8 * 1024 * 1024 / 2;
+/// Missed slots beyond this are not made up for.
+pub const STALL: Duration = Duration::from_millis(500);
+/// A remainder that waits through so many slots is padded and sent: no more is coming soon.
+const PATIENCE: u32 = 3;
+/// Memory kept when the queue runs empty, samples.
+const KEPT: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub struct PlayoutQueue {
+    resampler: Option<Resampler>,
+    queue: VecDeque<i16>,
+    /// Samples ever queued, and of these sent or thrown away: positions on one scale.
+    queued: u64,
+    gone: u64,
+    sent: u64,
+    marks: VecDeque<(u64, u64)>,
+    overflowed: u64,
+    pace: Pace,
+}
+
+#[derive(Debug)]
+struct Pace {
+    /// Instant and timestamp of the first slot.
+    epoch: Option<(Instant, u32)>,
+    first_timestamp: u32,
+    running: bool,
+    slot: Option<Next>,
+    speaking: bool,
+    waited: u32,
+    late: u64,
+}
+
+/// The slot that comes next on the current 20 ms grid.
+#[derive(Debug, Clone, Copy)]
+struct Next {
+    due: Instant,
+    timestamp: u32,
+}
+
+/// 20 ms that go out now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// When it was due: what the timestamp tells.
+    pub due: Instant,
+    pub timestamp: u32,
+    pub marker: bool,
+    /// `None` = silence.
+    pub speech: Option<[i16; FRAME_SAMPLES]>,
+}
+
+impl PlayoutQueue {
+    /// An empty queue whose RTP clock will begin at `first_timestamp` (random, RFC 3550 §5.1).
+    pub fn new(first_timestamp: u32) -> PlayoutQueue {
+        PlayoutQueue {
+            resampler: None,
+            queue: VecDeque::new(),
+            queued: 0,
+            gone: 0,
+            sent: 0,
+            marks: VecDeque::new(),
+            overflowed: 0,
+            pace: Pace {
+                epoch: None,
+                first_timestamp,
+                running: false,
+                slot: None,
+                speaking: false,
+                waited: 0,
+                late: 0,
+            },
+        }
+    }
+
+    /// Starts or stops the sending. What is queued waits.
+    pub fn run(&mut self, running: bool) {
+        if running != self.pace.running {
+            self.pace.running = running;
+            self.pace.slot = None;
+            self.pace.speaking = false;
+        }
+    }
+
+    /// Appends samples at `rate` Hz; returns how many (at 8 kHz) found no room. An unknown rate is not taken at all.
+    pub fn push(&mut self, pcm: &[i16], rate: u32) -> usize {
+        if self.resampler.as_ref().is_none_or(|resampler| resampler.from() != rate) {
+            let Some(resampler) = Resampler::new(rate, NARROW_BAND_HZ) else { return pcm.len() };
+            self.drain_resampler();
+            self.resampler = Some(resampler);
+        }
+        let before = self.overflowed;
+        if let Some(mut resampler) = self.resampler.take() {
+            resampler.process(pcm, |sample| self.append(sample));
+            self.resampler = Some(resampler);
+        }
+        self.pace.waited = 0;
+        (self.overflowed - before) as usize
+    }
+
+    /// The end of a turn: empties the resampler and pads the remainder to a whole frame.
+    pub fn finish(&mut self) {
+        self.drain_resampler();
+        self.pad();
+    }
+
+    /// Drops all that has not gone out, with the marks inside.
+    pub fn flush(&mut self) -> Flushed {
+        let dropped = self.queue.len() as u64;
+        self.gone += dropped;
+        self.marks.retain(|(position, _)| *position + dropped <= self.gone);
+        self.queue.clear();
+        self.queue.shrink_to(KEPT);
+        self.resampler = None;
+        Flushed { dropped: span(dropped) }
+    }
+
+    /// Asks for `mark` back once all that is queued has gone out.
+    pub fn mark(&mut self, mark: u64) {
+        self.marks.push_back((self.queued, mark));
+    }
+
+    /// The next mark before which everything has gone out.
+    pub fn reached(&mut self) -> Option<u64> {
+        self.marks.pop_front_if(|(position, _)| *position <= self.gone).map(|(_, mark)| mark)
+    }
+
+    pub fn queued(&self) -> Duration {
+        span(self.queue.len() as u64)
+    }
+
+    /// Speech sent since the beginning, padding included, silence between spurts not.
+    pub fn sent(&self) -> Duration {
+        span(self.sent)
+    }
+
+    /// Slots that went out more than 5 ms late.
+    pub fn late_slots(&self) -> u64 {
+        self.pace.late
+    }
+
+    /// When [`PlayoutQueue::poll`] has something at the latest, unless more is pushed before.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.pace.slot.filter(|_| self.pace.running).map(|next| next.due)
+    }
+
+    /// The RTP clock at `now`; `None` before the first slot.
+    pub fn timestamp(&self, now: Instant) -> Option<u32> {
+        self.pace.epoch.map(|epoch| timestamp_at(epoch, now))
+    }
+
+    /// The slot that goes out at `now`, if one does; call until `None`. With `hold`, speech waits (a key sounds).
+    pub fn poll(&mut self, now: Instant, hold: bool) -> Option<Slot> {
+        if !self.pace.running {
+            return None;
+        }
+        let ready = !hold && self.queue.len() >= FRAME_SAMPLES;
+        let (next, anew) = self.pace.next(now, ready)?;
+        self.pace.late += u64::from(now.saturating_duration_since(next.due) > Duration::from_millis(5));
+        self.pace.slot = Some(Next { due: next.due + FRAME, timestamp: next.timestamp.wrapping_add(FRAME_SAMPLES as u32) });
+        if !ready && !hold {
+            self.wait_for_remainder();
+        }
+        let speech = ready.then(|| self.take_frame());
+        let marker = anew || (ready && !self.pace.speaking);
+        self.pace.speaking = ready;
+        Some(Slot { due: next.due, timestamp: next.timestamp, marker, speech })
+    }
+
+    fn take_frame(&mut self) -> [i16; FRAME_SAMPLES] {
+        let mut frame = [0; FRAME_SAMPLES];
+        for (sample, queued) in frame.iter_mut().zip(self.queue.drain(..FRAME_SAMPLES)) {
+            *sample = queued;
+        }
+        self.gone += FRAME_SAMPLES as u64;
+        self.sent += FRAME_SAMPLES as u64;
+        if self.queue.is_empty() {
+            self.queue.shrink_to(KEPT);
+        }
+        frame
+    }
+
+    fn append(&mut self, sample: i16) {
+        if self.queue.len() < MOST_SAMPLES {
+            self.queue.push_back(sample);
+            self.queued += 1;
+        } else {
+            self.overflowed += 1;
+        }
+    }
+
+    fn drain_resampler(&mut self) {
+        if let Some(mut resampler) = self.resampler.take() {
+            resampler.finish(|sample| self.append(sample));
+        }
+    }
+
+    fn pad(&mut self) {
+        let remainder = self.queue.len() % FRAME_SAMPLES;
+        if remainder > 0 {
+            (remainder..FRAME_SAMPLES).for_each(|_| self.append(0));
+        }
+    }
+
+    fn wait_for_remainder(&mut self) {
+        if !self.queue.is_empty() {
+            self.pace.waited += 1;
+            if self.pace.waited >= PATIENCE {
+                self.pad();
+            }
+        }
+    }
+}
+
+impl Pace {
+    /// The slot for `now`, and whether the grid begins anew with it.
+    fn next(&mut self, now: Instant, ready: bool) -> Option<(Next, bool)> {
+        let epoch = *self.epoch.get_or_insert((now, self.first_timestamp));
+        let here = Next { due: now, timestamp: timestamp_at(epoch, now) };
+        match self.slot {
+            None => Some((here, true)),
+            Some(next) if now >= next.due + STALL => Some((here, true)),
+            Some(next) if now >= next.due => Some((next, false)),
+            // Never the timestamp of the packet before: at least one tick must have passed.
+            Some(next) if ready && !self.speaking => {
+                let passed = here.timestamp.wrapping_sub(next.timestamp.wrapping_sub(FRAME_SAMPLES as u32));
+                (passed as i32 > 0).then_some((here, true))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+fn timestamp_at((instant, timestamp): (Instant, u32), now: Instant) -> u32 {
+    let ticks = now.saturating_duration_since(instant).as_nanos() / 125_000;
+    timestamp.wrapping_add(ticks as u32)
+}
+
+#[cfg(test)]
+mod tests;

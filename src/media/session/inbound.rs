@@ -1,0 +1,87 @@
+//! Datagrams to the listening side.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::ReadBuf;
+use tokio::net::UdpSocket;
+
+use crate::media::LegEvent;
+use crate::media::latch::Origin;
+use crate::media::receive::Content;
+use crate::media::rtp::Packet;
+use crate::media::session::desk::Desk;
+use crate::media::session::{BUDGET, DATAGRAM, Session};
+
+impl Session {
+    /// Reads what waits on both sockets, at most [`BUDGET`] datagrams of each; `true` when there may be more.
+    pub(super) fn read_datagrams(&mut self, context: &mut Context<'_>) -> bool {
+        let mut buffer = [0; DATAGRAM];
+        let now = self.clock.now();
+        for _ in 0..BUDGET {
+            let Some((length, source)) = receive(&self.sockets.rtcp, context, &mut buffer) else { break };
+            self.take_report(&buffer[..length], source, now);
+        }
+        for _ in 0..BUDGET {
+            let Some((length, source)) = receive(&self.sockets.rtp, context, &mut buffer) else { return false };
+            self.take_media(&buffer[..length], source, now);
+        }
+        true
+    }
+
+    /// Before the leg is connected nobody is known, so everything is discarded.
+    fn take_media(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
+        let Some(link) = &mut self.link else { return };
+        let Ok(packet) = Packet::read(datagram) else {
+            self.tally.foreign += 1;
+            return;
+        };
+        let Some(content) = link.content(packet.payload_type) else {
+            self.tally.foreign += 1;
+            // It holds a place in the sequence all the same: what is dropped here was not lost on the way.
+            if link.latch.is_latched() && link.latch.admit(source) == Origin::Ours {
+                self.reception.arrivals.note(packet.ssrc, packet.sequence, None, now);
+            }
+            return;
+        };
+        if link.latch.admit(source) == Origin::Foreign {
+            self.tally.foreign += 1;
+            return;
+        }
+        let (first, receive) = (link.hears(now), link.remote.receive);
+        if first {
+            self.tally.begin(now);
+            self.outbox.send(LegEvent::Connected);
+        }
+        if receive {
+            self.take_accepted(&packet, content, now);
+        } else {
+            self.reception.arrivals.note(packet.ssrc, packet.sequence, None, now);
+        }
+    }
+
+    fn take_accepted(&mut self, packet: &Packet<'_>, content: Content, now: Instant) {
+        let key = self.reception.packet(packet, content, now);
+        let Some(key) = key.filter(|_| !self.talk.is_deaf(now)) else { return };
+        self.outbox.send(LegEvent::Key(key));
+        if let Some(peer) = &mut self.peer {
+            peer.key(key, &mut Desk::new(&mut self.talk, &self.clock));
+        }
+    }
+}
+
+/// The next datagram, or `None` when none waits (the waker is then registered). An error, such as a report of an
+/// unreachable port, is passed over: the next read tells what comes after it.
+fn receive(socket: &UdpSocket, context: &mut Context<'_>, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    for _ in 0..BUDGET {
+        let mut room = ReadBuf::new(buffer);
+        match socket.poll_recv_from(context, &mut room) {
+            Poll::Ready(Ok(source)) => return Some((room.filled().len(), source)),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => return None,
+        }
+    }
+    context.waker().wake_by_ref();
+    None
+}

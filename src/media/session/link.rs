@@ -1,0 +1,76 @@
+//! What the signalling agreed on, and what has come of it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::media::Remote;
+use crate::media::latch::Latch;
+use crate::media::receive::Content;
+
+pub struct Link {
+    pub remote: Remote,
+    pub latch: Latch,
+    /// Where the peer's RTCP came from, once it did.
+    pub control_source: Option<SocketAddr>,
+    /// When RTP came last, or could first have come.
+    heard_at: Instant,
+    silent: bool,
+    connected: bool,
+}
+
+impl Link {
+    pub fn new(remote: Remote, now: Instant) -> Link {
+        let latch = Latch::new(remote.rtp);
+        Link { remote, latch, control_source: None, heard_at: now, silent: false, connected: false }
+    }
+
+    /// Follows new signalling.
+    pub fn change(&mut self, remote: Remote, now: Instant) {
+        if remote.rtp != self.remote.rtp || remote.rtcp != self.remote.rtcp {
+            self.control_source = None;
+        }
+        self.latch.signal(remote.rtp);
+        self.remote = remote;
+        self.heard_at = now;
+        self.silent = false;
+    }
+
+    /// What a payload type carries; `None` = not agreed.
+    pub fn content(&self, payload_type: u8) -> Option<Content> {
+        if self.remote.telephone_event == Some(payload_type) {
+            return Some(Content::Keys);
+        }
+        let agreed = self.remote.accepted.iter().find(|(accepted, _)| *accepted == payload_type);
+        agreed.map(|(_, codec)| Content::Audio(*codec))
+    }
+
+    /// Takes note of an accepted packet; `true` for the first.
+    pub fn hears(&mut self, now: Instant) -> bool {
+        self.heard_at = now;
+        self.silent = false;
+        !std::mem::replace(&mut self.connected, true)
+    }
+
+    /// When the absence of RTP is to be told; `None` = never, or told already. On hold nothing is expected.
+    pub fn silent_at(&self, timeout: Duration) -> Option<Instant> {
+        let expected = !timeout.is_zero() && !self.silent && self.remote.receive;
+        expected.then(|| self.heard_at + timeout)
+    }
+
+    /// Whether the time without RTP has just run out; true once a silence.
+    pub fn falls_silent(&mut self, now: Instant, timeout: Duration) -> bool {
+        let falls = self.silent_at(timeout).is_some_and(|at| at <= now);
+        self.silent |= falls;
+        falls
+    }
+
+    /// Where RTCP goes: where the peer's came from, else what was signalled, else beside the latched address.
+    pub fn control_destination(&self) -> SocketAddr {
+        let media = self.latch.destination();
+        match self.control_source {
+            Some(source) => source,
+            None if media.ip() == self.remote.rtcp.ip().to_canonical() => self.remote.rtcp,
+            None => SocketAddr::new(media.ip(), media.port().saturating_add(1)),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! One leg: one future that joins sockets, commands, timers and the peer.
+//!
+//! After every wake-up, whatever its cause, the same things happen in the same order: commands are read, datagrams
+//! are read, frames that are due are heard, the peer is polled, slots that are due go out, reports and events are
+//! made; then the timer is set to whatever is due next. A leg that has more datagrams waiting than [`BUDGET`] yields
+//! to its neighbours in between.
+
+mod control;
+mod desk;
+mod inbound;
+mod link;
+mod outbound;
+mod outbox;
+mod tally;
+
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::clock::Clock;
+use crate::media::leg::Command;
+use crate::media::ports::PortPairs;
+use crate::media::receive::Reception;
+use crate::media::recorder::{Recorder, Side, Tape};
+use crate::media::session::control::Control;
+use crate::media::session::desk::Desk;
+use crate::media::session::link::Link;
+use crate::media::session::outbound::Talk;
+use crate::media::session::outbox::Outbox;
+use crate::media::session::tally::Tally;
+use crate::media::worker::{Load, PortLease};
+use crate::media::{HeardFrame, Leg, LegControl, LegEvent, NARROW_BAND_HZ, Peer, Remote};
+
+/// Datagrams read before other legs of the thread have their turn.
+const BUDGET: usize = 64;
+/// Marks told in one wake-up; a peer that answers every mark with a mark would never end.
+const ROUNDS: usize = 64;
+/// Sleep of a leg that waits for nothing but commands.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// Largest datagram that is read whole; a longer one is no RTP of ours.
+const DATAGRAM: usize = 2_048;
+
+/// What all legs share.
+#[derive(Clone)]
+pub struct Shared {
+    pub clock: Clock,
+    pub recorder: Arc<Recorder>,
+    /// `None` = the system chooses.
+    pub ports: Option<Arc<Mutex<PortPairs>>>,
+    /// Zero = never.
+    pub rtp_timeout: Duration,
+    pub jitter_limit: Duration,
+}
+
+pub struct Sockets {
+    pub rtp: UdpSocket,
+    pub rtcp: UdpSocket,
+    pub port: u16,
+    /// Dropped after the sockets.
+    pub _lease: Option<PortLease>,
+}
+
+pub struct Session {
+    clock: Clock,
+    recorder: Arc<Recorder>,
+    rtp_timeout: Duration,
+    sockets: Sockets,
+    commands: mpsc::Receiver<Command>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    timer: Pin<Box<Sleep>>,
+    link: Option<Link>,
+    reception: Reception,
+    talk: Talk,
+    control: Control,
+    peer: Option<Box<dyn Peer>>,
+    outbox: Outbox,
+    tally: Tally,
+    /// Where to record, until the recording begins.
+    recording: Option<PathBuf>,
+    tape: Option<Tape>,
+
+}
+
+impl Session {
+    pub fn new(
+        shared: Shared,
+        sockets: Sockets,
+        recording: Option<PathBuf>,
+        closing: CancellationToken,
+    ) -> (Session, Leg) {
+        let (outbox, events) = Outbox::new();
+        let (control, commands) = LegControl::new(closing.clone());
+        let leg = Leg::new(sockets.port, control, events);
+        let (now, utc) = (shared.clock.now(), shared.clock.utc());
+        let session = Session {
+            rtp_timeout: shared.rtp_timeout,
+            sockets,
+            commands,
+            closing: Box::pin(closing.cancelled_owned()),
+            timer: Box::pin(tokio::time::sleep(IDLE)),
+            link: None,
+            reception: Reception::new(shared.jitter_limit),
+            talk: Talk::new(),
+            control: Control::new(now, utc),
+            peer: None,
+            outbox,
+            tally: Tally::default(),
+            recording,
+            tape: None,
+
+            clock: shared.clock,
+            recorder: shared.recorder,
+        };
+        (session, leg)
+    }
+
+    /// Runs until the leg is closed; then says goodbye, finishes the recording and reports.
+    pub async fn run(mut self, load: Load) {
+        poll_fn(|context| self.turn(context)).await;
+        self.peer = None;
+        let now = self.clock.now();
+        self.send_goodbye(now);
+        let quality = self.quality();
+        self.tally.publish(&self.reception, &self.talk);
+        let recording = match self.tape.take() {
+            Some(tape) => tape.finish(now).await,
+            None => None,
+        };
+        let Session { sockets, outbox, .. } = self;
+        drop((sockets, load));
+        outbox.close(quality, recording);
+    }
+
+    /// One wake-up. Ready = the leg is to be closed.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.closing.as_mut().poll(context).is_ready() || !self.obey(context) {
+                return Poll::Ready(());
+            }
+            let more = self.read_datagrams(context);
+            let now = self.clock.now();
+            self.hear(now);
+            self.poll_peer(context);
+            self.speak();
+            self.keep_house(now);
+            if more {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let due = self.next_due().unwrap_or(now + IDLE);
+            self.timer.as_mut().reset(due.into());
+            if self.timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Carries out waiting commands; `false` when nobody can give any more.
+    fn obey(&mut self, context: &mut Context<'_>) -> bool {
+        loop {
+            match self.commands.poll_recv(context) {
+                Poll::Ready(Some(Command::Connect(remote))) => self.connect(*remote),
+                Poll::Ready(Some(Command::Attach(factory))) => self.peer = Some(factory()),
+                Poll::Ready(None) => return false,
+                Poll::Pending => return true,
+            }
+        }
+    }
+
+    fn connect(&mut self, remote: Remote) {
+        let now = self.clock.now();
+        self.talk.queue.run(remote.send);
+        match &mut self.link {
+            Some(link) => link.change(remote, now),
+            None => {
+                self.link = Some(Link::new(remote, now));
+                self.control.begin(now);
+                self.tape = self.recording.take().and_then(|path| self.recorder.open(&self.clock, path, now));
+            }
+        }
+    }
+
+    /// Delivers every frame that is due.
+    fn hear(&mut self, now: Instant) {
+        if self.link.as_ref().is_none_or(|link| !link.remote.receive) {
+            return;
+        }
+        while let Some(heard) = self.reception.poll(now) {
+            self.tally.level_in.add(&heard.pcm);
+            if let Some(tape) = &mut self.tape {
+                tape.lay(Side::Phone, heard.wire, &heard.pcm);
+            }
+            let Some(peer) = &mut self.peer else { continue };
+            let frame = HeardFrame {
+                pcm: &heard.pcm,
+                rate: NARROW_BAND_HZ,
+                at: heard.at,
+                concealed: heard.encoded.is_none(),
+                encoded: heard.encoded.as_ref().map(|(codec, octets)| (*codec, octets.as_slice())),
+            };
+            peer.heard(frame, &mut Desk::new(&mut self.talk, &self.clock));
+        }
+    }
+
+    fn poll_peer(&mut self, context: &mut Context<'_>) {
+        if let Some(peer) = &mut self.peer
+            && peer.poll(context, &mut Desk::new(&mut self.talk, &self.clock)).is_ready()
+        {
+            self.peer = None;
+        }
+    }
+
+    /// Sends every slot that is due, and tells the peer of the marks that were passed.
+    fn speak(&mut self) {
+        for _ in 0..ROUNDS {
+            self.send_slots();
+            let Some(mark) = self.talk.queue.reached() else { return };
+            if let Some(peer) = &mut self.peer {
+                peer.played(mark, &mut Desk::new(&mut self.talk, &self.clock));
+            }
+        }
+    }
+
+    /// Reports, events and the tape.
+    fn keep_house(&mut self, now: Instant) {
+        if let Some(tape) = &mut self.tape {
+            tape.roll(now);
+        }
+        self.send_report(now);
+        if self.tally.is_due(now) {
+            let quality = self.quality();
+            self.tally.publish(&self.reception, &self.talk);
+            self.outbox.send(LegEvent::Quality(quality));
+        }
+        let timeout = self.rtp_timeout;
+        if self.link.as_mut().is_some_and(|link| link.falls_silent(now, timeout)) {
+            self.outbox.send(LegEvent::Silent);
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let link = self.link.as_ref()?;
+        let hearing = self.reception.next_due().filter(|_| link.remote.receive);
+        let silence = link.silent_at(self.rtp_timeout);
+        [hearing, self.talk.queue.next_due(), self.control.next_due(), self.tally.next_due(), silence]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
