@@ -3,8 +3,12 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
+use super::echo::EchoSession;
+use super::local::{ChatClient, LocalSession, Parts};
 use crate::clock::Clock;
-use crate::config::{EngineConfig, Secret};
+use crate::config::{EngineConfig, EngineKind, Secret};
 use crate::speech::Speech;
 
 /// One conversation with a service. Lives on a media thread.
@@ -137,27 +141,44 @@ pub type SessionFactory = Box<dyn FnOnce() -> Box<dyn Session> + Send>;
 /// The configured services, with the threads and clients that they share.
 #[derive(Clone)]
 pub struct Engines {
-    pub(crate) _todo: (),
+    kind: EngineKind,
+    model: String,
+    speech: Speech,
+    clock: Clock,
+    chat: Option<ChatClient>,
 }
 
 impl Engines {
-    /// Sets up the configured services; `speech` is the local voice.
+    /// Sets up the configured services; `speech` is the local voice. Called on the runtime that HTTP requests shall
+    /// run on; outside any runtime, or with a broken URL, there is no chat brain, and the log says so.
     pub fn start(engine: &EngineConfig, speech: Speech, clock: Clock) -> Engines {
-        let _ = speech;
-        todo!("ai: {engine:?} {clock:?}")
+        let chat = engine.chat.as_ref().and_then(|chat| {
+            let runtime = Handle::try_current().map_err(|error| error.to_string());
+            let client = runtime.and_then(|runtime| ChatClient::new(chat, runtime));
+            client.map_err(|problem| tracing::error!("the chat brain is off, the script speaks instead: {problem}")).ok()
+        });
+        Engines { kind: engine.kind, model: engine.model.clone(), speech, clock, chat }
     }
 
     /// The configured default model's name for records.
     pub fn model(&self) -> &str {
-        todo!("ai")
+        &self.model
     }
 
+    /// A factory for one session. Cheap; the session does no work before it is polled.
     pub fn session(&self, options: SessionOptions) -> SessionFactory {
-        todo!("ai: {options:?}")
+        let engines = self.clone();
+        Box::new(move || match engines.kind {
+            EngineKind::Echo => Box::new(EchoSession::new()),
+            EngineKind::Local => {
+                let Engines { speech, clock, chat, .. } = engines;
+                Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))
+            }
+        })
     }
 
     /// Whether the recogniser has a model (the demo says so when not).
     pub fn recognises_speech(&self) -> bool {
-        todo!("ai")
+        self.speech.has_model()
     }
 }

@@ -5,6 +5,8 @@
 //! heavy (recognition, synthesis, HTTP) runs elsewhere and comes back through bounded channels. This room knows
 //! nothing of SIP, RTP, calls or the store.
 
+mod echo;
 pub mod engine;
+mod local;
 
 pub use engine::{Audio, Command, Engines, Event, Session, SessionFactory, SessionOptions, Usage};

@@ -1,0 +1,200 @@
+//! Asks the chat endpoint on the control runtime; what it writes comes back through a bounded channel.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::super::super::engine::Usage;
+use super::sse::Events;
+use super::wire::{self, Chunk, Message};
+use crate::config::{ChatConfig, Secret};
+
+/// Pieces that wait for the session; the server is read no faster.
+const PIECES: usize = 64;
+/// Longest answer of a server that does not stream, and longest error text that is read, bytes.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A piece of an answer. After `Done` or `Failed` the channel closes.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::ai) enum Piece {
+    Text(String),
+    Usage(Usage),
+    Done,
+    /// A phrase for the operator; it holds nothing of the conversation.
+    Failed(String),
+}
+
+/// One endpoint; cheap to clone, connections are shared.
+#[derive(Clone)]
+pub(in crate::ai) struct Client {
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    runtime: Handle,
+    url: Uri,
+    model: String,
+    key: Option<Secret>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Requests run on `runtime`. The error is a phrase for the operator.
+    pub(in crate::ai) fn new(config: &ChatConfig, runtime: Handle) -> Result<Client, String> {
+        let url = format!("{}/chat/completions", config.url.trim_end_matches('/'));
+        let url = url.parse().map_err(|error| format!("[engine.chat] url is not a URL ({error})"))?;
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .map_err(|error| format!("TLS cannot be set up ({error})"))?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let http = HttpClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(connector);
+        Ok(Client {
+            http,
+            runtime,
+            url,
+            model: config.model.clone(),
+            key: config.api_key.clone(),
+            timeout: Duration::from_secs(config.timeout_seconds.max(1)),
+        })
+    }
+
+    /// Asks for an answer to `messages`. Dropping the receiver ends the request.
+    pub(in crate::ai) fn ask(&self, messages: &[Message]) -> mpsc::Receiver<Piece> {
+        let (to, from) = mpsc::channel(PIECES);
+        let request = self.request(messages);
+        let client = self.clone();
+        self.runtime.spawn(async move {
+            let answered = async {
+                let last = match client.answer(request, &to).await {
+                    Ok(()) => Piece::Done,
+                    Err(problem) => Piece::Failed(problem),
+                };
+                // Nobody may be listening any more.
+                let _ = to.send(last).await;
+            };
+            tokio::select! {
+                () = answered => {}
+                () = to.closed() => {}
+            }
+        });
+        from
+    }
+
+    fn request(&self, messages: &[Message]) -> Result<Request<Full<Bytes>>, String> {
+        let body = wire::Request {
+            model: &self.model,
+            messages,
+            stream: true,
+            stream_options: wire::StreamOptions { include_usage: true },
+        };
+        let body = serde_json::to_vec(&body).map_err(|error| error.to_string())?;
+        let mut request = Request::post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "text/event-stream, application/json");
+        if let Some(key) = self.key.as_ref().filter(|key| !key.is_empty()) {
+            let value = HeaderValue::try_from(format!("Bearer {}", key.expose()));
+            let mut value = value.map_err(|_| String::from("the chat API key holds characters no header may"))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request.body(Full::from(body)).map_err(|error| error.to_string())
+    }
+
+    async fn answer(
+        &self,
+        request: Result<Request<Full<Bytes>>, String>,
+        to: &mpsc::Sender<Piece>,
+    ) -> Result<(), String> {
+        let response = self.within(self.http.request(request?)).await?;
+        let response = response.map_err(|error| format!("the chat server cannot be reached ({})", root(&error)))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(format!("the chat server answered {status}"));
+        }
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("application/json") {
+            self.whole(response, to).await
+        } else {
+            self.stream(response.into_body(), to).await
+        }
+    }
+
+    async fn stream(&self, mut body: Incoming, to: &mpsc::Sender<Piece>) -> Result<(), String> {
+        let mut events = Events::default();
+        let mut heard_any = false;
+        while let Some(frame) = self.within(body.frame()).await? {
+            let frame = frame.map_err(|error| format!("the chat server broke off ({})", root(&error)))?;
+            let Ok(bytes) = frame.into_data() else { continue };
+            let found = events.push(&bytes).map_err(|_| String::from("the chat server sent an endless line"))?;
+            for data in found {
+                if data.trim() == "[DONE]" {
+                    return Ok(());
+                }
+                heard_any |= forward(&data, to).await?;
+            }
+        }
+        match events.finish().filter(|data| data.trim() != "[DONE]") {
+            Some(data) => forward(&data, to).await.map(|_| ()),
+            None if heard_any => Ok(()),
+            None => Err(String::from("the chat server closed without an answer")),
+        }
+    }
+
+    /// A server that ignores `stream` sends one JSON document.
+    async fn whole(&self, response: Response<Incoming>, to: &mpsc::Sender<Piece>) -> Result<(), String> {
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER);
+        let body = self.within(body.collect()).await?;
+        let body = body.map_err(|error| format!("the chat server broke off ({error})"))?.to_bytes();
+        match forward(&String::from_utf8_lossy(&body), to).await? {
+            true => Ok(()),
+            false => Err(String::from("the chat server sent an answer without text")),
+        }
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        let late = |_| format!("the chat server was silent for {} s", self.timeout.as_secs());
+        tokio::time::timeout(self.timeout, work).await.map_err(late)
+    }
+}
+
+/// Hands on what `data` holds; whether it held text.
+async fn forward(data: &str, to: &mpsc::Sender<Piece>) -> Result<bool, String> {
+    let chunk: Chunk = serde_json::from_str(data).map_err(|_| String::from("the chat server sent what is no JSON chunk"))?;
+    if chunk.is_error() {
+        return Err(String::from("the chat server reported an error in its stream"));
+    }
+    let usage = chunk.usage().map(Piece::Usage);
+    let text = chunk.text().map(Piece::Text);
+    let has_text = text.is_some();
+    for piece in text.into_iter().chain(usage) {
+        // A closed channel ends this task by itself.
+        let _ = to.send(piece).await;
+    }
+    Ok(has_text)
+}
+
+/// The innermost cause: "connection refused" says more than "client error".
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
