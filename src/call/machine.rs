@@ -28,11 +28,11 @@
 //! | talking | dialog lost | gone | settle failed/error, release |
 //! | talking | agent done (and played) | closing | hang up, settle completed/finished by the agent |
 //! | talking | agent failed, leg lost | closing | hang up, settle failed/error |
-//! | talking | RTP silent, nobody heard for too long | closing | hang up, settle completed/empty-room |
+//! | talking | room empty (no RTP, or the agent says so), nobody heard for too long | closing | hang up, settle completed/empty-room |
 //! | talking | maximum duration, stop | stopping | tell the agent to say goodbye |
 //! | talking | hang-up | closing | hang up, settle completed/hangup by the API |
 //! | talking | restart | gone | settle failed/restarted, release |
-//! | stopping | agent done or failed, leg lost, RTP silent, grace over | closing | hang up, settle as it began |
+//! | stopping | agent done or failed, leg lost, room empty, grace over | closing | hang up, settle as it began |
 //! | stopping | peer left, dialog lost | gone | settle as it began, release |
 //! | stopping | hang-up | closing | hang up, settle completed/hangup by the API |
 //! | closing | answered (a 200 that crossed our CANCEL) | closing | hang up |
@@ -130,7 +130,8 @@ pub enum Event {
     Lost,
     /// The SIP leg ended as we asked.
     Left,
-    RtpSilent,
+    /// RTP stopped, or the agent found that nobody is there.
+    EmptyRoom,
     LegLost,
     /// Somebody spoke or pressed a key.
     Heard,
@@ -363,7 +364,7 @@ fn talking(until: Instant, quiet_since: Instant, terms: &Terms, event: Event, no
             close(terms, now, Settlement::Final(Ending::error(detail)))
         }
         Event::LegLost => close(terms, now, Settlement::Final(Ending::error("the media leg was lost"))),
-        Event::RtpSilent => close(terms, now, done(EndReason::EmptyRoom, EndedBy::System)),
+        Event::EmptyRoom => close(terms, now, done(EndReason::EmptyRoom, EndedBy::System)),
         Event::HangUp => close(terms, now, done(EndReason::Hangup, EndedBy::Api)),
         Event::Stop => say_goodbye(terms, now, Ending::restarted("the box was stopped")),
         Event::Restarted => gone(Settlement::Final(Ending::restarted("the box restarted"))),
@@ -381,7 +382,7 @@ fn stopping(ending: Ending, until: Instant, terms: &Terms, event: Event, now: In
     match event {
         Event::PeerLeft | Event::Lost | Event::Left => gone(Settlement::Final(ending)),
         Event::HangUp => close(terms, now, Settlement::Final(Ending::completed(EndReason::Hangup, EndedBy::Api))),
-        Event::AgentDone | Event::AgentFailed(_) | Event::LegLost | Event::RtpSilent => {
+        Event::AgentDone | Event::AgentFailed(_) | Event::LegLost | Event::EmptyRoom => {
             close(terms, now, Settlement::Final(ending))
         }
         Event::Tick if now >= until => close(terms, now, Settlement::Final(ending)),

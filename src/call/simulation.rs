@@ -115,7 +115,7 @@ impl Life {
             13 => Event::PeerLeft,
             14 => Event::Lost,
             15 => Event::Left,
-            16 => Event::RtpSilent,
+            16 => Event::EmptyRoom,
             17 => Event::LegLost,
             18 => Event::Heard,
             19 => Event::AgentDone,

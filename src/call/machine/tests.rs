@@ -238,7 +238,7 @@ fn a_conversation_ends_in_each_of_its_ways_and_is_never_retried() {
     bench.closes(&state, Event::AgentDone, CallStatus::Completed, EndReason::Finished, EndedBy::Agent);
     bench.closes(&state, Event::AgentFailed("p".into()), CallStatus::Failed, EndReason::Error, EndedBy::System);
     bench.closes(&state, Event::LegLost, CallStatus::Failed, EndReason::Error, EndedBy::System);
-    bench.closes(&state, Event::RtpSilent, CallStatus::Completed, EndReason::EmptyRoom, EndedBy::System);
+    bench.closes(&state, Event::EmptyRoom, CallStatus::Completed, EndReason::EmptyRoom, EndedBy::System);
     bench.closes(&state, Event::HangUp, CallStatus::Completed, EndReason::Hangup, EndedBy::Api);
     let inbound = Bench::inbound();
     inbound.ends(&inbound.talking(), Event::PeerLeft, CallStatus::Completed, EndReason::Finished, EndedBy::Caller);
@@ -259,7 +259,7 @@ fn at_the_maximum_duration_the_agent_says_goodbye_and_then_the_call_ends() {
     bench.closes(&stopping, Event::AgentDone, completed, EndReason::MaxDuration, by);
     bench.closes(&stopping, Event::AgentFailed("p".into()), completed, EndReason::MaxDuration, by);
     bench.closes(&stopping, Event::LegLost, completed, EndReason::MaxDuration, by);
-    bench.closes(&stopping, Event::RtpSilent, completed, EndReason::MaxDuration, by);
+    bench.closes(&stopping, Event::EmptyRoom, completed, EndReason::MaxDuration, by);
     bench.ends(&stopping, Event::PeerLeft, completed, EndReason::MaxDuration, by);
     bench.ends(&stopping, Event::Lost, completed, EndReason::MaxDuration, by);
     bench.closes(&stopping, Event::HangUp, completed, EndReason::Hangup, EndedBy::Api);
