@@ -234,13 +234,13 @@ type Step = (State, Vec<Action>);
 /// One step. Pairs that the module's table does not name change nothing.
 pub fn step(state: State, terms: &Terms, event: Event, now: Instant) -> Step {
     match state {
-        State::Waiting(wait) => waiting(wait, terms, event, now),
+        State::Waiting(wait) => waiting(wait, terms, &event, now),
         State::Dialing { give_up } => dialing(give_up, terms, event, now),
         State::Ringing { give_up } => ringing(give_up, terms, event, now),
         State::Answering { give_up } => answering(give_up, terms, event, now),
         State::Talking { until, quiet_since } => talking(until, quiet_since, terms, event, now),
-        State::Stopping { ending, until } => stopping(ending, until, terms, event, now),
-        State::Closing { until } => closing(until, event, now),
+        State::Stopping { ending, until } => stopping(ending, until, terms, &event, now),
+        State::Closing { until } => closing(until, &event, now),
         State::Gone => (State::Gone, Vec::new()),
     }
 }
@@ -276,7 +276,7 @@ impl State {
     }
 }
 
-fn waiting(wait: Wait, terms: &Terms, event: Event, now: Instant) -> Step {
+fn waiting(wait: Wait, terms: &Terms, event: &Event, now: Instant) -> Step {
     match event {
         Event::Due if wait != Wait::Queued => (State::Waiting(Wait::Queued), vec![Action::Save(Progress::Queued)]),
         Event::Line => {
@@ -378,7 +378,7 @@ fn talking(until: Instant, quiet_since: Instant, terms: &Terms, event: Event, no
     }
 }
 
-fn stopping(ending: Ending, until: Instant, terms: &Terms, event: Event, now: Instant) -> Step {
+fn stopping(ending: Ending, until: Instant, terms: &Terms, event: &Event, now: Instant) -> Step {
     match event {
         Event::PeerLeft | Event::Lost | Event::Left => gone(Settlement::Final(ending)),
         Event::HangUp => close(terms, now, Settlement::Final(Ending::completed(EndReason::Hangup, EndedBy::Api))),
@@ -390,7 +390,7 @@ fn stopping(ending: Ending, until: Instant, terms: &Terms, event: Event, now: In
     }
 }
 
-fn closing(until: Instant, event: Event, now: Instant) -> Step {
+fn closing(until: Instant, event: &Event, now: Instant) -> Step {
     match event {
         // RFC 3261 §9.1: the callee may have answered before our CANCEL reached it.
         Event::Answered => (State::Closing { until }, vec![Action::HangUp]),
