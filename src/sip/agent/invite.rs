@@ -30,6 +30,9 @@ impl UserAgent {
             Ok(offer) => offer,
             Err(refusal) => return self.send_stateless(*refusal, source),
         };
+        if !takes_sdp(&request) {
+            return self.send_stateless(Response::to(&request, 406), source);
+        }
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
             return self.send_stateless(Response::to(&request, 482), source);
@@ -104,11 +107,22 @@ impl UserAgent {
     }
 }
 
+/// Whether our answer may be a session description (RFC 3261 §20.1).
+fn takes_sdp(request: &Request) -> bool {
+    let accepted = request.fields.list("Accept");
+    let fits = |value: &String| {
+        let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        matches!(kind.as_str(), "application/sdp" | "application/*" | "*/*")
+    };
+    request.fields.count("Accept") == 0 || accepted.iter().any(fits)
+}
+
 /// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
 fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
     let asserted = request.fields.list("P-Asserted-Identity");
     let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
-    let asserted = asserted.filter(|_| matches!(origin, Origin::Trunk(_))).find(|address| !address.uri.number().is_empty());
+    let asserted =
+        asserted.filter(|_| matches!(origin, Origin::Trunk(_))).find(|address| !address.uri.number().is_empty());
     let address = asserted.as_ref().unwrap_or(&checked.from);
     let name = address.display.clone().or_else(|| checked.from.display.clone()).filter(|name| !name.trim().is_empty());
     (address.uri.number(), name)

@@ -6,17 +6,18 @@ use std::time::Instant;
 use super::{CallKey, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
-use crate::sip::message::{Checked, Method, Request, Response, Uri};
+use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
 
 impl UserAgent {
     pub(super) fn on_request(&mut self, mut request: Request, source: SocketAddr, now: Instant) {
         let is_ack = request.is(rsip::Method::Ack);
-        if stamp(&mut request.fields, source).is_none() {
+        let Some(sound_via) = stamp(&mut request.fields, source) else {
             metrics::counter!("sip_messages_malformed_total").increment(1);
             return;
-        }
-        let checked = match check(&request) {
+        };
+        let checked = if sound_via { check(&request) } else { Err(Owed { status: 400, reason: "Malformed Via" }) };
+        let checked = match checked {
             Ok(checked) => checked,
             Err(owed) => {
                 metrics::counter!("sip_messages_malformed_total").increment(1);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
-use crate::sip::message::{Checked, Request, Response, Via};
+use crate::sip::message::{Checked, Request, Response};
 use crate::sip::transaction::ServerKey;
 
 use super::alerting::Alerting;
@@ -47,7 +47,9 @@ pub(super) enum Phase {
     Alerting(Box<Alerting>),
     Live(Box<Session>),
     /// Kept until late messages can come no more.
-    Over { until: Instant },
+    Over {
+        until: Instant,
+    },
 }
 
 /// Forked 2xx that are remembered for repeating their ACK.
@@ -332,9 +334,4 @@ impl Call {
 /// Late messages come for at most as long as transactions live.
 pub(super) fn over(step: &Step<'_>) -> Phase {
     Phase::Over { until: step.now + step.timers.give_up() }
-}
-
-/// Branch of the top Via of a request.
-pub(super) fn top_via(request: &Request) -> Option<Via> {
-    request.fields.list("Via").first().and_then(|via| Via::parse(via).ok())
 }
