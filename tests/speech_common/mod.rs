@@ -58,10 +58,9 @@ fn filter(pcm: &[i16], cutoff: f32) -> Vec<f32> {
             sinc * window * 2.0 * cutoff / 16_000.0
         })
         .collect();
-    let at = |index: isize| usize::try_from(index).ok().and_then(|index| pcm.get(index)).copied().map_or(0.0, f32::from);
-    (0..pcm.len() as isize)
-        .map(|index| taps.iter().zip(-SIDE..).map(|(tap, n)| tap * at(index + n)).sum())
-        .collect()
+    let at =
+        |index: isize| usize::try_from(index).ok().and_then(|index| pcm.get(index)).copied().map_or(0.0, f32::from);
+    (0..pcm.len() as isize).map(|index| taps.iter().zip(-SIDE..).map(|(tap, n)| tap * at(index + n)).sum()).collect()
 }
 
 /// Repeatable white noise within ±`level`.
