@@ -47,7 +47,7 @@ pub(super) async fn hold(
     }
     let transcript = filed(&client, &id).await?;
     summary::print(terminal, gateway, &call, &transcript, &view.facts)?;
-    judge(terminal, gateway, target, &call, &transcript, &view)?;
+    judge(gateway, target, &call, &transcript, &view)?;
     terminal.line("");
     let good = terminal.tint(Tint::Good, "The call went as it should.");
     terminal.line(&good);
@@ -182,7 +182,6 @@ async fn filed(client: &Client, id: &str) -> Result<Value, String> {
 }
 
 fn judge(
-    terminal: &mut Terminal,
     gateway: &Gateway,
     target: &Target,
     call: &Call,
@@ -203,8 +202,7 @@ fn judge(
     }
     if target.is_local() || call.recording.is_some() {
         let file = summary::recording_file(gateway, call).ok_or("there is no recording of the call")?;
-        let recorded = verdict::recording(&file, words)?;
-        terminal.line(&format!("  {:<11} {:.1} s", "length", recorded.seconds));
+        verdict::recording(&file, words)?;
     }
     Ok(())
 }

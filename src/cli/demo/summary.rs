@@ -1,6 +1,6 @@
 //! What is left of the call: transcript, delays, and where everything lies.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -97,9 +97,19 @@ fn places(terminal: &mut Terminal, gateway: &Gateway, call: &Call) {
         let path = path.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
         terminal.line(&format!("{label} {path}"));
     };
-    row("recording", recording_file(gateway, call));
+    let recording = recording_file(gateway, call);
+    let length = recording.as_deref().and_then(wav_seconds);
+    row("recording", recording);
+    if let Some(seconds) = length {
+        row("", Some(format!("{seconds:.1} s, stereo: left the phone, right the box").into()));
+    }
     row("transcript", transcript_file(gateway, call));
     row("store", Some(gateway.app.state_directory().join("trunkline.redb")));
+}
+
+fn wav_seconds(file: &Path) -> Option<f64> {
+    let reader = hound::WavReader::open(file).ok()?;
+    Some(f64::from(reader.duration()) / f64::from(reader.spec().sample_rate))
 }
 
 /// The stereo WAV: left the phone, right the box.

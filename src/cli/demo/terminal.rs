@@ -4,7 +4,7 @@
 use std::io::{IsTerminal, Write};
 
 /// Columns that text is wrapped to.
-const WIDTH: usize = 96;
+pub(super) const WIDTH: usize = 96;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tint {

@@ -30,19 +30,13 @@ pub(super) fn transcript(body: &Value, expected: Expected) -> Result<(), String>
     Ok(())
 }
 
-/// What a recording holds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Recorded {
-    pub(super) seconds: f64,
-}
-
 /// A stereo WAV in which the box is heard, and the phone too when it talked (`words`) rather than pressed keys.
-pub(super) fn recording(file: &Path, words: bool) -> Result<Recorded, String> {
+pub(super) fn recording(file: &Path, words: bool) -> Result<(), String> {
     let wrong = |problem: String| format!("the recording {} {problem}", file.display());
     let mut reader = hound::WavReader::open(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let spec = reader.spec();
-    if spec.channels != 2 {
-        return Err(wrong(format!("has {} channels, not one for each side", spec.channels)));
+    let channels = reader.spec().channels;
+    if channels != 2 {
+        return Err(wrong(format!("has {channels} channels, not one for each side")));
     }
     let mut energy = [0.0_f64; 2];
     let mut count = 0_u64;
@@ -60,7 +54,7 @@ pub(super) fn recording(file: &Path, words: bool) -> Result<Recorded, String> {
             return Err(wrong(format!("is silent on the side of the {side}")));
         }
     }
-    Ok(Recorded { seconds: count as f64 / f64::from(spec.sample_rate) })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -97,7 +91,7 @@ mod tests {
     #[test]
     fn a_recording_needs_sound_on_both_sides() {
         let heard = wav("a.wav", &[[500, -500]; 8000]);
-        assert_eq!(recording(&heard.path().join("a.wav"), true), Ok(Recorded { seconds: 1.0 }));
+        assert_eq!(recording(&heard.path().join("a.wav"), true), Ok(()));
         let deaf = wav("a.wav", &[[0, 500]; 8000]);
         assert!(recording(&deaf.path().join("a.wav"), true).expect_err("silent").contains("side of the phone"));
         let empty = wav("a.wav", &[]);

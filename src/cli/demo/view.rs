@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::terminal::{Terminal, Tint, meter, tail, wrap};
+use super::terminal::{Terminal, Tint, WIDTH, meter, tail, wrap};
 use crate::call::{CallStatus, LiveEvent, LiveFact, Speaker};
 use crate::clock::UtcTime;
 use crate::media::Quality;
@@ -119,7 +119,9 @@ impl View {
         let seconds = at.since(self.origin).as_secs_f64();
         let time = terminal.tint(Tint::Faint, &format!("{seconds:8.2}"));
         let label = terminal.tint(tint, &format!("{label:<7}"));
-        for (at, line) in wrap(text, INDENT).iter().enumerate() {
+        // Measures are short and aligned by spaces; only words are wrapped.
+        let lines = if text.chars().count() + INDENT > WIDTH { wrap(text, INDENT) } else { vec![text.to_owned()] };
+        for (at, line) in lines.iter().enumerate() {
             if at == 0 {
                 terminal.line(&format!("{time}  {label} {line}"));
             } else {
