@@ -1,4 +1,4 @@
-//! A caller written by hand, message by message: for races that a scenario file cannot time.
+//! A caller and a called phone written by hand, message by message: for what a scenario file cannot time or say.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -109,4 +109,67 @@ fn code(message: &str) -> Option<u16> {
 fn to_tag(message: &str) -> String {
     let line = message.lines().find(|line| line.to_ascii_lowercase().starts_with("to:")).unwrap_or_default();
     line.split_once(";tag=").map(|(_, tag)| format!(";tag={tag}")).unwrap_or_default()
+}
+
+/// A phone that repeats its 200, as if the ACK had been lost each time (RFC 3261 §13.3.1.4).
+pub struct ForgetfulPhone {
+    socket: UdpSocket,
+}
+
+impl ForgetfulPhone {
+    pub fn new() -> ForgetfulPhone {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        ForgetfulPhone { socket }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.socket.local_addr().expect("bound").port()
+    }
+
+    fn receive(&self, start: &str) -> (String, SocketAddr) {
+        let mut buffer = [0; 8192];
+        loop {
+            let (length, from) =
+                self.socket.recv_from(&mut buffer).unwrap_or_else(|error| panic!("no {start}: {error}"));
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.starts_with(start) {
+                return (text, from);
+            }
+        }
+    }
+
+    fn reply(&self, request: &str, to: SocketAddr, body: &str) {
+        let copied = ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| {
+            let start = format!("{}:", name.to_ascii_lowercase());
+            let line = request.lines().find(|line| line.to_ascii_lowercase().starts_with(&start)).unwrap_or_default();
+            let tag = if name == "To" && !line.contains(";tag=") { ";tag=forgetful" } else { "" };
+            format!("{line}{tag}\r\n")
+        });
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let text = format!(
+            "SIP/2.0 200 OK\r\n{}Contact: <sip:127.0.0.1:{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            copied.concat(),
+            self.port(),
+            body.len()
+        );
+        self.socket.send_to(text.as_bytes(), to).expect("sent");
+    }
+
+    /// Answers one call `times` times, each after the ACK of the one before.
+    pub fn answer(&self, times: usize) {
+        let (invite, gateway) = self.receive("INVITE ");
+        let session =
+            "v=0\r\no=f 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n";
+        for _ in 0..times {
+            self.reply(&invite, gateway, session);
+            self.receive("ACK ");
+        }
+    }
+
+    /// Waits for BYE and answers it.
+    pub fn end(&self) {
+        let (bye, gateway) = self.receive("BYE ");
+        self.reply(&bye, gateway, "");
+    }
 }

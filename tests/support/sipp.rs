@@ -14,7 +14,7 @@ pub struct Scenario(String);
 const DIALOG: &str = "[last_Via:]\n[last_From:]\n[last_To:];tag=[pid]SIPp[call_number]\n[last_Call-ID:]\n[last_CSeq:]\n\
                       Contact: <sip:[local_ip]:[local_port];transport=[transport]>\n";
 
-const KEPT: &str = "Via:[$via]\n[last_From:]\n[last_To:]\n[last_Call-ID:]\nCSeq:[$cseq]\n\
+const KEPT: &str = "Via:[$via]\nFrom:[$from]\nTo:[$to];tag=[pid]SIPp[call_number]\n[last_Call-ID:]\nCSeq:[$cseq]\n\
                     Contact: <sip:[local_ip]:[local_port];transport=[transport]>\n";
 
 /// Payload type 0 or 8 and its name.
@@ -61,31 +61,20 @@ impl Scenario {
         self.step(&format!("<recv request=\"{method}\" optional=\"true\"/>"))
     }
 
+    /// An INVITE, of which is kept what a later message needs when others came between.
     pub fn receive_invite(self) -> Scenario {
-        self.step("<recv request=\"INVITE\" rrs=\"true\"/>")
-    }
-
-    /// As [`Scenario::receive_invite`], and keeps what a later answer to it needs when other requests came between.
-    pub fn receive_invite_kept(self) -> Scenario {
         let keep = |header: &str, name: &str| {
             format!("<ereg regexp=\".*\" search_in=\"hdr\" header=\"{header}:\" assign_to=\"{name}\"/>")
         };
-        let (via, cseq) = (keep("Via", "via"), keep("CSeq", "cseq"));
-        self.step(&format!("<recv request=\"INVITE\" rrs=\"true\"><action>{via}{cseq}</action></recv>"))
-            .step("<Reference variables=\"via,cseq\"/>")
+        let kept = [keep("Via", "via"), keep("CSeq", "cseq"), keep("From", "from"), keep("To", "to")].concat();
+        self.step(&format!("<recv request=\"INVITE\" rrs=\"true\"><action>{kept}</action></recv>"))
+            .step("<Reference variables=\"via,cseq,from,to\"/>")
     }
 
     /// 487 for the INVITE kept, after the CANCEL was answered.
     pub fn terminate_kept(self) -> Scenario {
         self.send("retrans=\"500\"", &format!("SIP/2.0 487 Request Terminated\n{KEPT}Content-Length: 0\n"))
             .receive("ACK")
-    }
-
-    /// 200 for the INVITE kept, sent once, whatever was received since.
-    pub fn answer_kept(self, payload_type: u8) -> Scenario {
-        let body = sdp(payload_type);
-        let message = format!("SIP/2.0 200 OK\n{KEPT}Content-Type: application/sdp\nContent-Length: [len]\n\n{body}");
-        self.send("", &message).receive("ACK")
     }
 
     /// An answer without a body to the request received last.
@@ -120,7 +109,7 @@ impl Scenario {
         self.send(
             "retrans=\"500\"",
             "BYE [next_url] SIP/2.0\nVia: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\n\
-             From: <sip:sipp@[local_ip]:[local_port]>;tag=[pid]SIPp[call_number]\nTo[last_From:]\n\
+             From:[$to];tag=[pid]SIPp[call_number]\nTo:[$from]\n\
              [last_Call-ID:]\nCSeq: 1 BYE\nMax-Forwards: 70\nContent-Length: 0\n",
         )
         .step("<recv response=\"200\"/>")
