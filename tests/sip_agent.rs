@@ -240,6 +240,9 @@ proptest! {
         world.run(Duration::from_millis(after_ms));
         let key = if hang_up_by == CALLER { call } else { CallKey(101) };
         world.command(hang_up_by, key, Command::HangUp);
+        world.run(Duration::from_secs(60));
+        // The called side may have been told to hang up before the INVITE reached it.
+        world.command(CALLER, call, Command::HangUp);
         world.run(Duration::from_secs(300));
         for side in [CALLER, CALLEE] {
             let heard = world.heard(side);
