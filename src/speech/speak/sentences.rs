@@ -161,12 +161,14 @@ mod tests {
                 "See example.com."
             ]
         );
-        assert_eq!(sentences("We open at 8 a.m. Please come. Bring e.g. a coat."), [
-            "We open at 8 a.m.",
-            "Please come.",
-            "Bring e.g. a coat."
-        ]);
-        assert_eq!(sentences("He said \"stop.\" Then he left... Fine"), ["He said \"stop.\"", "Then he left...", "Fine"]);
+        assert_eq!(
+            sentences("We open at 8 a.m. Please come. Bring e.g. a coat."),
+            ["We open at 8 a.m.", "Please come.", "Bring e.g. a coat."]
+        );
+        assert_eq!(
+            sentences("He said \"stop.\" Then he left... Fine"),
+            ["He said \"stop.\"", "Then he left...", "Fine"]
+        );
         assert_eq!(sentences("The answer is no. Call back."), ["The answer is no.", "Call back."]);
     }
 
