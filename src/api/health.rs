@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::ops::health::{Health, Report};
 
 use super::authenticate::{self, Peer};
-use super::codeb;
+use super::refusal;
 
 /// What the probes are answered from.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ async fn metrics(State(checks): State<Checks>, request: Request) -> Response {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
             (kind, (checks.metrics)()).into_response()
         }
-        Err(problem) => codeb::render(&problem),
+        Err(problem) => refusal::render(&problem),
     }
 }
 

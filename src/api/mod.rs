@@ -28,6 +28,7 @@ mod limit;
 mod oidc;
 mod page;
 mod problem;
+mod refusal;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -11,13 +11,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UtcTime};
 use crate::config::{Config, Secret};
 use crate::directory::{Directory, Role};
-use crate::identity::Identity;
+use crate::identity::{ADMIN_CLIENT, Identity, RefreshGrant};
 use crate::ops::health::Health;
 use crate::store::{OpenOptions, Store};
 
@@ -43,7 +44,9 @@ struct Box {
     certificate: String,
     drain: CancellationToken,
     tasks: TaskTracker,
-    _folder: tempfile::TempDir,
+    /// Told when a request has reached the slow route.
+    slow: Arc<Notify>,
+    folder: tempfile::TempDir,
 }
 
 impl Box {
@@ -54,9 +57,7 @@ impl Box {
     async fn with_limit(per_minute: u32) -> Box {
         let folder = tempfile::tempdir().expect("folder");
         let clock = Clock::manual(UtcTime::parse("2026-06-04T17:55:12Z").expect("time"));
-        let mut config = Config::default();
-        config.organization.host = "phone.example.com".into();
-        config.state.directory = folder.path().to_owned();
+        let config = config(folder.path());
         let options = OpenOptions { cache_bytes: 1 << 20 };
         let store = Store::open(folder.path(), options, clock.clone()).expect("store");
         let directory = Directory::open(store.clone(), &config).await.expect("directory");
@@ -74,14 +75,18 @@ impl Box {
         probes.add("sip", || async { Err("trunk pbx is silent".to_owned()) });
         let checks = health::Checks { health: Arc::new(probes), metrics: Arc::new(|| "up 1\n".to_owned()) };
         let base_url = "https://phone.example.com".to_owned();
+        let slow = Arc::new(Notify::new());
+        let reached = slow.clone();
         let routes = health::routes(checks)
             .merge(oidc::routes(oidc::Provider { identity: identity.clone(), limits, base_url }))
             .merge(admin::routes(admin::Desk { identity: identity.clone(), limits }))
-            .merge(
-                Router::new()
-                    .route("/api.ashx/boom", get(boom))
-                    .route("/api.ashx/slow", get(std::future::pending::<()>)),
-            );
+            .merge(Router::new().route("/api.ashx/boom", get(boom)).route(
+                "/api.ashx/slow",
+                get(async move || {
+                    reached.notify_one();
+                    std::future::pending::<()>().await;
+                }),
+            ));
         let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
         let door = Door {
             router: server::surrounded(routes, Arc::new(surroundings)),
@@ -104,7 +109,8 @@ impl Box {
             certificate: tls.certificate_pem,
             drain,
             tasks,
-            _folder: folder,
+            slow,
+            folder,
         }
     }
 
@@ -130,6 +136,13 @@ impl Box {
     async fn bearer_works(&self, token: &str) -> bool {
         self.http().with_bearer(token).get("/oauth2/v1/userinfo").await.status == 200
     }
+}
+
+fn config(folder: &std::path::Path) -> Config {
+    let mut config = Config::default();
+    config.organization.host = "phone.example.com".into();
+    config.state.directory = folder.to_owned();
+    config
 }
 
 async fn listener() -> TcpListener {
@@ -194,16 +207,24 @@ async fn a_refresh_token_rotates_and_its_reuse_revokes_the_family() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_survives_a_restart_and_is_not_stored_as_such() {
+async fn tokens_survive_a_restart_and_no_secret_is_in_the_store_as_such() {
     let running = Box::with_admin().await;
     let token = text(&running.sign_in(PASSWORD, "offline_access").await.json()["refresh_token"]).to_owned();
     running.store.close().await;
-    let folder = running._folder.path();
+    let folder = running.folder.path();
     for file in std::fs::read_dir(folder).expect("folder") {
         let bytes = std::fs::read(file.expect("file").path()).expect("read");
-        assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()));
-        assert!(!bytes.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes()));
+        for secret in [&token, PASSWORD] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
+        }
     }
+    let store = Store::open(folder, OpenOptions { cache_bytes: 1 << 20 }, running.clock.clone()).expect("opens again");
+    let directory = Directory::open(store.clone(), &config(folder)).await.expect("directory");
+    let identity = Identity::open(store, directory, running.clock.clone()).await.expect("identity");
+    assert_eq!(identity.jwks(), running.identity.jwks(), "the signing key is the same");
+    let ask = RefreshGrant { client: ADMIN_CLIENT, token: &token, scope: None };
+    let grant = identity.grant_refresh(ask).await.expect("still good");
+    assert!(identity.authenticate(Some(&grant.access_token)).expect("good").admin);
 }
 
 #[tokio::test]
@@ -549,9 +570,7 @@ async fn draining_finishes_the_open_request_and_takes_no_more() {
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
     let mut buffer = [0; 1024];
     assert!(idle.read(&mut buffer).await.expect("answer") > 0);
-    while running.tasks.len() < 4 {
-        tokio::task::yield_now().await;
-    }
+    running.slow.notified().await;
     running.drain.cancel();
     running.tasks.close();
     assert_eq!(open.await.expect("answered"), 503, "the open request had its answer");

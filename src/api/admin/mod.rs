@@ -14,10 +14,10 @@ use crate::identity::{ClaimError, Identity, IdentityError};
 
 use super::authenticate::Peer;
 use super::body::{self, BodyLimits};
-use super::codeb;
 use super::dialect::Context;
 use super::fields::{Fields, bad};
 use super::problem::{ErrorBody, Problem};
+use super::refusal;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ async fn claim(State(desk): State<Desk>, request: Request) -> Response {
 
 async fn create(desk: &Desk, request: Request) -> Result<User, Response> {
     let peer = Peer::of(request.extensions());
-    let render = |problem: Problem| codeb::render(&problem);
+    let render = |problem: Problem| refusal::render(&problem);
     let bytes = body::read(request.into_body(), desk.limits).await.map_err(render)?;
     let map = body::json_object(&bytes).map_err(render)?;
     let fields = Fields(&map);
@@ -62,12 +62,12 @@ fn refusal(error: ClaimError) -> Response {
     match error {
         ClaimError::WrongCode => refused(StatusCode::FORBIDDEN, "wrong_code", "the claim code is wrong"),
         ClaimError::Claimed => refused(StatusCode::CONFLICT, "already_claimed", "this box has been claimed already"),
-        ClaimError::SlowDown { retry_after } => codeb::render(&Problem::RateLimited { retry_after }),
-        ClaimError::Identity(IdentityError::Invalid { field, problem }) => codeb::render(&bad(field, problem)),
-        ClaimError::Identity(IdentityError::Store(error)) => codeb::render(&error.into()),
+        ClaimError::SlowDown { retry_after } => refusal::render(&Problem::RateLimited { retry_after }),
+        ClaimError::Identity(IdentityError::Invalid { field, problem }) => refusal::render(&bad(field, problem)),
+        ClaimError::Identity(IdentityError::Store(error)) => refusal::render(&error.into()),
         ClaimError::Identity(problem @ (IdentityError::Key(_) | IdentityError::Hash(_))) => {
             error!(%problem, "claim");
-            codeb::render(&Problem::Internal)
+            refusal::render(&Problem::Internal)
         }
     }
 }
