@@ -48,7 +48,7 @@ impl Terminal {
 
     /// The line below the last one, redrawn in place; nothing without a terminal.
     pub(super) fn status(&mut self, text: &str) {
-        if !self.redraw {
+        if !self.redraw || self.status == text {
             return;
         }
         self.status = text.to_owned();
