@@ -1,144 +1,18 @@
-//! Mail against a real SMTP server (aiosmtpd in a process of its own), on loopback, with a clock that the test moves.
+//! Mail against a real SMTP server on loopback, with a clock that the test moves.
 
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
-use trunkline::clock::{Clock, UtcTime};
+use trunkline::clock::Clock;
 use trunkline::config::{MailConfig, MailSecurity, Secret};
-use trunkline::events::{Mail, MailState, Mailer, QueuedMail, mails, queue_mail, trim_mails};
-use trunkline::store::{OpenOptions, Store, StoreError};
-use uuid::Uuid;
+use trunkline::events::{MailState, trim_mails};
 
-const START: UtcTime = UtcTime(1_700_000_000_000);
-const PATIENCE: Duration = Duration::from_secs(20);
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// The SMTP server process.
-struct Server {
-    _process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-    port: u16,
-}
-
-impl Server {
-    async fn start(arguments: &[&str]) -> Server {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/smtp_server.py");
-        let mut process = Command::new(python())
-            .arg(script)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the test's Python starts; run `make setup`");
-        let lines = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let mut server = Server { _process: process, lines, port: 0 };
-        let listening = server.next().await;
-        server.port = listening["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
-        server
-    }
-
-    /// The next thing that happened.
-    async fn next(&mut self) -> serde_json::Value {
-        let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("the server says something");
-        let line = line.expect("readable").expect("the SMTP server runs; run `make setup` if aiosmtpd is missing");
-        serde_json::from_str(&line).expect("JSON")
-    }
-
-    async fn expect(&mut self, event: &str) -> serde_json::Value {
-        let found = self.next().await;
-        assert_eq!(found["event"], event, "{found}");
-        found
-    }
-
-    fn config(&self) -> MailConfig {
-        MailConfig {
-            host: "127.0.0.1".into(),
-            port: Some(self.port),
-            security: MailSecurity::None,
-            username: None,
-            password: None,
-            from: "Trunkline <box@example.com>".into(),
-            ca: None,
-        }
-    }
-}
-
-fn python() -> PathBuf {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/venv/bin/python");
-    let python = std::env::var_os("TRUNKLINE_PYTHON").map_or(venv, PathBuf::from);
-    assert!(python.exists(), "{} is missing: run `make setup`", python.display());
-    python
-}
-
-/// A box with a store and a clock.
-struct Stand {
-    directory: TempDir,
-    store: Store,
-    clock: Clock,
-}
-
-impl Stand {
-    fn new() -> Stand {
-        let directory = tempfile::tempdir().expect("a directory");
-        let clock = Clock::manual(START);
-        let store = open(directory.path(), &clock);
-        Stand { directory, store, clock }
-    }
-
-    /// As after a restart of the program.
-    async fn restart(&mut self) {
-        self.store.close().await;
-        self.store = open(self.directory.path(), &self.clock);
-    }
-
-    fn mailer(&self, config: Option<&MailConfig>) -> Mailer {
-        Mailer::start(config, self.store.clone(), self.clock.clone()).expect("a usable configuration")
-    }
-
-    async fn queue(&self, id: u128, to: &str) {
-        let mail =
-            Mail { to: to.into(), subject: "Rückruf – 回电".into(), text: "Grüß Gott,\n.\nbis bald.".into() };
-        let now = self.clock.utc();
-        let queued = self.store.write(move |change| queue_mail(change, Uuid::from_u128(id), mail, now));
-        queued.await.map_err(|error: StoreError| error).expect("queued");
-    }
-
-    fn mail(&self, id: u128) -> QueuedMail {
-        let all = mails(&self.store, 100).expect("readable");
-        all.into_iter().find(|mail| mail.id == Uuid::from_u128(id)).expect("in the queue")
-    }
-
-    /// Waits until the record says so.
-    async fn until(&self, id: u128, holds: impl Fn(&QueuedMail) -> bool) -> QueuedMail {
-        let looked = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let mail = self.mail(id);
-                if holds(&mail) {
-                    return mail;
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        });
-        looked.await.unwrap_or_else(|_| panic!("in vain: {:?}", self.mail(id)))
-    }
-
-    async fn until_sent(&self, id: u128) -> QueuedMail {
-        self.until(id, |mail| mail.state == MailState::Sent).await
-    }
-}
-
-fn open(directory: &Path, clock: &Clock) -> Store {
-    Store::open(directory, OpenOptions { cache_bytes: 1024 * 1024 }, clock.clone()).expect("the store opens")
-}
+#[path = "support/mail.rs"]
+mod support;
+use support::{MINUTE, START, Server, Stand};
 
 #[tokio::test]
 async fn a_queued_mail_is_sent_with_its_words_intact() {
@@ -207,6 +81,20 @@ async fn a_mail_that_was_put_off_is_tried_again_when_its_time_has_come() {
     mailer.wake();
     assert_eq!(server.expect("message").await["to"][0], "ada@example.com");
     assert_eq!(stand.until_sent(1).await.attempts, 3);
+    mailer.stop().await;
+}
+
+#[tokio::test]
+async fn the_mailer_wakes_by_itself_when_a_mail_falls_due() {
+    let mut server = Server::start(&[]).await;
+    let stand = Stand::with_clock(Clock::system());
+    let mailer = stand.mailer(Some(&server.config()));
+    let due = stand.clock.utc() + Duration::from_millis(300);
+    stand.queue_at(1, "ada@example.com", due).await;
+    mailer.wake();
+    server.expect("message").await;
+    assert!(stand.clock.utc() >= due);
+    stand.until_sent(1).await;
     mailer.stop().await;
 }
 
@@ -441,52 +329,4 @@ async fn a_wrong_or_missing_sign_in_keeps_the_mail_waiting() {
     (config.username, config.password) = (None, None);
     let missing = problem(&config).await;
     assert!(missing.contains("530") && missing.contains("sign-in"), "{missing}");
-}
-
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-// One thread runs the test, the mailer and therefore everything that this subscriber sees.
-#[tokio::test(flavor = "current_thread")]
-async fn no_address_and_no_word_of_a_mail_is_logged_at_info_or_above() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    for (arguments, settled) in [
-        (&["--reject"] as &[&str], MailState::Failed),
-        (&["--tempfail", "1"], MailState::Waiting),
-        (&["--auth", "ada@example.com:secret"], MailState::Waiting),
-        (&[], MailState::Sent),
-    ] {
-        let (stand, server) = (Stand::new(), Server::start(arguments).await);
-        let mailer = stand.mailer(Some(&server.config()));
-        stand.queue(1, "Ada <ada@example.com>").await;
-        mailer.wake();
-        assert_eq!(stand.until(1, |mail| mail.attempts == 1).await.state, settled);
-        mailer.stop().await;
-    }
-    let text = String::from_utf8(log.0.lock().expect("not poisoned").clone()).expect("UTF-8");
-    for logged in ["mail refused", "mail not sent yet", "mail sent", "code=550", &Uuid::from_u128(1).to_string()] {
-        assert!(text.contains(logged), "{logged} in:\n{text}");
-    }
-    for private in ["ada", "Ada", "example.com", "Rückruf", "bis bald", "secret"] {
-        assert!(!text.contains(private), "{private} in:\n{text}");
-    }
 }

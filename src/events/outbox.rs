@@ -116,7 +116,7 @@ mod tests {
 
     fn event(subject: u128, at: i64, kind: EventKind) -> Event {
         Event {
-            id: Uuid::from_u128(subject << 64 | at.unsigned_abs() as u128),
+            id: Uuid::from_u128(subject << 64 | u128::from(at.unsigned_abs())),
             organization: Uuid::nil(),
             at: UtcTime(at),
             kind,
