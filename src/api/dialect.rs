@@ -13,7 +13,7 @@ use crate::identity::Identity;
 
 use super::body::BodyLimits;
 use super::problem::Problem;
-use super::{admin, codeb, health, oidc};
+use super::{admin, codeb, health, oidc, refusal};
 
 /// A surface with its own routes and its own words for errors.
 pub(super) struct Dialect {
@@ -24,13 +24,17 @@ pub(super) struct Dialect {
 }
 
 const DIALECTS: &[Dialect] = &[
-    Dialect { prefixes: &["/api.ashx"], routes: codeb::routes, render: codeb::render },
+    Dialect { prefixes: &["/api.ashx"], routes: codeb::routes, render: refusal::render },
     Dialect {
         prefixes: &["/oidc.ashx", "/oauth2/", "/.well-known/"],
         routes: |context| oidc::routes(oidc::Provider::of(context)),
         render: oidc::render,
     },
-    Dialect { prefixes: &["/api/v2/"], routes: admin::routes, render: codeb::render },
+    Dialect {
+        prefixes: &["/api/v2/"],
+        routes: |context| admin::routes(admin::Desk::of(context)),
+        render: refusal::render,
+    },
 ];
 
 /// What the routes share.
@@ -48,11 +52,13 @@ pub(super) struct Context {
 }
 
 pub(super) fn all_routes(context: &Arc<Context>) -> Router {
-    DIALECTS.iter().fold(health::routes(context), |router, dialect| router.merge((dialect.routes)(context)))
+    DIALECTS
+        .iter()
+        .fold(health::routes(context.health.clone()), |router, dialect| router.merge((dialect.routes)(context)))
 }
 
 /// How errors under `path` are written.
 pub(super) fn render_for(path: &str) -> fn(&Problem) -> Response {
     let owner = DIALECTS.iter().find(|dialect| dialect.prefixes.iter().any(|prefix| path.starts_with(prefix)));
-    owner.map_or(codeb::render, |dialect| dialect.render)
+    owner.map_or(refusal::render, |dialect| dialect.render)
 }

@@ -14,40 +14,41 @@ use serde_json::json;
 use crate::ops::health::{Health, Report};
 
 use super::authenticate::{self, Peer};
-use super::codeb;
-use super::dialect::Context;
+use super::refusal;
 
+/// What the probes are answered from.
+#[derive(Clone)]
 pub(super) struct Checks {
     pub(super) health: Arc<Health>,
     pub(super) metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
-pub(super) fn routes(context: &Arc<Context>) -> Router {
+pub(super) fn routes(checks: Checks) -> Router {
     Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(context.clone())
+        .with_state(checks)
 }
 
 async fn alive() -> axum::Json<serde_json::Value> {
     axum::Json(json!({"status": "ok"}))
 }
 
-async fn ready(State(context): State<Arc<Context>>, request: Request) -> Response {
+async fn ready(State(checks): State<Checks>, request: Request) -> Response {
     let insider = insider(request.extensions()).is_ok();
-    let report = context.health.health.check().await;
+    let report = checks.health.check().await;
     let status = if report.healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(page(&report, insider))).into_response()
 }
 
-async fn metrics(State(context): State<Arc<Context>>, request: Request) -> Response {
+async fn metrics(State(checks): State<Checks>, request: Request) -> Response {
     match insider(request.extensions()) {
         Ok(()) => {
             let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-            (kind, (context.health.metrics)()).into_response()
+            (kind, (checks.metrics)()).into_response()
         }
-        Err(problem) => codeb::render(&problem),
+        Err(problem) => refusal::render(&problem),
     }
 }
 

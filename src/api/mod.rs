@@ -28,7 +28,10 @@ mod limit;
 mod oidc;
 mod page;
 mod problem;
+mod refusal;
 mod server;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 /// What the API needs of the rooms below.

@@ -64,7 +64,8 @@ pub(super) async fn start(services: Services) -> Result<Running, StartError> {
     };
     let surroundings = Arc::new(surroundings(&services));
     let identity = services.identity.clone();
-    let router = router(context(services, &config, https_address.port()), surroundings.clone());
+    let context = Arc::new(context(services, &config, https_address.port()));
+    let router = surrounded(dialect::all_routes(&context), surroundings.clone());
     let (drain, cut, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
     let door = Door {
         router,
@@ -120,8 +121,9 @@ fn context(services: Services, config: &Config, port: u16) -> Context {
     }
 }
 
-fn router(context: Context, surroundings: Arc<Surroundings>) -> Router {
-    dialect::all_routes(&Arc::new(context))
+/// The routes with what every request goes through.
+pub(super) fn surrounded(routes: Router, surroundings: Arc<Surroundings>) -> Router {
+    routes
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(from_fn_with_state(surroundings, layers::surround))

@@ -112,6 +112,7 @@ impl Identity {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // the shape that `map_err` wants
 pub(super) fn unavailable(problem: StoreError) -> AuthError {
     error!(%problem, "a credential could not be checked");
     AuthError::Unavailable

@@ -1,7 +1,5 @@
 //! The box's own routes: claiming it.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -12,22 +10,35 @@ use tracing::{error, info};
 
 use crate::config::Secret;
 use crate::directory::User;
-use crate::identity::{ClaimError, IdentityError};
+use crate::identity::{ClaimError, Identity, IdentityError};
 
 use super::authenticate::Peer;
-use super::body;
-use super::codeb;
+use super::body::{self, BodyLimits};
 use super::dialect::Context;
 use super::fields::{Fields, bad};
 use super::problem::{ErrorBody, Problem};
+use super::refusal;
 
-pub(super) fn routes(context: &Arc<Context>) -> Router {
-    Router::new().route("/api/v2/claim", post(claim)).with_state(context.clone())
+/// What the routes need.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) identity: Identity,
+    pub(super) limits: BodyLimits,
+}
+
+impl Desk {
+    pub(super) fn of(context: &Context) -> Desk {
+        Desk { identity: context.identity.clone(), limits: context.limits }
+    }
+}
+
+pub(super) fn routes(desk: Desk) -> Router {
+    Router::new().route("/api/v2/claim", post(claim)).with_state(desk)
 }
 
 /// `{code, user, password}` → 201 `{ok, user, role}`: the first admin.
-async fn claim(State(context): State<Arc<Context>>, request: Request) -> Response {
-    match create(&context, request).await {
+async fn claim(State(desk): State<Desk>, request: Request) -> Response {
+    match create(&desk, request).await {
         Ok(user) => {
             info!("the box has been claimed");
             (StatusCode::CREATED, axum::Json(json!({"ok": true, "user": user.name, "role": "admin"}))).into_response()
@@ -36,27 +47,27 @@ async fn claim(State(context): State<Arc<Context>>, request: Request) -> Respons
     }
 }
 
-async fn create(context: &Context, request: Request) -> Result<User, Response> {
+async fn create(desk: &Desk, request: Request) -> Result<User, Response> {
     let peer = Peer::of(request.extensions());
-    let render = |problem: Problem| codeb::render(&problem);
-    let bytes = body::read(request.into_body(), context.limits).await.map_err(render)?;
+    let render = |problem: Problem| refusal::render(&problem);
+    let bytes = body::read(request.into_body(), desk.limits).await.map_err(render)?;
     let map = body::json_object(&bytes).map_err(render)?;
     let fields = Fields(&map);
     let (code, user) = (fields.required("code").map_err(render)?, fields.required("user").map_err(render)?);
     let password = Secret::new(fields.required("password").map_err(render)?);
-    context.identity.claim(peer.address, code, user, &password).await.map_err(refusal)
+    desk.identity.claim(peer.address, code, user, &password).await.map_err(refusal)
 }
 
 fn refusal(error: ClaimError) -> Response {
     match error {
         ClaimError::WrongCode => refused(StatusCode::FORBIDDEN, "wrong_code", "the claim code is wrong"),
         ClaimError::Claimed => refused(StatusCode::CONFLICT, "already_claimed", "this box has been claimed already"),
-        ClaimError::SlowDown { retry_after } => codeb::render(&Problem::RateLimited { retry_after }),
-        ClaimError::Identity(IdentityError::Invalid { field, problem }) => codeb::render(&bad(field, problem)),
-        ClaimError::Identity(IdentityError::Store(error)) => codeb::render(&error.into()),
+        ClaimError::SlowDown { retry_after } => refusal::render(&Problem::RateLimited { retry_after }),
+        ClaimError::Identity(IdentityError::Invalid { field, problem }) => refusal::render(&bad(field, problem)),
+        ClaimError::Identity(IdentityError::Store(error)) => refusal::render(&error.into()),
         ClaimError::Identity(problem @ (IdentityError::Key(_) | IdentityError::Hash(_))) => {
             error!(%problem, "claim");
-            codeb::render(&Problem::Internal)
+            refusal::render(&Problem::Internal)
         }
     }
 }

@@ -17,18 +17,16 @@ use crate::identity::Principal;
 use super::authenticate;
 use super::dialect::Context;
 use super::problem::Problem;
+use super::refusal::render;
 
 mod calls;
 mod describe;
-mod failure;
 mod numbers;
 mod order;
 mod record;
 mod status;
 mod transcript;
 mod transcripts;
-
-pub(super) use failure::render;
 
 pub(super) fn routes(context: &Arc<Context>) -> Router {
     Router::new()

@@ -29,9 +29,10 @@ pub(super) use failure::render;
 /// What the actions need.
 #[derive(Clone)]
 pub(super) struct Provider {
-    identity: Identity,
-    limits: BodyLimits,
-    base_url: String,
+    pub(super) identity: Identity,
+    pub(super) limits: BodyLimits,
+    /// `https://<host>[:<port>]`.
+    pub(super) base_url: String,
 }
 
 impl Provider {

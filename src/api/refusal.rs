@@ -1,11 +1,12 @@
-//! `{ error, error_description }`, with the codes of this dialect.
+//! `{ error, error_description }`: the error form of our own routes, which is also the CodeB dialect's.
 
 use axum::response::Response;
 
-use crate::api::problem::{ErrorBody, Problem};
 use crate::identity::AuthError;
 
-pub(in crate::api) fn render(problem: &Problem) -> Response {
+use super::problem::{ErrorBody, Problem};
+
+pub(super) fn render(problem: &Problem) -> Response {
     let text = problem.text();
     problem.respond(&ErrorBody { error: code(problem), error_description: &text })
 }
