@@ -30,7 +30,10 @@ pub struct Concealer {
 enum Loss {
     None,
     /// Repeating a period of `pitch` samples; `made` samples so far.
-    Repeating { pitch: usize, made: usize },
+    Repeating {
+        pitch: usize,
+        made: usize,
+    },
 }
 
 impl Default for Concealer {

@@ -177,7 +177,8 @@ impl PlayoutQueue {
         let ready = !hold && self.queue.len() >= FRAME_SAMPLES;
         let (next, anew) = self.pace.next(now, ready)?;
         self.pace.late += u64::from(now.saturating_duration_since(next.due) > Duration::from_millis(5));
-        self.pace.slot = Some(Next { due: next.due + FRAME, timestamp: next.timestamp.wrapping_add(FRAME_SAMPLES as u32) });
+        self.pace.slot =
+            Some(Next { due: next.due + FRAME, timestamp: next.timestamp.wrapping_add(FRAME_SAMPLES as u32) });
         if !ready && !hold {
             self.wait_for_remainder();
         }

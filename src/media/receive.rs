@@ -69,9 +69,8 @@ impl Reception {
             (_, Arrival::Duplicate | Arrival::Stray) => None,
             (Content::Keys, _) => self.keys.read(packet.timestamp, packet.marker, packet.payload),
             (Content::Audio(codec), _) => {
-                let new_source = arrival == Arrival::NewSource;
                 let (timestamp, payload) = (packet.timestamp, packet.payload);
-                self.jitter.insert(Audio { timestamp, codec, payload, new_source }, at);
+                self.jitter.insert(Audio { timestamp, codec, payload, arrival }, at);
                 None
             }
         }

@@ -244,7 +244,9 @@ mod tests {
                 resampler.process(piece, |sample| pieces.push(sample));
             }
             assert_eq!(whole, pieces);
-            assert!((whole.len() as f64 - 4_801.0 * f64::from(to) / f64::from(from)).abs() <= 1.0 * f64::from(to) / 8e3);
+            assert!(
+                (whole.len() as f64 - 4_801.0 * f64::from(to) / f64::from(from)).abs() <= 1.0 * f64::from(to) / 8e3
+            );
         }
     }
 

@@ -163,7 +163,7 @@ pub fn read(datagram: &[u8], our_ssrc: u32) -> Option<Heard> {
         }
         let blocks = match kind {
             SENDER_REPORT => {
-                let ntp = u64::from(word(section, 8)?) << 32 | u64::from(word(section, 12)?);
+                let ntp = (u64::from(word(section, 8)?) << 32) | u64::from(word(section, 12)?);
                 heard.sender = Some((word(section, 4)?, ntp));
                 section.get(28..)?
             }
@@ -191,7 +191,7 @@ pub struct NtpClock {
 impl NtpClock {
     pub fn new(start: Instant, utc: UtcTime) -> NtpClock {
         let milliseconds = utc.0.max(0).unsigned_abs();
-        let ntp = ((milliseconds / 1_000 + NTP_OFFSET) << 32) | ((milliseconds % 1_000) << 32) / 1_000;
+        let ntp = ((milliseconds / 1_000 + NTP_OFFSET) << 32) | (((milliseconds % 1_000) << 32) / 1_000);
         NtpClock { start, ntp }
     }
 
@@ -216,7 +216,7 @@ pub fn round_trip(block: Block, now: u64) -> Option<Duration> {
     }
     let units = middle(now).wrapping_sub(block.last_report).wrapping_sub(block.delay);
     // More than a minute, or negative: clocks that lie.
-    (units < 60 << 16).then(|| Duration::from_nanos(u64::from(units) * 1_000_000_000 >> 16))
+    (units < 60 << 16).then(|| Duration::from_nanos((u64::from(units) * 1_000_000_000) >> 16))
 }
 
 /// When to send the next report: 5 s ± half of it (RFC 3550 §6.2, §6.3.1); `random` is 0 to 1.
@@ -291,7 +291,7 @@ mod tests {
     fn ntp_time_of_a_known_date() {
         let now = Instant::now();
         let clock = NtpClock::new(now, UtcTime(500));
-        assert_eq!(clock.at(now), (2_208_988_800 << 32) | 1 << 31);
+        assert_eq!(clock.at(now), (2_208_988_800 << 32) | (1 << 31));
     }
 
     proptest! {

@@ -93,8 +93,14 @@ mod tests {
 
     use super::*;
 
-    const PACKET: Packet<'_> =
-        Packet { marker: true, payload_type: 8, sequence: 65_535, timestamp: 0xDEAD_BEEF, ssrc: 7, payload: &[1, 2, 3] };
+    const PACKET: Packet<'_> = Packet {
+        marker: true,
+        payload_type: 8,
+        sequence: 65_535,
+        timestamp: 0xDEAD_BEEF,
+        ssrc: 7,
+        payload: &[1, 2, 3],
+    };
 
     #[test]
     fn writes_what_it_reads() {

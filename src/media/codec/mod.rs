@@ -91,7 +91,8 @@ mod tests {
         let mut wrong = [0i16; 160];
         Codec::Pcmu.decode(&payload, &mut right);
         Codec::Pcma.decode(&payload, &mut wrong);
-        let error = |pcm: &[i16]| pcm.iter().zip(&tone).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>();
+        let error =
+            |pcm: &[i16]| pcm.iter().zip(&tone).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>();
         assert!(error(&wrong) > 100.0 * error(&right));
     }
 }

@@ -29,9 +29,19 @@ pub struct KeySender {
 enum State {
     #[default]
     Idle,
-    Tone { code: u8, start: u32, duration: u16 },
-    Ending { code: u8, start: u32, left: u8 },
-    Pause { left: u8 },
+    Tone {
+        code: u8,
+        start: u32,
+        duration: u16,
+    },
+    Ending {
+        code: u8,
+        start: u32,
+        left: u8,
+    },
+    Pause {
+        left: u8,
+    },
 }
 
 /// What goes out in a slot in place of audio.

@@ -9,8 +9,10 @@ const STEP: usize = 16;
 /// Added to the spread: timers, and packets a little later than any before.
 const MARGIN: i64 = 3_000;
 const LEAST: i64 = 5_000;
-/// Until the spread is known.
-pub const INITIAL: Duration = Duration::from_millis(10);
+/// A buffer that cannot hold two frames is none.
+const LEAST_LIMIT: i64 = 40_000;
+/// Target until the spread is known.
+const INITIAL: i64 = 10_000;
 
 /// Transit times are microseconds on a scale with an arbitrary zero.
 #[derive(Debug, Clone)]
@@ -24,9 +26,8 @@ pub struct Delays {
 
 impl Delays {
     pub fn new(limit: Duration) -> Delays {
-        let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX).max(LEAST);
-        let target = (INITIAL.as_micros() as i64).min(limit);
-        Delays { transits: [0; WINDOW], count: 0, floor: 0, target, limit }
+        let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX).max(LEAST_LIMIT);
+        Delays { transits: [0; WINDOW], count: 0, floor: 0, target: INITIAL, limit }
     }
 
     pub fn note(&mut self, transit: i64) {

@@ -11,7 +11,7 @@
 //! | more waits than the limit allows | the oldest is discarded, speech or not |
 //! | the waiting time is not what the network asks for | `due` moves by up to 5 ms a frame, only in silence |
 //! | such moves add up to a frame | one silent frame is dropped or doubled, so that 50 frames a second come out in the long run: this takes up clock drift too |
-//! | the timestamps jump, the source changes, or several in a row are late | the timeline starts anew |
+//! | the timestamps jump or stood still, the source changes, or packets in order are late | the timeline starts anew |
 //!
 //! Octet-per-sample codecs of an 8 kHz clock only.
 
@@ -21,6 +21,7 @@ mod pieces;
 
 use std::time::{Duration, Instant};
 
+use crate::media::jitter::arrival::Arrival;
 use crate::media::jitter::delay::Delays;
 use crate::media::jitter::pieces::{Piece, Pieces};
 use crate::media::{Codec, FRAME, FRAME_SAMPLES};
@@ -34,8 +35,10 @@ const MOVE: i64 = 5_000;
 const TOLERANCE: i64 = 1_500;
 /// A packet that would have to wait this much longer than the limit belongs to another timeline.
 const JUMP: i64 = 1_000_000;
-/// So many late packets in a row mean that the timeline is wrong.
-const LATE_RUN: u32 = 4;
+/// Slots that were missed by more are not made up for.
+const STALL: Duration = Duration::from_millis(500);
+/// So many packets in a row that are late although they come in order mean that the timeline is wrong.
+const LATE_RUN: u32 = 2;
 
 #[derive(Debug)]
 pub struct JitterBuffer {
@@ -104,8 +107,7 @@ pub struct Audio<'a> {
     pub timestamp: u32,
     pub codec: Codec,
     pub payload: &'a [u8],
-    /// The packet begins a new stream: nothing before it counts.
-    pub new_source: bool,
+    pub arrival: Arrival,
 }
 
 impl JitterBuffer {
@@ -126,7 +128,7 @@ impl JitterBuffer {
         if audio.payload.is_empty() {
             return;
         }
-        let Some(timeline) = self.timeline.filter(|_| !audio.new_source) else {
+        let Some(timeline) = self.timeline.filter(|_| audio.arrival != Arrival::NewSource) else {
             return self.restart(audio, at);
         };
         let start = timeline.extend(audio.timestamp);
@@ -134,7 +136,9 @@ impl JitterBuffer {
         if start + audio.payload.len() as i64 <= timeline.next {
             return self.late(audio, start, at);
         }
-        if wait > self.delays.limit() + JUMP {
+        let paused =
+            self.pieces.front().is_none() && timeline.transit(start, at) - self.delays.floor() > self.delays.limit();
+        if paused || wait > self.delays.limit() + JUMP {
             return self.restart(audio, at);
         }
         self.accept(audio, start, at);
@@ -148,6 +152,7 @@ impl JitterBuffer {
     /// The slot that is due at `now`, if one is. Tell [`JitterBuffer::judge`] about it before the next call.
     pub fn take(&mut self, now: Instant) -> Option<Slot> {
         let mut timeline = self.timeline.filter(|timeline| timeline.due <= now)?;
+        timeline.skip_stall(now);
         let due = timeline.due;
         let wire = before(due, self.delay_of(&timeline));
         let frame = timeline.advance(&mut self.pieces);
@@ -190,7 +195,7 @@ impl JitterBuffer {
         let Some(timeline) = &mut self.timeline else { return };
         timeline.late_run = 0;
         timeline.assembly = assembly(audio.payload.len());
-        self.delays.note(micros_since(at, timeline.began) - start * TICK_MICROS);
+        self.delays.note(timeline.transit(start, at));
         self.pieces.insert(start, audio.codec, at, audio.payload);
         let limit = self.delays.limit();
         while let Some(last) = self.pieces.end().map(|end| end - TICKS) {
@@ -207,8 +212,8 @@ impl JitterBuffer {
     fn late(&mut self, audio: Audio<'_>, start: i64, at: Instant) {
         self.counts.late += 1;
         let Some(timeline) = &mut self.timeline else { return };
-        timeline.late_run += 1;
-        self.delays.note(micros_since(at, timeline.began) - start * TICK_MICROS);
+        timeline.late_run += u32::from(audio.arrival == Arrival::InOrder);
+        self.delays.note(timeline.transit(start, at));
         if timeline.late_run >= LATE_RUN && self.pieces.front().is_none() {
             self.restart(audio, at);
         }
@@ -238,6 +243,11 @@ impl Timeline {
     /// The extended timestamp nearest to `next`.
     fn extend(&self, timestamp: u32) -> i64 {
         self.next + i64::from(timestamp.wrapping_sub(self.next as u32) as i32)
+    }
+
+    /// Way of a packet on a scale with an arbitrary zero.
+    fn transit(&self, start: i64, at: Instant) -> i64 {
+        micros_since(at, self.began) - start * TICK_MICROS
     }
 
     /// Where timestamps lie on the transit scale.
@@ -271,6 +281,16 @@ impl Timeline {
         let frame = pieces.take_frame();
         pieces.drop_before(self.next);
         frame
+    }
+
+    /// Nobody asked for a long time (hold, a stalled machine): those slots are owed, not delivered all at once.
+    fn skip_stall(&mut self, now: Instant) {
+        let behind = now.saturating_duration_since(self.due);
+        if behind > STALL {
+            let frames = (behind.as_micros() as i64) / FRAME_MICROS;
+            self.due += Duration::from_micros((frames * FRAME_MICROS).unsigned_abs());
+            self.owed += frames;
+        }
     }
 
     fn shift(&mut self, micros: i64) {

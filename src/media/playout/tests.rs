@@ -118,7 +118,7 @@ fn a_remainder_waits_for_more_and_finish_pads_it() {
 fn other_rates_keep_their_length_and_unknown_ones_are_refused() {
     for rate in [16_000, 24_000, 48_000u32] {
         let (mut queue, _) = running();
-        (0..100).for_each(|_| drop(queue.push(&vec![1_000; rate as usize / 100], rate)));
+        (0..100).for_each(|_| assert_eq!(queue.push(&vec![1_000; rate as usize / 100], rate), 0));
         queue.finish();
         let length = queue.queued();
         assert!(length >= Duration::from_secs(1) && length <= Duration::from_millis(1_020), "{rate}: {length:?}");
@@ -149,6 +149,7 @@ proptest! {
         steps in proptest::collection::vec((0u64..45_000, 0usize..900), 1..120)
     ) {
         let (mut queue, start) = running();
+        all(&mut queue, start);
         let (mut now, mut next_sample, mut heard) = (start, 1i32, Vec::new());
         let mut last: Option<(u32, Instant)> = None;
         for (wait, count) in steps {

@@ -44,8 +44,7 @@ pub enum Side {
 impl Recorder {
     pub fn start() -> std::io::Result<Recorder> {
         let (sender, receiver) = sync_channel(QUEUE);
-        let thread =
-            std::thread::Builder::new().name("media-recorder".into()).spawn(move || write_all(&receiver))?;
+        let thread = std::thread::Builder::new().name("media-recorder".into()).spawn(move || write_all(&receiver))?;
         Ok(Recorder { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 

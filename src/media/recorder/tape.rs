@@ -13,8 +13,12 @@ const STRETCH: u64 = RATE * 3 / 10;
 /// Positions in the window.
 const WINDOW: u64 = RATE;
 /// A frame that is less than this (20 ms) off the end of the one before follows it without a seam: the time of a frame
-/// jitters with the estimate of the network's delay, its samples do not.
+/// moves with the estimate of the network's delay and with clock drift, its samples do not.
 const SEAM: u64 = RATE / 50;
+/// The same for a silent frame, where a seam is not heard (2 ms).
+const SILENT_SEAM: u64 = RATE / 500;
+/// Largest sample of a silent frame.
+const SILENT: u16 = 200;
 
 #[derive(Debug)]
 pub struct Layout {
@@ -45,7 +49,8 @@ impl Layout {
             Side::Box => 1,
         };
         let told = self.position(at);
-        let begin = self.ends[channel].filter(|end| end.abs_diff(told) <= SEAM).unwrap_or(told);
+        let seam = if pcm.iter().all(|sample| sample.unsigned_abs() <= SILENT) { SILENT_SEAM } else { SEAM };
+        let begin = self.ends[channel].filter(|end| end.abs_diff(told) <= seam).unwrap_or(told);
         for (position, sample) in (begin..).zip(pcm) {
             let Some(offset) = position.checked_sub(self.start).filter(|offset| *offset < WINDOW) else { continue };
             self.window[2 * offset as usize + channel] = *sample;
@@ -100,7 +105,7 @@ mod tests {
         for n in 0..200u32 {
             let at = origin + n * 20 * MS;
             // The phone's frames are told up to 8 ms off, the box speaks only between 1 and 2 s.
-            layout.lay(Side::Phone, at + (n * 7 % 9) * MS, &[n as i16 + 1; 160]);
+            layout.lay(Side::Phone, at + (n * 7 % 9) * MS, &[n as i16 + 1_001; 160]);
             if (50..100).contains(&n) {
                 layout.lay(Side::Box, at, &[-(n as i16); 160]);
             }
@@ -109,7 +114,7 @@ mod tests {
         stretches.push(layout.rest(origin + 4_000 * MS));
         let (left, right) = (channel(&stretches, 0), channel(&stretches, 1));
         assert_eq!((left.len(), right.len()), (32_000, 32_000));
-        assert!(left.iter().enumerate().all(|(i, s)| i64::from(*s) == i as i64 / 160 + 1));
+        assert!(left.iter().enumerate().all(|(i, s)| i64::from(*s) == i as i64 / 160 + 1_001));
         let expected = |i: usize| if (8_000..16_000).contains(&i) { -(i as i64 / 160) } else { 0 };
         assert!(right.iter().enumerate().all(|(i, s)| i64::from(*s) == expected(i)));
     }

@@ -17,10 +17,22 @@ const UPDATE: u64 = RATE as u64;
 const LONGEST_HOLE: u64 = 3_600 * RATE as u64;
 
 pub enum Message {
-    Open { id: Uuid, path: PathBuf },
+    Open {
+        id: Uuid,
+        path: PathBuf,
+    },
     /// Interleaved samples from position `start` on.
-    Stretch { id: Uuid, start: u64, stereo: Vec<i16> },
-    Close { id: Uuid, start: u64, stereo: Vec<i16>, reply: oneshot::Sender<Option<PathBuf>> },
+    Stretch {
+        id: Uuid,
+        start: u64,
+        stereo: Vec<i16>,
+    },
+    Close {
+        id: Uuid,
+        start: u64,
+        stereo: Vec<i16>,
+        reply: oneshot::Sender<Option<PathBuf>>,
+    },
 }
 
 /// Runs until the last sender is gone.

@@ -64,10 +64,10 @@ impl Session {
     fn take_accepted(&mut self, packet: &Packet<'_>, content: Content, now: Instant) {
         let key = self.reception.packet(packet, content, now);
         let Some(key) = key.filter(|_| !self.talk.is_deaf(now)) else { return };
-        self.outbox.send(LegEvent::Key(key));
         if let Some(peer) = &mut self.peer {
             peer.key(key, &mut Desk::new(&mut self.talk, &self.clock));
         }
+        self.outbox.send(LegEvent::Key(key));
     }
 }
 

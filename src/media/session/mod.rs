@@ -86,7 +86,6 @@ pub struct Session {
     /// Where to record, until the recording begins.
     recording: Option<PathBuf>,
     tape: Option<Tape>,
-
 }
 
 impl Session {

@@ -63,9 +63,9 @@ impl Talk {
                 (kind, key.marker, key.timestamp, 4)
             }
             None => {
-                match &slot.speech {
-                    Some(pcm) => drop(remote.codec.encode(pcm, payload)),
-                    None => payload.fill(remote.codec.silence()),
+                payload.fill(remote.codec.silence());
+                if let Some(pcm) = &slot.speech {
+                    remote.codec.encode(pcm, payload);
                 }
                 (remote.payload_type, slot.marker, slot.timestamp, FRAME_SAMPLES)
             }
@@ -111,7 +111,7 @@ impl Session {
 
 /// Sends without waiting. What the system does not take at once would be too late anyhow.
 pub fn send(socket: &UdpSocket, datagram: &[u8], destination: SocketAddr) -> bool {
-    let destination = reachable(destination, socket.local_addr().map_or(false, |local| local.is_ipv6()));
+    let destination = reachable(destination, socket.local_addr().is_ok_and(|local| local.is_ipv6()));
     SockRef::from(socket).send_to(datagram, &destination.into()).is_ok()
 }
 
