@@ -43,7 +43,11 @@ impl Resolver {
 fn reachable(found: impl Iterator<Item = IpAddr>, listen: SocketAddr) -> Result<Vec<IpAddr>, String> {
     let all_families = listen.is_ipv6() && listen.ip().is_unspecified();
     let usable: Vec<IpAddr> = found.filter(|ip| all_families || ip.is_ipv4() == listen.is_ipv4()).collect();
-    if usable.is_empty() { Err("it has no address of the family that [sip] listen is bound to".into()) } else { Ok(usable) }
+    if usable.is_empty() {
+        Err("it has no address of the family that [sip] listen is bound to".into())
+    } else {
+        Ok(usable)
+    }
 }
 
 #[cfg(test)]

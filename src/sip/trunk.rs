@@ -30,9 +30,11 @@ impl Trunk {
         // Configuration was checked; a host that is none will simply not resolve.
         let (host, port) =
             Host::parse_with_port(&config.host).unwrap_or_else(|_| (Host::Name(config.host.clone()), None));
-        let credentials = config.username.clone().zip(config.password.clone()).map(|(username, password)| {
-            Credentials { username, password, realm: config.realm.clone() }
-        });
+        let credentials = config
+            .username
+            .clone()
+            .zip(config.password.clone())
+            .map(|(username, password)| Credentials { username, password, realm: config.realm.clone() });
         Trunk {
             name: config.name.clone(),
             addresses: host.ip().into_iter().collect(),
@@ -72,7 +74,9 @@ impl Trunks {
     /// The trunk that a packet came from: the one at exactly that port before others at the address.
     pub fn of_source(&self, source: SocketAddr) -> Option<&Trunk> {
         let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip()));
-        owners().find(|trunk| trunk.port == source.port() && trunk.addresses.contains(&source.ip())).or_else(|| owners().next())
+        owners()
+            .find(|trunk| trunk.port == source.port() && trunk.addresses.contains(&source.ip()))
+            .or_else(|| owners().next())
     }
 
     /// Host names that have to be resolved, by trunk.

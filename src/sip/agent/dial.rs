@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::{CallKey, Entry, Output, UserAgent};
-use crate::sip::dialog::call::ALLOW;
+use crate::sip::dialog::call::{ALLOW, Dial};
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, EndedBy};
@@ -85,8 +85,17 @@ impl UserAgent {
         let mut acts = Vec::new();
         let tokens = &mut *self.settings.tokens;
         let mut step = Step { now, timers: self.settings.timers, tokens, out: &mut acts };
-        let names = (order.call_id.clone(), tag.clone());
-        let call = Call::dial(invite, to, order.offer, ring_until, local, auth, names, &mut step);
+        let dial = Dial {
+            invite,
+            to,
+            offer: order.offer,
+            ring_until,
+            local,
+            auth,
+            call_id: order.call_id.clone(),
+            local_tag: tag.clone(),
+        };
+        let call = Call::dial(dial, &mut step);
         self.dialogs.insert((order.call_id, tag), key);
         self.calls.insert(key, Entry { call, place: None });
         self.carry_out(key, acts, now);

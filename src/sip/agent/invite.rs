@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Entry, Incoming, Origin, Output, ServerOwner, UserAgent};
+use crate::sip::dialog::Call;
+use crate::sip::dialog::call::Arrival;
 use crate::sip::dialog::session::offer_of;
-use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::server::Verdict;
 use crate::sip::message::{Checked, NameAddr, Request, Response};
 use crate::sip::transaction::ServerKey;
@@ -18,7 +19,7 @@ impl UserAgent {
         &mut self,
         request: Request,
         checked: &Checked,
-        key: ServerKey,
+        key: &ServerKey,
         source: SocketAddr,
         now: Instant,
     ) {
@@ -30,6 +31,9 @@ impl UserAgent {
             Ok(offer) => offer,
             Err(refusal) => return self.send_stateless(*refusal, source),
         };
+        if !takes_sdp(&request) {
+            return self.send_stateless(Response::to(&request, 406), source);
+        }
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
             return self.send_stateless(Response::to(&request, 482), source);
@@ -42,26 +46,24 @@ impl UserAgent {
         let reply_to = checked.via.reply_to(source);
         self.servers.start(key.clone(), true, reply_to, owner, self.settings.timers);
         self.merged.insert(merge, key.clone());
-        self.respond(&key, Response::to(&request, 100), now);
+        self.respond(key, Response::to(&request, 100), now);
 
         let called = request.uri.number();
         let (caller, caller_name) = caller(&request, checked, &origin);
         let local = self.local_end(source.ip(), &called);
         let local_ip = (self.settings.local_address)(source.ip());
         let tag = (self.settings.tokens)();
-        let mut acts = Vec::new();
-        let tokens = &mut *self.settings.tokens;
-        let mut step = Step { now, timers: self.settings.timers, tokens, out: &mut acts };
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let has_offer = offer.is_some();
-        let call = Call::incoming(request, checked, key.clone(), source, has_offer, local, tag.clone(), &mut step);
+        let (peer, local_tag) = (source, tag.clone());
+        let arrival = Arrival { invite: request, key: key.clone(), peer, has_offer, local, local_tag };
+        let call = Call::incoming(arrival, checked, now);
         let Some(call) = call else {
             self.guard.leave(source.ip());
-            return self.respond(&key, refusal, now);
+            return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
         self.calls.insert(call_key, Entry { call, place: Some(source.ip()) });
-        self.carry_out(call_key, acts, now);
         self.settle(call_key, now);
         self.out.push(Output::Incoming(Incoming {
             call: call_key,
@@ -104,11 +106,22 @@ impl UserAgent {
     }
 }
 
+/// Whether our answer may be a session description (RFC 3261 §20.1).
+fn takes_sdp(request: &Request) -> bool {
+    let accepted = request.fields.list("Accept");
+    let fits = |value: &String| {
+        let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        matches!(kind.as_str(), "application/sdp" | "application/*" | "*/*")
+    };
+    request.fields.count("Accept") == 0 || accepted.iter().any(fits)
+}
+
 /// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
 fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
     let asserted = request.fields.list("P-Asserted-Identity");
     let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
-    let asserted = asserted.filter(|_| matches!(origin, Origin::Trunk(_))).find(|address| !address.uri.number().is_empty());
+    let asserted =
+        asserted.filter(|_| matches!(origin, Origin::Trunk(_))).find(|address| !address.uri.number().is_empty());
     let address = asserted.as_ref().unwrap_or(&checked.from);
     let name = address.display.clone().or_else(|| checked.from.display.clone()).filter(|name| !name.trim().is_empty());
     (address.uri.number(), name)

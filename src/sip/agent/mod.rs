@@ -33,12 +33,25 @@ pub struct CallKey(pub u64);
 #[derive(Debug)]
 pub enum Output {
     /// `transaction` is to be told when the socket refuses.
-    Transmit { to: SocketAddr, datagram: Bytes, transaction: Option<ClientKey> },
+    Transmit {
+        to: SocketAddr,
+        datagram: Bytes,
+        transaction: Option<ClientKey>,
+    },
     /// Ask DNS, then call [`UserAgent::resolved`].
-    Resolve { call: CallKey, host: String },
+    Resolve {
+        call: CallKey,
+        host: String,
+    },
     Incoming(Incoming),
-    Event { call: CallKey, event: CallEvent },
-    OfferDone { call: CallKey, outcome: OfferOutcome },
+    Event {
+        call: CallKey,
+        event: CallEvent,
+    },
+    OfferDone {
+        call: CallKey,
+        outcome: OfferOutcome,
+    },
 }
 
 /// An INVITE that passed the guard.
@@ -403,17 +416,23 @@ impl UserAgent {
     }
 }
 
-/// Notes the source in the top Via (RFC 3261 §18.2.1); `None` when there is none that can be read.
-fn stamp(fields: &mut Fields, source: SocketAddr) -> Option<()> {
+/// Notes the source in the top Via (RFC 3261 §18.2.1). `None` when not even its sent-by can be read; `Some(false)` when
+/// only that could be, which is enough for sending a refusal.
+fn stamp(fields: &mut Fields, source: SocketAddr) -> Option<bool> {
+    let line = fields.first("Via")?.to_owned();
     let mut vias = fields.list("Via").into_iter();
-    let mut top = Via::parse(&vias.next()?).ok()?;
+    let top = vias.next()?;
+    let (mut top, sound) = match Via::parse(&top) {
+        Ok(via) => (via, true),
+        Err(_) => (Via::parse(line.split([';', ',']).next()?).ok()?, false),
+    };
     top.stamp(source);
     let rest: Vec<String> = vias.collect();
     fields.set("Via", top.to_string());
-    for via in rest {
+    for via in rest.into_iter().filter(|_| sound) {
         fields.push("Via", via);
     }
-    Some(())
+    Some(sound)
 }
 
 /// A tag that is the same for every repetition of a request.

@@ -6,17 +6,18 @@ use std::time::Instant;
 use super::{CallKey, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
-use crate::sip::message::{Checked, Method, Request, Response, Uri};
+use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
 
 impl UserAgent {
     pub(super) fn on_request(&mut self, mut request: Request, source: SocketAddr, now: Instant) {
         let is_ack = request.is(rsip::Method::Ack);
-        if stamp(&mut request.fields, source).is_none() {
+        let Some(sound_via) = stamp(&mut request.fields, source) else {
             metrics::counter!("sip_messages_malformed_total").increment(1);
             return;
-        }
-        let checked = match check(&request) {
+        };
+        let checked = if sound_via { check(&request) } else { Err(Owed { status: 400, reason: "Malformed Via" }) };
+        let checked = match checked {
             Ok(checked) => checked,
             Err(owed) => {
                 metrics::counter!("sip_messages_malformed_total").increment(1);
@@ -48,14 +49,14 @@ impl UserAgent {
             }
             return;
         }
-        self.on_new_request(request, &checked, key, source, now);
+        self.on_new_request(request, &checked, &key, source, now);
     }
 
     fn on_new_request(
         &mut self,
         request: Request,
         checked: &Checked,
-        key: ServerKey,
+        key: &ServerKey,
         source: SocketAddr,
         now: Instant,
     ) {
@@ -67,7 +68,7 @@ impl UserAgent {
         }
         if checked.to.tag().is_some() {
             match self.call_of(checked) {
-                Some(call) => self.in_dialog(&request, checked, &key, call, source, now),
+                Some(call) => self.in_dialog(&request, checked, key, call, source, now),
                 None => self.send_stateless(Response::to(&request, 481), source),
             }
             return;
@@ -99,7 +100,7 @@ impl UserAgent {
         self.with_call(call, now, |call, step| call.request(request, checked, key, source, step));
     }
 
-    fn on_cancel(&mut self, request: &Request, checked: &Checked, key: ServerKey, source: SocketAddr, now: Instant) {
+    fn on_cancel(&mut self, request: &Request, checked: &Checked, key: &ServerKey, source: SocketAddr, now: Instant) {
         let invite = ServerKey::of_cancelled(request, checked);
         let Some(call) = self.servers.find(&invite).map(|server| server.owner.call) else {
             return self.send_stateless(Response::to(request, 481), source);
@@ -108,7 +109,7 @@ impl UserAgent {
         let reply_to = checked.via.reply_to(source);
         self.servers.start(key.clone(), false, reply_to, ServerOwner::default(), self.settings.timers);
         let response = Response::to(request, 200).with_to_tag(&tag.unwrap_or_default());
-        self.respond(&key, response, now);
+        self.respond(key, response, now);
         if let Some(call) = call
             && self.servers.is_open(&invite)
         {

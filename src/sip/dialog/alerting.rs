@@ -57,13 +57,7 @@ impl Alerting {
         }
     }
 
-    fn ring(
-        &mut self,
-        session: Option<&SessionDescription>,
-        local_tag: &str,
-        common: &Common,
-        step: &mut Step<'_>,
-    ) {
+    fn ring(&mut self, session: Option<&SessionDescription>, local_tag: &str, common: &Common, step: &mut Step<'_>) {
         let code = if session.is_some() { 183 } else { 180 };
         let mut response = Response::to(&self.invite, code).with_to_tag(local_tag);
         for route in self.invite.fields.all("Record-Route") {

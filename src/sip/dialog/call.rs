@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
-use crate::sip::message::{Checked, Request, Response, Via};
+use crate::sip::message::{Checked, Request, Response};
+use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::ServerKey;
 
 use super::alerting::Alerting;
@@ -22,6 +23,29 @@ pub struct Call {
     pub local_tag: String,
     pub(super) common: Common,
     phase: Phase,
+}
+
+/// An outbound call to be started.
+pub struct Dial {
+    /// Complete but for its Via.
+    pub invite: Request,
+    pub to: SocketAddr,
+    pub offer: SessionDescription,
+    pub ring_until: Instant,
+    pub local: LocalEnd,
+    pub auth: Authentication,
+    pub call_id: String,
+    pub local_tag: String,
+}
+
+/// An INVITE that becomes a call.
+pub struct Arrival {
+    pub invite: Request,
+    pub key: ServerKey,
+    pub peer: SocketAddr,
+    pub has_offer: bool,
+    pub local: LocalEnd,
+    pub local_tag: String,
 }
 
 /// What every phase needs.
@@ -47,13 +71,19 @@ pub(super) enum Phase {
     Alerting(Box<Alerting>),
     Live(Box<Session>),
     /// Kept until late messages can come no more.
-    Over { until: Instant },
+    Over {
+        until: Instant,
+    },
 }
 
 /// Forked 2xx that are remembered for repeating their ACK.
 const MAX_ACKS: usize = 32;
 
 impl Common {
+    fn new(local: LocalEnd, auth: Authentication, outbound: bool) -> Common {
+        Common { local, auth, outbound, quiet: false, acks: Vec::new() }
+    }
+
     pub fn tell(&mut self, event: CallEvent, step: &mut Step<'_>) {
         if !self.quiet {
             self.quiet = event.is_last();
@@ -116,38 +146,20 @@ impl Common {
 }
 
 impl Call {
-    /// Starts an outbound call. `invite` lacks only its Via.
-    pub fn dial(
-        mut invite: Request,
-        to: SocketAddr,
-        offer: crate::sip::sdp::SessionDescription,
-        ring_until: Instant,
-        local: LocalEnd,
-        auth: Authentication,
-        names: (String, String),
-        step: &mut Step<'_>,
-    ) -> Call {
-        invite.fields.push_front("Via", local.via(&step.token()));
-        let common = Common { local, auth, outbound: true, quiet: false, acks: Vec::new() };
-        let phase = Phase::Dialling(Box::new(Dialling::start(invite, to, offer, ring_until, step)));
-        let (call_id, local_tag) = names;
-        Call { call_id, local_tag, common, phase }
+    pub fn dial(mut dial: Dial, step: &mut Step<'_>) -> Call {
+        dial.invite.fields.push_front("Via", dial.local.via(&step.token()));
+        let common = Common::new(dial.local, dial.auth, true);
+        let dialling = Dialling::start(dial.invite, dial.to, dial.offer, dial.ring_until, step);
+        let phase = Phase::Dialling(Box::new(dialling));
+        Call { call_id: dial.call_id, local_tag: dial.local_tag, common, phase }
     }
 
     /// An inbound call that passed the guard. `None` when the INVITE has no Contact to call back.
-    pub fn incoming(
-        invite: Request,
-        checked: &Checked,
-        key: ServerKey,
-        peer: SocketAddr,
-        has_offer: bool,
-        local: LocalEnd,
-        local_tag: String,
-        step: &mut Step<'_>,
-    ) -> Option<Call> {
+    pub fn incoming(arrival: Arrival, checked: &Checked, now: Instant) -> Option<Call> {
+        let Arrival { invite, key, peer, has_offer, local, local_tag } = arrival;
         let dialog = Dialog::from_request(&invite, checked, &local_tag, peer)?;
-        let common = Common { local, auth: Authentication::default(), outbound: false, quiet: false, acks: Vec::new() };
-        let phase = Phase::Alerting(Box::new(Alerting::new(invite, key, dialog, has_offer, step.now)));
+        let common = Common::new(local, Authentication::default(), false);
+        let phase = Phase::Alerting(Box::new(Alerting::new(invite, key, dialog, has_offer, now)));
         Some(Call { call_id: checked.call_id.clone(), local_tag, common, phase })
     }
 
@@ -332,9 +344,4 @@ impl Call {
 /// Late messages come for at most as long as transactions live.
 pub(super) fn over(step: &Step<'_>) -> Phase {
     Phase::Over { until: step.now + step.timers.give_up() }
-}
-
-/// Branch of the top Via of a request.
-pub(super) fn top_via(request: &Request) -> Option<Via> {
-    request.fields.list("Via").first().and_then(|via| Via::parse(via).ok())
 }

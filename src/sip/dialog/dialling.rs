@@ -97,13 +97,7 @@ impl Dialling {
         common.tell(CallEvent::Ringing { code: response.code(), session }, step);
     }
 
-    fn answered(
-        &mut self,
-        response: &Response,
-        source: SocketAddr,
-        common: &mut Common,
-        step: &mut Step<'_>,
-    ) -> Phase {
+    fn answered(&mut self, response: &Response, source: SocketAddr, common: &mut Common, step: &mut Step<'_>) -> Phase {
         let Some(mut dialog) = Dialog::from_response(&self.invite, response, source) else {
             common.tell(CallEvent::Failed(CallFailure::BadAnswer("the answer opens no dialog".into())), step);
             return over(step);

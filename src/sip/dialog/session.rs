@@ -44,9 +44,16 @@ struct Asked {
 
 enum Offering {
     Idle,
-    Sent { session: SessionDescription, tries: u8 },
+    Sent {
+        session: SessionDescription,
+        tries: u8,
+    },
     /// After a 491.
-    Again { at: Instant, session: SessionDescription, tries: u8 },
+    Again {
+        at: Instant,
+        session: SessionDescription,
+        tries: u8,
+    },
 }
 
 /// How often a re-INVITE that met the peer's is tried again.
@@ -258,10 +265,9 @@ impl Session {
                 self.asked_to_change(request, key, source, local_tag, common, step);
             }
             method if method.is(rsip::Method::Info) => step.respond(key, info(request)),
-            method if method.is(rsip::Method::Options) => step.respond(
-                key,
-                Response::to(request, 200).with("Allow", ALLOW).with("Accept", "application/sdp"),
-            ),
+            method if method.is(rsip::Method::Options) => {
+                step.respond(key, Response::to(request, 200).with("Allow", ALLOW).with("Accept", "application/sdp"))
+            }
             // We never send a reliable provisional response, so no PRACK can fit one (RFC 3262 §3).
             method if method.is(rsip::Method::PRack) => step.respond(key, Response::to(request, 481)),
             _ => step.respond(key, Response::to(request, 405).with("Allow", ALLOW)),

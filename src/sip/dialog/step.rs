@@ -20,10 +20,20 @@ pub struct Step<'a> {
 #[derive(Debug, Clone)]
 pub enum Act {
     /// A request in a new client transaction.
-    Send { request: Arc<Request>, to: SocketAddr, purpose: Purpose },
+    Send {
+        request: Arc<Request>,
+        to: SocketAddr,
+        purpose: Purpose,
+    },
     /// An ACK of a 2xx: outside transactions.
-    Ack { request: Arc<Request>, to: SocketAddr },
-    Respond { key: ServerKey, response: Response },
+    Ack {
+        request: Arc<Request>,
+        to: SocketAddr,
+    },
+    Respond {
+        key: ServerKey,
+        response: Response,
+    },
     Event(CallEvent),
     OfferDone(OfferOutcome),
     /// The INVITE transaction is waited for no longer.

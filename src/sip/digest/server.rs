@@ -95,8 +95,7 @@ impl Authority {
         let known = self.users.get(username);
         let password = known.unwrap_or(&nothing).expose();
         let qop = Some((nc, cnonce));
-        let expected =
-            Inputs { algorithm, username, realm: &self.realm, password, method, uri, nonce, qop }.response();
+        let expected = Inputs { algorithm, username, realm: &self.realm, password, method, uri, nonce, qop }.response();
         let same: bool = expected.as_bytes().ct_eq(get("response")?.to_ascii_lowercase().as_bytes()).into();
         let age = self.nonce_age(nonce, source, now)?;
         if !same || known.is_none_or(Secret::is_empty) {

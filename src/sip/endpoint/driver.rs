@@ -1,6 +1,7 @@
 //! The task that owns the user agent: socket, clock, DNS and queues around it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -134,11 +135,15 @@ impl Driver {
                 self.agent.command(call, command, now);
             }
             Order::Offer { call, command, done } => {
-                if self.offers.contains_key(&call) {
-                    let _ = done.send(OfferOutcome::Refused(491));
-                } else {
-                    self.offers.insert(call, done);
-                    self.agent.command(call, command, now);
+                // One offer at a time; a second is refused as the peer would.
+                match self.offers.entry(call) {
+                    Entry::Occupied(_) => {
+                        let _ = done.send(OfferOutcome::Refused(491));
+                    }
+                    Entry::Vacant(place) => {
+                        place.insert(done);
+                        self.agent.command(call, command, now);
+                    }
                 }
             }
             Order::Resolved { call, found } => self.agent.resolved(call, found, now),

@@ -29,8 +29,7 @@ impl Checked {
 
 /// Checks what RFC 3261 §8.1.1 demands of every request. Whether we support what it asks is not judged here.
 pub fn check(request: &Request) -> Result<Checked, Owed> {
-    const ONCE: [&str; 7] =
-        ["From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type"];
+    const ONCE: [&str; 7] = ["From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type"];
     if ONCE.iter().any(|name| request.fields.count(name) > 1) {
         return Err(bad("Repeated Header Field"));
     }

@@ -89,8 +89,7 @@ impl Response {
 
     pub fn from_fields(asked: &Fields, code: u16) -> Response {
         let status = rsip::StatusCode::from(code);
-        let mut response =
-            Response { reason: phrase(&status), status, fields: Fields::default(), body: Bytes::new() };
+        let mut response = Response { reason: phrase(&status), status, fields: Fields::default(), body: Bytes::new() };
         for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
             for value in asked.all(name) {
                 response.fields.push(name, value);
@@ -152,7 +151,12 @@ impl Request {
 
     /// Branch of our own top Via; empty when there is none.
     pub fn branch(&self) -> String {
-        self.fields.list("Via").first().and_then(|via| Via::parse(via).ok()).and_then(|via| via.branch).unwrap_or_default()
+        self.fields
+            .list("Via")
+            .first()
+            .and_then(|via| Via::parse(via).ok())
+            .and_then(|via| via.branch)
+            .unwrap_or_default()
     }
 }
 

@@ -7,13 +7,19 @@ use super::method::is_token;
 pub struct Params(Vec<(String, Option<String>)>);
 
 impl Params {
-    /// Reads `;a=b ; c` (with or without the first semicolon); `None` when a name is not a token or a quote is open.
+    /// Reads `;a=b ; c` (with or without the first semicolon); `None` when a name is missing or no token,
+    /// or a quote is open.
     pub fn parse(text: &str) -> Option<Params> {
         let mut params = Vec::new();
-        for part in split_outside_quotes(text, ';')? {
+        if text.trim().is_empty() {
+            return Some(Params(params));
+        }
+        for (index, part) in split_outside_quotes(text, ';')?.into_iter().enumerate() {
             let part = part.trim();
-            if part.is_empty() {
-                continue;
+            match (part.is_empty(), index) {
+                (true, 0) => continue,
+                (true, _) => return None,
+                (false, _) => {}
             }
             let (name, value) = match part.split_once('=') {
                 Some((name, value)) => (name.trim(), Some(value.trim().to_owned())),

@@ -257,9 +257,17 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_uri() {
-        for text in
-            ["", "sip:", "user", "sip:2001:db8::10", "<sip:a@b>", "sip:a b@c", "sip:a@b:port", "sip:@b", "sip:a@b:99999"]
-        {
+        for text in [
+            "",
+            "sip:",
+            "user",
+            "sip:2001:db8::10",
+            "<sip:a@b>",
+            "sip:a b@c",
+            "sip:a@b:port",
+            "sip:@b",
+            "sip:a@b:99999",
+        ] {
             assert_eq!(Uri::parse(text), Err(BadUri), "{text}");
         }
     }

@@ -54,7 +54,7 @@ impl SessionDescription {
             ptime: Some(self.ptime.unwrap_or(PTIME)),
             other_media: self.other_media.clone(),
         };
-        let agreed = self.agreed(chosen.clone(), vec![chosen], self.telephone_event, answer.direction);
+        let agreed = self.agreed(&chosen, vec![chosen.clone()], self.telephone_event, answer.direction);
         Ok((answer, agreed))
     }
 
@@ -74,13 +74,13 @@ impl SessionDescription {
             self.direction.sends() && theirs.sends(),
             self.direction.receives() && theirs.receives(),
         );
-        Ok(answer.agreed(chosen, accepted, event, direction))
+        Ok(answer.agreed(&chosen, accepted, event, direction))
     }
 
     /// `self` is the peer's description.
     fn agreed(
         &self,
-        chosen: CodecOffer,
+        chosen: &CodecOffer,
         accepted: Vec<CodecOffer>,
         telephone_event: Option<u8>,
         direction: Direction,

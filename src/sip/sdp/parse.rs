@@ -105,8 +105,7 @@ impl Draft {
     fn media(&mut self, value: &str) -> Result<(), Flaw> {
         let words: Vec<&str> = value.split_ascii_whitespace().collect();
         let [kind, port, protocol, formats @ ..] = words.as_slice() else { return Err("m= is too short") };
-        let port: u16 =
-            port.split('/').next().and_then(|port| port.parse().ok()).ok_or("m= has no valid port")?;
+        let port: u16 = port.split('/').next().and_then(|port| port.parse().ok()).ok_or("m= has no valid port")?;
         if *kind != "audio" || *protocol != "RTP/AVP" || self.audio.is_some() {
             if self.other_media.len() >= 32 {
                 return Err("too many media sections");
@@ -202,9 +201,9 @@ impl Audio {
 
 fn tail_number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| {
-        text.bytes().filter(u8::is_ascii_digit).fold(0_u64, |sum, digit| {
-            sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-        })
+        text.bytes()
+            .filter(u8::is_ascii_digit)
+            .fold(0_u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
     })
 }
 

@@ -118,7 +118,11 @@ impl Backoff {
             return false;
         }
         self.interval = (self.interval * 2).min(ceiling);
-        self.at = now + self.interval;
+        // Counted from when it was due, so that a late tick does not push all that follows; unless it was very late.
+        self.at += self.interval;
+        if self.at <= now {
+            self.at = now + self.interval;
+        }
         true
     }
 }

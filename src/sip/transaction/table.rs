@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::sip::message::Response;
+
 use super::{
     ClientInvite, ClientKey, ClientOther, ClientOutput, ServerInvite, ServerKey, ServerOther, ServerOutput, Timers,
 };
@@ -26,7 +28,7 @@ pub struct Client<O> {
     pub to: SocketAddr,
     pub owner: O,
     /// Builds the ACK of a refusal.
-    ack: Option<Box<dyn Fn(&crate::sip::message::Response) -> Bytes + Send>>,
+    ack: Option<AckBuilder>,
 }
 
 /// A request of a peer that is being answered.
@@ -41,7 +43,7 @@ pub struct Clients<O>(HashMap<ClientKey, Client<O>>);
 pub struct Servers<O>(HashMap<ServerKey, Server<O>>);
 
 /// Builds the ACK that a refusal of an INVITE is owed.
-pub type AckBuilder = Box<dyn Fn(&crate::sip::message::Response) -> Bytes + Send>;
+pub type AckBuilder = Box<dyn Fn(&Response) -> Bytes + Send>;
 
 impl<O> Clients<O> {
     pub fn new() -> Clients<O> {
@@ -73,12 +75,7 @@ impl<O> Clients<O> {
         self.0.get(key)
     }
 
-    pub fn response(
-        &mut self,
-        key: &ClientKey,
-        response: &crate::sip::message::Response,
-        now: Instant,
-    ) -> Vec<ClientOutput> {
+    pub fn response(&mut self, key: &ClientKey, response: &Response, now: Instant) -> Vec<ClientOutput> {
         let mut out = Vec::new();
         if let Some(client) = self.0.get_mut(key) {
             let code = response.code();

@@ -44,7 +44,9 @@ impl Udp {
         // An ICMP error of an earlier datagram surfaces here and is not the end of the stream.
         for _ in 0..8 {
             match self.socket.try_recv_from(buffer) {
-                Ok((length, source)) => return Some((length, SocketAddr::new(source.ip().to_canonical(), source.port()))),
+                Ok((length, source)) => {
+                    return Some((length, SocketAddr::new(source.ip().to_canonical(), source.port())));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(_) => {}
             }
@@ -63,8 +65,7 @@ impl Udp {
 
 /// Our address on the route to `peer`; nothing is sent. The unspecified address when there is no route.
 pub fn local_address_towards(peer: IpAddr) -> IpAddr {
-    let any: IpAddr =
-        if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = || -> io::Result<IpAddr> {
         let socket = std::net::UdpSocket::bind((any, 0))?;
         socket.connect((peer, 9))?;
