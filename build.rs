@@ -19,8 +19,8 @@ fn main() {
 
     let places = places(named, &manifest.join(".cache/flite"), &multiarch(&target));
     let Some(folder) = places.iter().find(|place| holds_all(place)) else {
-        eprintln!("{}", missing(&places));
-        std::process::exit(1);
+        println!("cargo::error={}", missing(&places));
+        return;
     };
     println!("cargo:rustc-link-search=native={}", folder.display());
     for library in LIBRARIES {

@@ -1,5 +1,5 @@
 //! The recogniser understands what the voice says, over a telephone line too; broken models are refused in words.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::expect_used, clippy::panic, clippy::disallowed_methods)] // functions that tests share are not inside `#[test]`
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -59,6 +59,26 @@ fn understands_the_voice_over_a_telephone_line() {
         let rate = error_rate(&speech, voice, line);
         println!("{voice:?} at 8 kHz: {:.1} % of the words wrong", rate * 100.0);
         assert!(rate < 0.2, "{voice:?}: {rate}");
+    }
+}
+
+/// Not a promise: prints what a sentence and an utterance cost on this machine.
+#[test]
+fn prints_what_speaking_and_recognising_cost() {
+    let speech = with_model();
+    for voice in [Voice::Slt, Voice::Kal] {
+        for sentence in SENTENCES {
+            let start = Instant::now();
+            let spoken = speech.speak(sentence.to_owned(), voice).blocking_recv().expect("spoken");
+            let seconds = spoken.pcm.len() as f64 / 16_000.0;
+            println!("{voice:?} says {seconds:.1} s in {:?}", start.elapsed());
+        }
+    }
+    let pcm = say(&speech, SENTENCES[0], Voice::Kal);
+    for _ in 0..5 {
+        let start = Instant::now();
+        recognise(&speech, pcm.clone());
+        println!("{:.1} s recognised in {:?}", pcm.len() as f64 / 16_000.0, start.elapsed());
     }
 }
 

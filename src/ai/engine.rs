@@ -155,7 +155,9 @@ impl Engines {
         let chat = engine.chat.as_ref().and_then(|chat| {
             let runtime = Handle::try_current().map_err(|error| error.to_string());
             let client = runtime.and_then(|runtime| ChatClient::new(chat, runtime));
-            client.map_err(|problem| tracing::error!("the chat brain is off, the script speaks instead: {problem}")).ok()
+            client
+                .map_err(|problem| tracing::error!("the chat brain is off, the script speaks instead: {problem}"))
+                .ok()
         });
         Engines { kind: engine.kind, model: engine.model.clone(), speech, clock, chat }
     }

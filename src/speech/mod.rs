@@ -83,7 +83,7 @@ impl Speech {
     /// Speaks `text` sentence by sentence; the channel closes at the end. Dropping the receiver stops the work.
     /// A channel that closes before the first sentence of a text with words means that the speaker is overloaded.
     pub fn speak(&self, text: String, voice: Voice) -> mpsc::Receiver<Spoken> {
-        self.speaker.speak(&text, voice)
+        self.speaker.speak(text, voice)
     }
 
     /// Words in `pcm` (mono, [`RECOGNISER_HZ`], at most 30 s; longer is cut at the front); empty when nothing was said.
@@ -107,9 +107,32 @@ impl Voice {
     /// Maps a service's voice name (`Aoede`, `Charon`, …) onto a local one by its sex.
     pub fn named(name: &str) -> Voice {
         const MALE: [&str; 26] = [
-            "kal", "kal16", "male", "achird", "algenib", "algieba", "alnilam", "charon", "enceladus", "fenrir",
-            "iapetus", "orus", "puck", "rasalgethi", "sadachbia", "sadaltager", "schedar", "umbriel",
-            "zubenelgenubi", "ash", "ballad", "cedar", "echo", "verse", "onyx", "fable",
+            "kal",
+            "kal16",
+            "male",
+            "achird",
+            "algenib",
+            "algieba",
+            "alnilam",
+            "charon",
+            "enceladus",
+            "fenrir",
+            "iapetus",
+            "orus",
+            "puck",
+            "rasalgethi",
+            "sadachbia",
+            "sadaltager",
+            "schedar",
+            "umbriel",
+            "zubenelgenubi",
+            "ash",
+            "ballad",
+            "cedar",
+            "echo",
+            "verse",
+            "onyx",
+            "fable",
         ];
         if MALE.contains(&name.trim().to_ascii_lowercase().as_str()) { Voice::Kal } else { Voice::Slt }
     }

@@ -40,7 +40,11 @@ impl To16k {
             self.past.rotate_left(1);
             self.past[2 * SIDE - 1] = f32::from(*sample);
             out.push(self.past[SIDE - 1] as i16);
-            let half: f32 = HALF_BAND.iter().enumerate().map(|(n, tap)| tap * (self.past[SIDE - 1 - n] + self.past[SIDE + n])).sum();
+            let half: f32 = HALF_BAND
+                .iter()
+                .enumerate()
+                .map(|(n, tap)| tap * (self.past[SIDE - 1 - n] + self.past[SIDE + n]))
+                .sum();
             // `as` saturates: overshoot is clipped, not wrapped.
             out.push(half.round() as i16);
         }
@@ -66,8 +70,7 @@ impl To16k {
 
 /// Windowed sinc half-way between two samples, from the middle outwards, scaled to unity gain:
 /// `sin(π x) / (π x) · cos²(π x / 17)` at x = 0.5, 1.5, … 7.5. Within 0.4 dB up to 3.4 kHz, images 28 dB down or more.
-const HALF_BAND: [f32; SIDE] =
-    [0.631_2, -0.196_3, 0.102_0, -0.057_9, 0.032_1, -0.016_0, 0.006_4, -0.001_4];
+const HALF_BAND: [f32; SIDE] = [0.631_2, -0.196_3, 0.102_0, -0.057_9, 0.032_1, -0.016_0, 0.006_4, -0.001_4];
 
 #[cfg(test)]
 mod tests {

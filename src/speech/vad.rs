@@ -4,8 +4,11 @@
 //! |---|---|---|
 //! | silent | voiced (score ≥ `on`) for `least` in all, with no more than one other frame between two such | speaking; started at the first of them |
 //! | silent | two others in a row | counting begins anew |
-//! | speaking | score ≥ `off` | the end moves on |
-//! | speaking | below `off` for `hangover` | silent; stopped at the end of the last frame that was not |
+//! | speaking | voiced (score ≥ `off`) | the end moves on |
+//! | speaking | not voiced for `hangover` | silent; stopped at the end of the last frame that was |
+//!
+//! A frame is voiced only if it is also 6 dB louder than the noise of the line ([`Floor`]): the detector's score
+//! sinks slowly after speech, the level at once, so that the two together tell the end well.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +17,14 @@ use earshot::{DefaultPredictor, Detector};
 /// Samples of a frame of the detector, at 16 kHz.
 const FRAME: usize = 256;
 const FRAME_TIME: Duration = Duration::from_millis(16);
-/// Frames quieter than this (mean square) are silence whatever the detector says: about -63 dBFS.
-const QUIET: i64 = 22 * 22;
+/// No line is assumed to be quieter than this (RMS): about -63 dBFS.
+const QUIET: f32 = 22.0;
+/// How much louder than the line's noise speech is.
+const ABOVE_NOISE: f32 = 2.0;
+/// The most noise that is assumed when a stream begins, RMS: it may begin in the middle of a word.
+const LOUDEST_START: f32 = 200.0;
+/// How quickly the noise is believed to have grown when no frame is as quiet as it was: 1 dB a second.
+const GROWTH: f32 = 1.002;
 
 /// When speech counts as such.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,7 +41,7 @@ pub struct VadSettings {
 
 impl Default for VadSettings {
     fn default() -> Self {
-        Self { on: 0.6, off: 0.4, least: Duration::from_millis(64), hangover: Duration::from_millis(500) }
+        Self { on: 0.45, off: 0.35, least: Duration::from_millis(64), hangover: Duration::from_millis(500) }
     }
 }
 
@@ -53,21 +62,20 @@ pub struct Vad {
     pending: Vec<i16>,
     /// Samples framed so far.
     framed: u64,
+    floor: Floor,
     state: State,
 }
+
+/// The noise of the line: the level of its quietest frames, RMS; `None` before the first.
+#[derive(Debug, Clone, Copy)]
+struct Floor(Option<f32>);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// `voiced` frames since `first`; `gap`: the last one was not.
-    Silent {
-        first: u64,
-        voiced: u32,
-        gap: bool,
-    },
+    Silent { first: u64, voiced: u32, gap: bool },
     /// Voiced up to `end`.
-    Speaking {
-        end: u64,
-    },
+    Speaking { end: u64 },
 }
 
 const SILENT: State = State::Silent { first: 0, voiced: 0, gap: false };
@@ -75,7 +83,7 @@ const SILENT: State = State::Silent { first: 0, voiced: 0, gap: false };
 impl Vad {
     pub fn new(settings: VadSettings) -> Vad {
         let detector = Box::new(Detector::new(DefaultPredictor::new()));
-        Vad { settings, detector, pending: Vec::with_capacity(2 * FRAME), framed: 0, state: SILENT }
+        Vad { settings, detector, pending: Vec::with_capacity(2 * FRAME), framed: 0, floor: Floor(None), state: SILENT }
     }
 
     /// Silence before speech has stopped, from now on.
@@ -95,7 +103,8 @@ impl Vad {
         let mut changes = Vec::new();
         let mut used = 0;
         while let Some(frame) = self.pending.get(used..used + FRAME) {
-            let score = if is_quiet(frame) { 0.0 } else { self.detector.predict_i16(frame) };
+            let score = self.detector.predict_i16(frame);
+            let score = if self.floor.is_exceeded_by(frame) { score } else { 0.0 };
             used += FRAME;
             changes.extend(self.frame(score, &time));
         }
@@ -133,17 +142,19 @@ impl Vad {
     }
 }
 
-fn is_quiet(frame: &[i16]) -> bool {
-    frame.iter().map(|sample| i64::from(*sample).pow(2)).sum::<i64>() < QUIET * FRAME as i64
+impl Floor {
+    fn is_exceeded_by(&mut self, frame: &[i16]) -> bool {
+        let energy: f32 = frame.iter().map(|sample| f32::from(*sample).powi(2)).sum();
+        let level = (energy / frame.len() as f32).sqrt();
+        let noise = level.min(self.0.map_or(LOUDEST_START, |noise| noise * GROWTH)).max(QUIET);
+        self.0 = Some(noise);
+        level > noise * ABOVE_NOISE
+    }
 }
 
 /// When `sample` was heard, if `start` was heard at `at`.
 fn instant(at: Instant, start: u64, sample: u64) -> Instant {
-    if sample >= start {
-        at + span(sample - start)
-    } else {
-        at.checked_sub(span(start - sample)).unwrap_or(at)
-    }
+    if sample >= start { at + span(sample - start) } else { at.checked_sub(span(start - sample)).unwrap_or(at) }
 }
 
 fn span(samples: u64) -> Duration {
@@ -157,7 +168,11 @@ mod tests {
 
     /// Feeds scores straight into the state table: one frame each.
     fn walk(scores: &[f32]) -> Vec<(char, u64)> {
-        let mut vad = Vad::new(VadSettings { least: Duration::from_millis(48), hangover: Duration::from_millis(48), ..VadSettings::default() });
+        let mut vad = Vad::new(VadSettings {
+            least: Duration::from_millis(48),
+            hangover: Duration::from_millis(48),
+            ..VadSettings::default()
+        });
         let zero = Instant::now();
         let time = |sample| zero + span(sample);
         let changes = scores.iter().filter_map(|score| vad.frame(*score, &time));
@@ -179,9 +194,9 @@ mod tests {
     fn walks_the_table() {
         assert_eq!(walk(&[0.9, 0.9, 0.1, 0.9]), [('+', 0)], "one other frame between");
         assert_eq!(walk(&[0.9, 0.9, 0.1, 0.1, 0.9, 0.9]), [], "two others in a row begin anew");
-        assert_eq!(walk(&[0.0, 0.9, 0.9, 0.9, 0.5, 0.1, 0.5, 0.1, 0.1, 0.1]), [('+', 1), ('-', 7)], "hysteresis");
+        assert_eq!(walk(&[0.0, 0.9, 0.9, 0.9, 0.4, 0.1, 0.4, 0.1, 0.1, 0.1]), [('+', 1), ('-', 7)], "hysteresis");
         assert_eq!(walk(&[0.9, 0.9, 0.9, 0.1, 0.1]), [('+', 0)], "hang-over not over");
-        assert_eq!(walk(&[0.5; 20]), [], "below `on`");
+        assert_eq!(walk(&[0.44; 20]), [], "below `on`");
     }
 
     #[test]

@@ -8,14 +8,18 @@ use crate::speech::{Activity, RECOGNISER_HZ, To16k, Vad, VadSettings};
 /// Kept before the first voiced frame: soft beginnings of words.
 const LEAD: u64 = 300 * 16;
 /// Kept after the last voiced frame.
-const TAIL: u64 = 200 * 16;
+const TAIL: u64 = 300 * 16;
 /// An utterance that is longer goes on as another one.
 const LONGEST: u64 = 28 * RECOGNISER_HZ as u64;
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Heard {
-    Started { at: Instant },
-    Stopped { at: Instant },
+    Started {
+        at: Instant,
+    },
+    Stopped {
+        at: Instant,
+    },
     /// Speech to be recognised, 16 kHz.
     Utterance(Vec<i16>),
 }

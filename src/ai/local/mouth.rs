@@ -54,7 +54,15 @@ pub(super) enum Uttered {
 
 impl Mouth {
     pub(super) fn new(speech: Speech, voice: Voice) -> Mouth {
-        Mouth { speech, voice, row: VecDeque::new(), last_item: 0, plays_until: None, timeline: VecDeque::new(), unheard: None }
+        Mouth {
+            speech,
+            voice,
+            row: VecDeque::new(),
+            last_item: 0,
+            plays_until: None,
+            timeline: VecDeque::new(),
+            unheard: None,
+        }
     }
 
     /// Text without a word in it is nothing to say.

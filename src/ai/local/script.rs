@@ -175,7 +175,11 @@ impl Script {
         match input {
             Input::Words(_) | Input::Speech => {
                 self.stage = Stage::Recording { since, spoke: true };
-                if now.saturating_duration_since(since) >= LONGEST_MESSAGE { self.end(SAVED, "message") } else { Vec::new() }
+                if now.saturating_duration_since(since) >= LONGEST_MESSAGE {
+                    self.end(SAVED, "message")
+                } else {
+                    Vec::new()
+                }
             }
             Input::Key('#') | Input::Silence if spoke => self.end(SAVED, "message"),
             Input::Key('#') | Input::Silence => self.end(NOTHING_RECORDED, "empty-room"),
@@ -262,7 +266,7 @@ mod tests {
     #[test]
     fn asks_again_when_not_understood_and_then_offers_a_message() {
         let unclear = words("Banana.");
-        assert_eq!(asked(&[unclear.clone()]), [say(UNCLEAR), say(QUESTION)]);
+        assert_eq!(asked(std::slice::from_ref(&unclear)), [say(UNCLEAR), say(QUESTION)]);
         assert_eq!(asked(&[unclear.clone(), Input::Key('7')]), [say(UNCLEAR), say(QUESTION)]);
         let third = asked(&[unclear.clone(), unclear.clone(), unclear.clone()]);
         assert_eq!(third, [Act::Say(format!("{UNCLEAR_AT_LAST} {HOW_TO_RECORD}")), Act::Tone]);
@@ -296,7 +300,11 @@ mod tests {
             assert_eq!(empty, [say(NOTHING_RECORDED), Act::HangUp("empty-room")]);
         }
         assert_eq!(asked(&[Input::Key('3'), Input::Key('1')]), [], "other keys are part of nothing");
-        assert_eq!(asked(&[Input::Key('3'), Input::Speech, words("Yes"), words("No")]), [], "words are kept, not obeyed");
+        assert_eq!(
+            asked(&[Input::Key('3'), Input::Speech, words("Yes"), words("No")]),
+            [],
+            "words are kept, not obeyed"
+        );
     }
 
     #[test]

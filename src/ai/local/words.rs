@@ -12,15 +12,40 @@ pub(super) enum Answer {
 }
 
 const YES: [&str; 16] = [
-    "yes", "yeah", "yep", "yup", "yea", "aye", "yah", "absolutely", "certainly", "definitely", "agreed", "agree",
-    "confirm", "confirmed", "affirmative", "accept",
+    "yes",
+    "yeah",
+    "yep",
+    "yup",
+    "yea",
+    "aye",
+    "yah",
+    "absolutely",
+    "certainly",
+    "definitely",
+    "agreed",
+    "agree",
+    "confirm",
+    "confirmed",
+    "affirmative",
+    "accept",
 ];
 /// Words that mean yes unless something in the sentence denies them: "that is not correct".
 const WEAK_YES: [&str; 12] =
     ["sure", "ok", "okay", "correct", "right", "fine", "good", "great", "perfect", "works", "alright", "course"];
 const NO: [&str; 9] = ["no", "nope", "nah", "decline", "declined", "cancel", "refuse", "negative", "reject"];
 const DENIAL: [&str; 13] = [
-    "not", "never", "dont", "cant", "cannot", "wont", "isnt", "doesnt", "didnt", "wouldnt", "couldnt", "wrong",
+    "not",
+    "never",
+    "dont",
+    "cant",
+    "cannot",
+    "wont",
+    "isnt",
+    "doesnt",
+    "didnt",
+    "wouldnt",
+    "couldnt",
+    "wrong",
     "incorrect",
 ];
 const MESSAGE: [&str; 4] = ["message", "voicemail", "messages", "record"];
@@ -105,10 +130,55 @@ mod tests {
     #[test]
     fn understands_answers_in_many_words() {
         let table: &[(Answer, &[&str])] = &[
-            (Answer::Yes, &["Yes.", "Yeah, sure!", "That's correct.", "Okay", "Yes, no problem.", "One.", "Press 1.", "Of course.", "Why not", "Yes please"]),
-            (Answer::No, &["No.", "Nope", "No, thank you.", "That is not correct.", "I can't.", "I won't be there", "Two", "Not right", "Of course not.", "Not yet."]),
-            (Answer::Message, &["I'd like to leave a message.", "Message", "Voice mail, please.", "Three.", "Can you take a message"]),
-            (Answer::Repeat, &["Who is this?", "Repeat.", "Sorry, what?", "Say that again please", "Hello?", "I didn't hear you.", "Is this the dentist?", "What message?", "I don't understand", "Nine"]),
+            (
+                Answer::Yes,
+                &[
+                    "Yes.",
+                    "Yeah, sure!",
+                    "That's correct.",
+                    "Okay",
+                    "Yes, no problem.",
+                    "One.",
+                    "Press 1.",
+                    "Of course.",
+                    "Why not",
+                    "Yes please",
+                ],
+            ),
+            (
+                Answer::No,
+                &[
+                    "No.",
+                    "Nope",
+                    "No, thank you.",
+                    "That is not correct.",
+                    "I can't.",
+                    "I won't be there",
+                    "Two",
+                    "Not right",
+                    "Of course not.",
+                    "Not yet.",
+                ],
+            ),
+            (
+                Answer::Message,
+                &["I'd like to leave a message.", "Message", "Voice mail, please.", "Three.", "Can you take a message"],
+            ),
+            (
+                Answer::Repeat,
+                &[
+                    "Who is this?",
+                    "Repeat.",
+                    "Sorry, what?",
+                    "Say that again please",
+                    "Hello?",
+                    "I didn't hear you.",
+                    "Is this the dentist?",
+                    "What message?",
+                    "I don't understand",
+                    "Nine",
+                ],
+            ),
             (Answer::Unclear, &["", "Banana.", "Yes and no.", "I'm not sure.", "You", "Thank you.", "I don't know."]),
         ];
         for (meaning, texts) in table {

@@ -39,9 +39,10 @@ impl Vocabulary {
         let control = Control::find(&lines)?;
         let bytes = byte_letters();
         let first_special = control.end.min(control.start);
-        let pieces = lines.iter().enumerate().map(|(number, line)| {
-            if number as u32 >= first_special { Vec::new() } else { plain(line, &bytes) }
-        });
+        let pieces = lines
+            .iter()
+            .enumerate()
+            .map(|(number, line)| if number as u32 >= first_special { Vec::new() } else { plain(line, &bytes) });
         let pieces: Vec<Vec<u8>> = pieces.collect();
         let special = (first_special..size as u32).filter(|token| *token != control.end);
         let suppressed = (0..first_special).filter(|token| !is_speech(&pieces[*token as usize])).chain(special);
@@ -51,7 +52,8 @@ impl Vocabulary {
 
     /// The words that `tokens` spell.
     pub(super) fn text(&self, tokens: &[u32]) -> String {
-        let bytes: Vec<u8> = tokens.iter().filter_map(|token| self.pieces.get(*token as usize)).flatten().copied().collect();
+        let bytes: Vec<u8> =
+            tokens.iter().filter_map(|token| self.pieces.get(*token as usize)).flatten().copied().collect();
         String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }

@@ -50,7 +50,8 @@ impl Whisper {
         let tensors = Naming { weights: &weights, width: config.d_model, named: HashMap::new() }.all(&config)?;
         drop(weights);
         let tensors = VarBuilder::from_tensors(tensors, candle_core::DType::F32, &Device::Cpu);
-        let network = model::Whisper::load(&tensors, config).map_err(|error| format!("model.bin does not fit: {error}"))?;
+        let network =
+            model::Whisper::load(&tensors, config).map_err(|error| format!("model.bin does not fit: {error}"))?;
         Ok(Whisper { network, mel: Mel::new(bands), vocabulary, bands })
     }
 

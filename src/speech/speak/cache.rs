@@ -49,7 +49,8 @@ impl Cache {
             return;
         }
         while self.bytes + size > ROOM {
-            let Some(oldest) = self.kept.iter().min_by_key(|(_, kept)| kept.last_use).map(|(key, _)| key.clone()) else {
+            let Some(oldest) = self.kept.iter().min_by_key(|(_, kept)| kept.last_use).map(|(key, _)| key.clone())
+            else {
                 return;
             };
             if let Some(gone) = self.kept.remove(&oldest) {

@@ -49,10 +49,11 @@ impl Speaker {
         Ok(Speaker { jobs })
     }
 
-    pub(super) fn speak(&self, text: &str, voice: Voice) -> mpsc::Receiver<Spoken> {
+    pub(super) fn speak(&self, mut text: String, voice: Voice) -> mpsc::Receiver<Spoken> {
         let (to, from) = mpsc::channel(AHEAD);
         let end = (0..=text.len().min(LONGEST_TEXT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        let sentences: VecDeque<String> = sentences(&text[..end]).into();
+        text.truncate(end);
+        let sentences: VecDeque<String> = sentences(&text).into();
         if !sentences.is_empty() && self.jobs.try_send(Job { sentences, voice, to }).is_err() {
             tracing::warn!("the speaker's queue is full: a text was not spoken");
         }
@@ -153,7 +154,7 @@ mod tests {
     fn speaks_a_text_sentence_by_sentence_at_16_khz_in_both_voices() {
         let speaker = Speaker::start().expect("thread");
         for voice in [Voice::Slt, Voice::Kal] {
-            let mut from = speaker.speak("Good morning. This is a test!", voice);
+            let mut from = speaker.speak("Good morning. This is a test!".into(), voice);
             let first = from.blocking_recv().expect("first sentence");
             let second = from.blocking_recv().expect("second sentence");
             assert_eq!((first.text.as_str(), second.text.as_str()), ("Good morning.", "This is a test!"));
@@ -167,8 +168,8 @@ mod tests {
     fn a_text_whose_reader_is_slow_does_not_hold_up_another() {
         let speaker = Speaker::start().expect("thread");
         let long = (0..40).map(|n| format!("Sentence {n}. ")).collect::<String>();
-        let mut slow = speaker.speak(&long, Voice::Slt);
-        let mut quick = speaker.speak("Hello.", Voice::Slt);
+        let mut slow = speaker.speak(long, Voice::Slt);
+        let mut quick = speaker.speak("Hello.".into(), Voice::Slt);
         assert_eq!(quick.blocking_recv().expect("spoken").text, "Hello.");
         let mut count = 0;
         while slow.blocking_recv().is_some() {
@@ -180,16 +181,16 @@ mod tests {
     #[test]
     fn dropping_the_reader_stops_the_work() {
         let speaker = Speaker::start().expect("thread");
-        drop(speaker.speak(&"This is a rather long sentence that costs time. ".repeat(500), Voice::Slt));
-        let mut from = speaker.speak("Next.", Voice::Slt);
+        drop(speaker.speak("This is a rather long sentence that costs time. ".repeat(500), Voice::Slt));
+        let mut from = speaker.speak("Next.".into(), Voice::Slt);
         assert_eq!(from.blocking_recv().expect("spoken").text, "Next.");
     }
 
     #[test]
     fn text_without_words_closes_at_once() {
         let speaker = Speaker::start().expect("thread");
-        assert!(speaker.speak(" … ", Voice::Slt).blocking_recv().is_none());
-        let unsayable = speaker.speak("漢字", Voice::Slt).blocking_recv().expect("accounted for");
+        assert!(speaker.speak(" … ".into(), Voice::Slt).blocking_recv().is_none());
+        let unsayable = speaker.speak("漢字".into(), Voice::Slt).blocking_recv().expect("accounted for");
         assert!(unsayable.pcm.is_empty());
     }
 

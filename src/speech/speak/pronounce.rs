@@ -62,7 +62,8 @@ fn times(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (index, word) in words.iter().enumerate() {
         let next = words[index + 1..].iter().find(|word| !word.is_empty()).copied().unwrap_or_default();
-        let is_time = word.split_once('.').is_some_and(|(hours, minutes)| two_digits(hours, 1) && two_digits(minutes, 2));
+        let is_time =
+            word.split_once('.').is_some_and(|(hours, minutes)| two_digits(hours, 1) && two_digits(minutes, 2));
         if is_time && matches!(next.to_ascii_lowercase().get(..2), Some("a." | "p." | "am" | "pm")) {
             out.push_str(&word.replace('.', ":"));
         } else {

@@ -176,7 +176,8 @@ impl Client {
 
 /// Hands on what `data` holds; whether it held text.
 async fn forward(data: &str, to: &mpsc::Sender<Piece>) -> Result<bool, String> {
-    let chunk: Chunk = serde_json::from_str(data).map_err(|_| String::from("the chat server sent what is no JSON chunk"))?;
+    let chunk: Chunk =
+        serde_json::from_str(data).map_err(|_| String::from("the chat server sent what is no JSON chunk"))?;
     if chunk.is_error() {
         return Err(String::from("the chat server reported an error in its stream"));
     }

@@ -133,12 +133,15 @@ mod tests {
         history.agent(said(3, "Nine."));
         history.truncate(2, Duration::from_secs(2));
         history.caller("Stop");
-        assert_eq!(told(&history), [
-            (Role::System, "Be kind.".into()),
-            (Role::User, "Hi".into()),
-            (Role::Assistant, "One two three four. Five six…".into()),
-            (Role::User, "Stop".into())
-        ]);
+        assert_eq!(
+            told(&history),
+            [
+                (Role::System, "Be kind.".into()),
+                (Role::User, "Hi".into()),
+                (Role::Assistant, "One two three four. Five six…".into()),
+                (Role::User, "Stop".into())
+            ]
+        );
         history.truncate(3, Duration::from_secs(9));
         assert!(told(&history)[2].1.ends_with("eight. Nine."), "the latest word counts");
         history.truncate(1, Duration::ZERO);
