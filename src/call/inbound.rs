@@ -1,6 +1,6 @@
 //! How a call that comes in is answered: number, visibility, line, session, 200; the disk comes later.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use super::transcript::Assembly;
 use crate::config::{CodecName, NumberMode, Visibility};
 use crate::directory::Number;
 use crate::events::EventKind;
-use crate::media::{Leg, LegOptions, Remote};
+use crate::media::{LegOptions, Remote};
 use crate::sip::endpoint::{IncomingCall, Origin};
 use crate::sip::sdp::SessionDescription;
 
@@ -122,15 +122,38 @@ async fn open(room: &Room, call: &Call, incoming: &IncomingCall) -> Result<Media
         tracing::warn!(%error, "a call cannot be answered");
         503_u16
     })?;
-    let address = SocketAddr::new(room.endpoint.media_address(&call.trunk).await, leg.local_rtp_port);
-    let (local, remote) = describe(room, &leg, address, incoming)?;
+    let address = SocketAddr::new(media_address(room, incoming).await, leg.local_rtp_port);
+    let (local, remote) = describe(room, address, incoming)?;
     Ok(MediaLeg { leg, local, remote })
+}
+
+/// Where the caller shall send its audio. An extension has no trunk whose route could tell; its own address does.
+async fn media_address(room: &Room, incoming: &IncomingCall) -> IpAddr {
+    match (&incoming.origin, &incoming.offer) {
+        (Origin::Trunk(name), _) => room.endpoint.media_address(name).await,
+        (Origin::Extension(_), Some(offer))
+            if room.config.sip.advertised.is_none() && room.endpoint.local_address().ip().is_unspecified() =>
+        {
+            match address_towards(offer.address) {
+                Ok(address) => address,
+                Err(_) => room.endpoint.media_address("").await,
+            }
+        }
+        (Origin::Extension(_), _) => room.endpoint.media_address("").await,
+    }
+}
+
+/// Our address on the route to `peer`; connecting a datagram socket sends nothing.
+fn address_towards(peer: SocketAddr) -> std::io::Result<IpAddr> {
+    let any: IpAddr = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    socket.connect(peer)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// Our answer and what it agrees on; our offer, when the INVITE carried none.
 fn describe(
     room: &Room,
-    _leg: &Leg,
     address: SocketAddr,
     incoming: &IncomingCall,
 ) -> Result<(SessionDescription, Option<Remote>), u16> {

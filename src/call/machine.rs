@@ -28,11 +28,11 @@
 //! | talking | dialog lost | gone | settle failed/error, release |
 //! | talking | agent done (and played) | closing | hang up, settle completed/finished by the agent |
 //! | talking | agent failed, leg lost | closing | hang up, settle failed/error |
-//! | talking | RTP silent, nobody heard for too long | closing | hang up, settle completed/empty-room |
+//! | talking | room empty (no RTP, or the agent says so), nobody heard for too long | closing | hang up, settle completed/empty-room |
 //! | talking | maximum duration, stop | stopping | tell the agent to say goodbye |
 //! | talking | hang-up | closing | hang up, settle completed/hangup by the API |
 //! | talking | restart | gone | settle failed/restarted, release |
-//! | stopping | agent done or failed, leg lost, RTP silent, grace over | closing | hang up, settle as it began |
+//! | stopping | agent done or failed, leg lost, room empty, grace over | closing | hang up, settle as it began |
 //! | stopping | peer left, dialog lost | gone | settle as it began, release |
 //! | stopping | hang-up | closing | hang up, settle completed/hangup by the API |
 //! | closing | answered (a 200 that crossed our CANCEL) | closing | hang up |
@@ -130,7 +130,8 @@ pub enum Event {
     Lost,
     /// The SIP leg ended as we asked.
     Left,
-    RtpSilent,
+    /// RTP stopped, or the agent found that nobody is there.
+    EmptyRoom,
     LegLost,
     /// Somebody spoke or pressed a key.
     Heard,
@@ -233,13 +234,13 @@ type Step = (State, Vec<Action>);
 /// One step. Pairs that the module's table does not name change nothing.
 pub fn step(state: State, terms: &Terms, event: Event, now: Instant) -> Step {
     match state {
-        State::Waiting(wait) => waiting(wait, terms, event, now),
+        State::Waiting(wait) => waiting(wait, terms, &event, now),
         State::Dialing { give_up } => dialing(give_up, terms, event, now),
         State::Ringing { give_up } => ringing(give_up, terms, event, now),
         State::Answering { give_up } => answering(give_up, terms, event, now),
         State::Talking { until, quiet_since } => talking(until, quiet_since, terms, event, now),
-        State::Stopping { ending, until } => stopping(ending, until, terms, event, now),
-        State::Closing { until } => closing(until, event, now),
+        State::Stopping { ending, until } => stopping(ending, until, terms, &event, now),
+        State::Closing { until } => closing(until, &event, now),
         State::Gone => (State::Gone, Vec::new()),
     }
 }
@@ -275,7 +276,7 @@ impl State {
     }
 }
 
-fn waiting(wait: Wait, terms: &Terms, event: Event, now: Instant) -> Step {
+fn waiting(wait: Wait, terms: &Terms, event: &Event, now: Instant) -> Step {
     match event {
         Event::Due if wait != Wait::Queued => (State::Waiting(Wait::Queued), vec![Action::Save(Progress::Queued)]),
         Event::Line => {
@@ -363,7 +364,7 @@ fn talking(until: Instant, quiet_since: Instant, terms: &Terms, event: Event, no
             close(terms, now, Settlement::Final(Ending::error(detail)))
         }
         Event::LegLost => close(terms, now, Settlement::Final(Ending::error("the media leg was lost"))),
-        Event::RtpSilent => close(terms, now, done(EndReason::EmptyRoom, EndedBy::System)),
+        Event::EmptyRoom => close(terms, now, done(EndReason::EmptyRoom, EndedBy::System)),
         Event::HangUp => close(terms, now, done(EndReason::Hangup, EndedBy::Api)),
         Event::Stop => say_goodbye(terms, now, Ending::restarted("the box was stopped")),
         Event::Restarted => gone(Settlement::Final(Ending::restarted("the box restarted"))),
@@ -377,11 +378,11 @@ fn talking(until: Instant, quiet_since: Instant, terms: &Terms, event: Event, no
     }
 }
 
-fn stopping(ending: Ending, until: Instant, terms: &Terms, event: Event, now: Instant) -> Step {
+fn stopping(ending: Ending, until: Instant, terms: &Terms, event: &Event, now: Instant) -> Step {
     match event {
         Event::PeerLeft | Event::Lost | Event::Left => gone(Settlement::Final(ending)),
         Event::HangUp => close(terms, now, Settlement::Final(Ending::completed(EndReason::Hangup, EndedBy::Api))),
-        Event::AgentDone | Event::AgentFailed(_) | Event::LegLost | Event::RtpSilent => {
+        Event::AgentDone | Event::AgentFailed(_) | Event::LegLost | Event::EmptyRoom => {
             close(terms, now, Settlement::Final(ending))
         }
         Event::Tick if now >= until => close(terms, now, Settlement::Final(ending)),
@@ -389,7 +390,7 @@ fn stopping(ending: Ending, until: Instant, terms: &Terms, event: Event, now: In
     }
 }
 
-fn closing(until: Instant, event: Event, now: Instant) -> Step {
+fn closing(until: Instant, event: &Event, now: Instant) -> Step {
     match event {
         // RFC 3261 §9.1: the callee may have answered before our CANCEL reached it.
         Event::Answered => (State::Closing { until }, vec![Action::HangUp]),

@@ -175,7 +175,7 @@ fn remember(
 pub(super) async fn hang_up(room: &Room, organization: Uuid, id: Uuid) -> Result<Option<HungUp>, StoreError> {
     // A call may get or lose its actor between two looks, so one look may not be enough.
     for _ in 0..LOOKS {
-        if !room.store.read()?.get(&CALLS, &id)?.is_some_and(|call| call.organization == organization) {
+        if room.store.read()?.get(&CALLS, &id)?.is_none_or(|call| call.organization != organization) {
             return Ok(None);
         }
         if let Some(orders) = room.registry.orders(id) {

@@ -99,7 +99,7 @@ impl Item {
             .char_indices()
             .filter(|(at, c)| c.is_whitespace() && *at <= limit)
             .map(|(at, _)| at)
-            .last()
+            .next_back()
             .unwrap_or(0);
         self.text[..begin + boundary].trim_end()
     }

@@ -175,7 +175,7 @@ impl Actor {
             }
             // A far end that put us on hold owes us no packets.
             LegEvent::Silent if self.is_held() => {}
-            LegEvent::Silent => self.feed(Event::RtpSilent).await,
+            LegEvent::Silent => self.feed(Event::EmptyRoom).await,
             LegEvent::Closed(report) => {
                 self.keep_report(&report);
                 self.media = None;

@@ -7,9 +7,9 @@ use crate::ai::{Command, SessionOptions};
 use crate::call::LiveFact;
 use crate::call::bridge::{Bridge, Report};
 use crate::call::machine::Event;
-use crate::call::record::{Call, Speaker, Turn};
+use crate::call::record::{Call, EndReason, Speaker, Turn};
 use crate::call::room::Room;
-use crate::call::transcript::join;
+use crate::call::transcript::join_phrases;
 use crate::config::Secret;
 use crate::sip::sdp::SessionDescription;
 
@@ -105,7 +105,8 @@ impl Actor {
             }
             Report::Done { outcome } => {
                 self.call.outcome = outcome.or(self.call.outcome.take());
-                return Some(Event::AgentDone);
+                let alone = self.call.outcome.as_deref() == Some(EndReason::EmptyRoom.word());
+                return Some(if alone { Event::EmptyRoom } else { Event::AgentDone });
             }
             Report::Failed { message } => return Some(Event::AgentFailed(message)),
         }
@@ -113,7 +114,7 @@ impl Actor {
     }
 
     fn take_caller_words(&mut self, piece: &str, last: bool) {
-        let text = join(self.assembly.caller_text(), piece);
+        let text = join_phrases(self.assembly.caller_text(), piece);
         self.assembly.caller_words(piece, last, self.room.clock.utc());
         if !last {
             self.tell_words(Speaker::Caller, text, false, None);

@@ -98,7 +98,7 @@ impl Assembly {
 
     /// A piece of what the caller said; `last` closes the turn.
     pub(super) fn caller_words(&mut self, piece: &str, last: bool, now: UtcTime) {
-        self.caller.text = join(&self.caller.text, piece);
+        self.caller.text = join_phrases(&self.caller.text, piece);
         if last {
             self.close_caller(now);
         }
@@ -128,7 +128,7 @@ impl Assembly {
 
     /// Whether [`Assembly::tick`] has something to wait for.
     pub(super) fn pending(&self) -> bool {
-        self.agent.is_some()
+        self.agent.as_ref().is_some_and(|turn| turn.items.iter().all(|item| !item.open))
     }
 
     /// The call is over: closes what is open with what is known.
@@ -227,6 +227,14 @@ pub(super) fn join(so_far: &str, piece: &str) -> String {
     let sentence_over = so_far.ends_with(['.', '!', '?', '…']);
     let space = if sentence_over && piece.starts_with(char::is_alphabetic) { " " } else { "" };
     format!("{so_far}{space}{piece}")
+}
+
+/// Like [`join`], for a recogniser: its pieces are phrases, never parts of a word.
+pub(super) fn join_phrases(so_far: &str, piece: &str) -> String {
+    if piece.starts_with(so_far) {
+        return piece.to_owned();
+    }
+    join_sentences(so_far.trim_end(), piece.trim_start())
 }
 
 fn join_sentences(so_far: &str, next: &str) -> String {

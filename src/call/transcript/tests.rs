@@ -101,6 +101,9 @@ fn pieces_and_whole_texts_join_to_the_same() {
     assert_eq!(join(&join("", "Good"), "Good morning"), "Good morning");
     assert_eq!(join("Hello.", "How are you?"), "Hello. How are you?");
     assert_eq!(join("It costs 3.", "50"), "It costs 3.50");
+    assert_eq!(join("can", "cel"), "cancel");
+    assert_eq!(join_phrases(&join_phrases("", "I would like"), "to cancel"), "I would like to cancel");
+    assert_eq!(join_phrases("I would like", "I would like to cancel"), "I would like to cancel");
 }
 
 #[test]
