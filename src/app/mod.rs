@@ -35,6 +35,8 @@ pub use offline::Offline;
 
 /// The answers to our BYEs and the last packets.
 const SIP_FAREWELL: Duration = Duration::from_secs(2);
+/// The mail that is under way.
+const MAIL_FAREWELL: Duration = Duration::from_secs(8);
 /// Open HTTP requests.
 const API_FAREWELL: Duration = Duration::from_secs(3);
 
@@ -82,7 +84,7 @@ impl App {
     /// Takes no new calls, gives live ones `drain` to end, hangs up what is left, then stops mail, API and store.
     /// When `hurry` completes first, nothing is waited for.
     pub async fn stop(mut self, drain: Duration, hurry: impl Future<Output = ()>) {
-        notify::stopping(drain + SIP_FAREWELL + API_FAREWELL + Duration::from_secs(5));
+        notify::stopping(drain + SIP_FAREWELL + MAIL_FAREWELL + API_FAREWELL + Duration::from_secs(5));
         self.endpoint.refuse_new_calls();
         let farewell = tokio::select! {
             () = self.calls.drain(drain) => SIP_FAREWELL,
@@ -95,13 +97,10 @@ impl App {
         };
         self.endpoint.stop(farewell).await;
         self.media.stop().await;
+        // Mail that was not sent is still queued in the store.
+        let _ = tokio::time::timeout(MAIL_FAREWELL.min(farewell * 4), self.mailer.stop()).await;
         self.server.stop(API_FAREWELL.min(farewell + Duration::from_secs(1))).await;
         self.chores.shutdown().await;
-        drop(self.calls);
-        // Mail that was not sent is still queued in the store.
-        if let Some(mailer) = Arc::into_inner(self.mailer) {
-            mailer.stop().await;
-        }
         self.store.close().await;
         tracing::info!("stopped");
     }

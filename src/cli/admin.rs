@@ -30,6 +30,14 @@ pub(super) enum Command {
         #[command(flatten)]
         account: Account,
     },
+    /// Make an API key with the rights of an administrator, and show it once.
+    MintKey {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// What the key is called in records.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,26 +68,26 @@ impl From<RoleName> for Role {
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::AddUser { file, account, role } => {
-            let config = load(&file.config)?;
             let password = account.password()?;
-            block_on(async {
-                let records = open(&config).await?;
-                let outcome = add(&records, &account.name()?, &password, role.into()).await;
-                records.close().await;
-                outcome
-            })
+            on_records(&file, async |records| add(records, &account.name(), &password, role.into()).await)
         }
         Command::SetPassword { file, account } => {
-            let config = load(&file.config)?;
             let password = account.password()?;
-            block_on(async {
-                let records = open(&config).await?;
-                let outcome = set_password(&records, &account.name()?, &password).await;
-                records.close().await;
-                outcome
-            })
+            on_records(&file, async |records| set_password(records, &account.name(), &password).await)
         }
+        Command::MintKey { file, name } => on_records(&file, async |records| mint_key(records, &name).await),
     }
+}
+
+/// Opens the store, does the work, closes the store.
+fn on_records(file: &ConfigFile, work: impl AsyncFnOnce(&Offline) -> Outcome) -> Outcome {
+    let config = load(&file.config)?;
+    block_on(async {
+        let records = open(&config).await?;
+        let outcome = work(&records).await;
+        records.close().await;
+        outcome
+    })
 }
 
 async fn open(config: &crate::config::Config) -> Result<Offline, String> {
@@ -110,6 +118,13 @@ async fn set_password(records: &Offline, name: &str, password: &Secret) -> Outco
     Ok(())
 }
 
+async fn mint_key(records: &Offline, name: &str) -> Outcome {
+    let (key, secret) = records.identity.mint_api_key(name).await.map_err(|error| error.to_string())?;
+    err(&format!("The key of {} is shown this once:", key.name));
+    out(secret.expose());
+    Ok(())
+}
+
 fn user(records: &Offline, name: &str) -> Result<Option<User>, String> {
     let organization = records.directory.organization("").id;
     let snapshot = records.store.read().map_err(|error| error.to_string())?;
@@ -117,11 +132,9 @@ fn user(records: &Offline, name: &str) -> Result<Option<User>, String> {
 }
 
 impl Account {
-    fn name(&self) -> Result<String, String> {
-        let name = self.user.trim().to_lowercase();
-        let good = (1..=64).contains(&name.len())
-            && name.chars().all(|letter| letter.is_alphanumeric() || "-_.@+".contains(letter));
-        if good { Ok(name) } else { Err("a user name holds letters, digits, '-', '_', '.', '@' and '+'".into()) }
+    /// As it is stored; whether it may be one is for `identity` to say.
+    fn name(&self) -> String {
+        self.user.trim().to_lowercase()
     }
 
     fn password(&self) -> Result<Secret, String> {
@@ -129,9 +142,6 @@ impl Account {
             Some(file) => first_line(file)?,
             None => ask()?,
         };
-        if line.chars().count() < 8 {
-            return Err("the password is too short; take at least 8 characters".into());
-        }
         Ok(Secret::new(line.as_str()))
     }
 }

@@ -1,5 +1,6 @@
 //! `trunkline serve`: the gateway until it is told to stop.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{Outcome, block_on, err, load};
@@ -20,17 +21,21 @@ async fn serve(config: Config, file: &Path) -> Outcome {
     let signals = Signals::listen().map_err(|error| format!("signals cannot be heard: {error}"))?;
     let app = App::start(config, Clock::system()).await.map_err(|error| format!("cannot start: {error}"))?;
     if let Some(code) = app.claim_code() {
-        err(&claim(code, file));
+        err(&claim(code, app.https_address(), file));
     }
     Box::pin(app.run_until_stopped(signals, || reload(file))).await;
     Ok(())
 }
 
 /// Not through the logger: the code belongs to whoever sees the console of the box.
-fn claim(code: &str, file: &Path) -> String {
+fn claim(code: &str, https: SocketAddr, file: &Path) -> String {
+    let host = if https.ip().is_unspecified() { "localhost".to_owned() } else { https.ip().to_string() };
     format!(
-        "\nThis box has no administrator yet. Its claim code is:\n\n    {code}\n\nIt is valid until there is one. \
-         With the service stopped, `trunkline admin add-user --config {} --user NAME` makes one too.\n",
+        "\nThis box has no administrator yet. Its claim code is\n\n    {code}\n\nand makes the first one, from anywhere \
+         that reaches the box:\n\n    curl -k https://{host}:{}/api/v2/claim -H 'Content-Type: application/json' \
+         -d '{{\"code\":\"{code}\",\"user\":\"NAME\",\"password\":\"…\"}}'\n\nWith the service stopped, \
+         `trunkline admin add-user --config {} --user NAME` does the same.\n",
+        https.port(),
         file.display()
     )
 }

@@ -12,7 +12,7 @@ use super::verdict::{self, Expected};
 use super::view::View;
 use super::{Client, PROMPT, summary};
 use crate::call::{Call, LiveEvent, PlaceCall};
-use crate::clock::{Clock, UtcTime};
+use crate::clock::Clock;
 
 const CALLS: &str = "/api.ashx/v1/calls";
 /// From the order to the end of the call.
@@ -47,7 +47,7 @@ pub(super) async fn hold(
     }
     let transcript = filed(&client, &id).await?;
     summary::print(terminal, gateway, &call, &transcript, &view.facts)?;
-    judge(terminal, gateway, target, &call, &transcript, &view)?;
+    judge(gateway, target, &call, &transcript, &view)?;
     terminal.line("");
     let good = terminal.tint(Tint::Good, "The call went as it should.");
     terminal.line(&good);
@@ -181,35 +181,20 @@ async fn filed(client: &Client, id: &str) -> Result<Value, String> {
     waited.await.unwrap_or_else(|_| Err(format!("there is no transcript {} s after the call", FILING.as_secs())))
 }
 
-fn judge(
-    terminal: &mut Terminal,
-    gateway: &Gateway,
-    target: &Target,
-    call: &Call,
-    transcript: &Value,
-    view: &View,
-) -> Result<(), String> {
+fn judge(gateway: &Gateway, target: &Target, call: &Call, transcript: &Value, view: &View) -> Result<(), String> {
     let words = gateway.app.recognises_speech();
     let expected = if !target.is_local() {
-        Expected { agent_turns: 1, caller_turns: 0, barge_in: false }
+        Expected { agent_turns: 1, caller_turns: 0, keys: 0, barge_in: false }
     } else if words {
-        Expected { agent_turns: 2, caller_turns: 2, barge_in: true }
+        Expected { agent_turns: 2, caller_turns: 2, keys: 0, barge_in: true }
     } else {
-        Expected { agent_turns: 2, caller_turns: 1, barge_in: false }
+        Expected { agent_turns: 2, caller_turns: 0, keys: 1, barge_in: false }
     };
     verdict::transcript(transcript, expected)?;
-    if expected.barge_in && view.facts.barge_ins.is_empty() {
-        return Err("the phone talked into the message, and the box took no notice".into());
-    }
+    verdict::live(&view.facts, expected)?;
     if target.is_local() || call.recording.is_some() {
         let file = summary::recording_file(gateway, call).ok_or("there is no recording of the call")?;
-        let recorded = verdict::recording(&file, words)?;
-        terminal.line(&format!("  {:<11} {:.1} s", "length", recorded.seconds));
+        verdict::recording(&file, words)?;
     }
     Ok(())
-}
-
-/// Seconds from one moment to a later one, for people.
-pub(super) fn seconds(from: UtcTime, to: UtcTime) -> f64 {
-    to.since(from).as_secs_f64()
 }

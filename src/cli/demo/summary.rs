@@ -1,15 +1,15 @@
 //! What is left of the call: transcript, delays, and where everything lies.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::conversation::seconds;
 use super::gateway::Gateway;
 use super::terminal::{Terminal, Tint, wrap};
 use super::view::{Facts, loss_percent, side};
 use crate::call::{Call, Speaker, Turn};
+use crate::clock::UtcTime;
 
 /// Columns before the words of a turn.
 const INDENT: usize = 26;
@@ -50,15 +50,41 @@ fn said(terminal: &mut Terminal, transcript: &Value) {
     }
 }
 
-/// From the last word of one side to the first sound of the other.
+/// A turn or a key: what the other side answers to.
+struct Moment {
+    speaker: Speaker,
+    from: UtcTime,
+    to: UtcTime,
+    /// As the box measured it.
+    delay_ms: Option<u32>,
+}
+
+fn moments(turns: &[Turn], facts: &Facts) -> Vec<Moment> {
+    let spoken = turns.iter().map(|turn| Moment {
+        speaker: turn.speaker,
+        from: turn.started_at,
+        to: turn.ended_at,
+        delay_ms: turn.delay_ms,
+    });
+    let keys = facts.keys.iter().map(|(at, _)| Moment { speaker: Speaker::Caller, from: *at, to: *at, delay_ms: None });
+    let mut moments: Vec<Moment> = spoken.chain(keys).collect();
+    moments.sort_by_key(|moment| moment.from);
+    moments
+}
+
+/// From the last word (or key) of one side to the first sound of the other.
 fn delays(terminal: &mut Terminal, turns: &[Turn], facts: &Facts) {
     terminal.heading("Delays (last word of one side → first sound of the other)");
-    for (before, turn) in turns.iter().zip(turns.iter().skip(1)) {
-        let ((from_tint, from), (to_tint, to)) = (side(before.speaker), side(turn.speaker));
-        let delay = match turn.delay_ms {
+    let moments = moments(turns, facts);
+    for (before, moment) in moments.iter().zip(moments.iter().skip(1)) {
+        if before.speaker == moment.speaker {
+            continue;
+        }
+        let ((from_tint, from), (to_tint, to)) = (side(before.speaker), side(moment.speaker));
+        let delay = match moment.delay_ms {
             Some(delay) => format!("{delay} ms"),
-            None if turn.started_at < before.ended_at => "interrupts".into(),
-            None => format!("{:.0} ms", seconds(before.ended_at, turn.started_at) * 1000.0),
+            None if moment.from < before.to => "interrupts".into(),
+            None => format!("{} ms", moment.from.since(before.to).as_millis()),
         };
         let (from, to) = (terminal.tint(from_tint, &format!("{from:>5}")), terminal.tint(to_tint, &format!("{to:<5}")));
         terminal.line(&format!("  {from} → {to}  {delay:>10}"));
@@ -97,9 +123,19 @@ fn places(terminal: &mut Terminal, gateway: &Gateway, call: &Call) {
         let path = path.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
         terminal.line(&format!("{label} {path}"));
     };
-    row("recording", recording_file(gateway, call));
+    let recording = recording_file(gateway, call);
+    let length = recording.as_deref().and_then(wav_seconds);
+    row("recording", recording);
+    if let Some(seconds) = length {
+        row("", Some(format!("{seconds:.1} s, stereo: left the phone, right the box").into()));
+    }
     row("transcript", transcript_file(gateway, call));
     row("store", Some(gateway.app.state_directory().join("trunkline.redb")));
+}
+
+fn wav_seconds(file: &Path) -> Option<f64> {
+    let reader = hound::WavReader::open(file).ok()?;
+    Some(f64::from(reader.duration()) / f64::from(reader.spec().sample_rate))
 }
 
 /// The stereo WAV: left the phone, right the box.

@@ -4,7 +4,7 @@
 use std::io::{IsTerminal, Write};
 
 /// Columns that text is wrapped to.
-const WIDTH: usize = 96;
+pub(super) const WIDTH: usize = 96;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tint {
@@ -48,7 +48,7 @@ impl Terminal {
 
     /// The line below the last one, redrawn in place; nothing without a terminal.
     pub(super) fn status(&mut self, text: &str) {
-        if !self.redraw {
+        if !self.redraw || self.status == text {
             return;
         }
         self.status = text.to_owned();

@@ -4,14 +4,29 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::view::Facts;
+
 /// What must be true of a finished call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
     /// Closed turns of each side, at least.
     pub(super) agent_turns: usize,
     pub(super) caller_turns: usize,
+    /// Keys of the phone, at least.
+    pub(super) keys: usize,
     /// A barge-in was heard.
     pub(super) barge_in: bool,
+}
+
+/// What was seen while the call ran.
+pub(super) fn live(facts: &Facts, expected: Expected) -> Result<(), String> {
+    if expected.barge_in && facts.barge_ins.is_empty() {
+        return Err("the phone talked into the message, and the box took no notice".into());
+    }
+    if facts.keys.len() < expected.keys {
+        return Err("the phone pressed a key, and the box did not hear it".into());
+    }
+    Ok(())
 }
 
 /// The transcript as `GET /transcripts/{id}` answers it.
@@ -30,19 +45,13 @@ pub(super) fn transcript(body: &Value, expected: Expected) -> Result<(), String>
     Ok(())
 }
 
-/// What a recording holds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Recorded {
-    pub(super) seconds: f64,
-}
-
 /// A stereo WAV in which the box is heard, and the phone too when it talked (`words`) rather than pressed keys.
-pub(super) fn recording(file: &Path, words: bool) -> Result<Recorded, String> {
+pub(super) fn recording(file: &Path, words: bool) -> Result<(), String> {
     let wrong = |problem: String| format!("the recording {} {problem}", file.display());
     let mut reader = hound::WavReader::open(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let spec = reader.spec();
-    if spec.channels != 2 {
-        return Err(wrong(format!("has {} channels, not one for each side", spec.channels)));
+    let channels = reader.spec().channels;
+    if channels != 2 {
+        return Err(wrong(format!("has {channels} channels, not one for each side")));
     }
     let mut energy = [0.0_f64; 2];
     let mut count = 0_u64;
@@ -60,14 +69,14 @@ pub(super) fn recording(file: &Path, words: bool) -> Result<Recorded, String> {
             return Err(wrong(format!("is silent on the side of the {side}")));
         }
     }
-    Ok(Recorded { seconds: count as f64 / f64::from(spec.sample_rate) })
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const EXPECTED: Expected = Expected { agent_turns: 1, caller_turns: 1, barge_in: false };
+    const EXPECTED: Expected = Expected { agent_turns: 1, caller_turns: 1, keys: 1, barge_in: true };
 
     #[test]
     fn a_missing_turn_is_said() {
@@ -78,6 +87,16 @@ mod tests {
             serde_json::json!({"turns": [{"speaker": "AI", "text": "Hello."}, {"speaker": "Caller", "text": " "}]});
         assert!(transcript(&one, EXPECTED).expect_err("one side").contains("0 of the phone"));
         assert!(transcript(&Value::Null, EXPECTED).is_err());
+    }
+
+    #[test]
+    fn a_deaf_box_is_said() {
+        let mut facts = Facts::default();
+        assert!(live(&facts, EXPECTED).expect_err("no barge-in").contains("took no notice"));
+        facts.barge_ins.push(std::time::Duration::from_millis(20));
+        assert!(live(&facts, EXPECTED).expect_err("no key").contains("pressed a key"));
+        facts.keys.push((crate::clock::UtcTime(0), '1'));
+        assert_eq!(live(&facts, EXPECTED), Ok(()));
     }
 
     fn wav(name: &str, frames: &[[i16; 2]]) -> tempfile::TempDir {
@@ -97,7 +116,7 @@ mod tests {
     #[test]
     fn a_recording_needs_sound_on_both_sides() {
         let heard = wav("a.wav", &[[500, -500]; 8000]);
-        assert_eq!(recording(&heard.path().join("a.wav"), true), Ok(Recorded { seconds: 1.0 }));
+        assert_eq!(recording(&heard.path().join("a.wav"), true), Ok(()));
         let deaf = wav("a.wav", &[[0, 500]; 8000]);
         assert!(recording(&deaf.path().join("a.wav"), true).expect_err("silent").contains("side of the phone"));
         let empty = wav("a.wav", &[]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::terminal::{Terminal, Tint, meter, tail, wrap};
+use super::terminal::{Terminal, Tint, WIDTH, meter, tail, wrap};
 use crate::call::{CallStatus, LiveEvent, LiveFact, Speaker};
 use crate::clock::UtcTime;
 use crate::media::Quality;
@@ -26,6 +26,7 @@ pub(super) struct View {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
     pub(super) statuses: Vec<CallStatus>,
+    pub(super) keys: Vec<(UtcTime, char)>,
     pub(super) barge_ins: Vec<Duration>,
     pub(super) delays: Vec<Duration>,
     pub(super) quality: Option<Quality>,
@@ -52,7 +53,10 @@ impl View {
                 self.words(terminal, event.at, *speaker, text, *last, *delay)
             }
             LiveFact::Quality(quality) => self.measured(terminal, event.at, quality),
-            LiveFact::Key(key) => self.row(terminal, event.at, Tint::Caller, "phone", &format!("presses {key}")),
+            LiveFact::Key(key) => {
+                self.facts.keys.push((event.at, *key));
+                self.row(terminal, event.at, Tint::Caller, "phone", &format!("presses {key}"));
+            }
             LiveFact::BargeIn { after } => {
                 self.facts.barge_ins.push(*after);
                 let text = format!("interrupts; the box is silent {} ms after the detection", after.as_millis());
@@ -81,6 +85,7 @@ impl View {
             return;
         }
         self.partial = None;
+        self.status(terminal);
         let (tint, label) = side(speaker);
         let delay = if speaker == Speaker::Agent { self.delay.take() } else { None };
         self.facts.delays.extend(delay);
@@ -90,7 +95,6 @@ impl View {
             let note = terminal.tint(Tint::Faint, &note);
             terminal.line(&format!("{:INDENT$}{note}", ""));
         }
-        self.status(terminal);
     }
 
     fn measured(&mut self, terminal: &mut Terminal, at: UtcTime, quality: &Quality) {
@@ -109,7 +113,8 @@ impl View {
         let mut text = self.quality.as_ref().map(measures).unwrap_or_default();
         if let Some((speaker, words)) = &self.partial {
             let (tint, label) = side(*speaker);
-            text = format!("{:INDENT$}{}", "", terminal.tint(tint, &format!("{label}: {}", tail(words, 70))));
+            let words = tail(words, WIDTH.saturating_sub(text.chars().count() + label.len() + 4));
+            text = format!("{text}  {}", terminal.tint(tint, &format!("{label}: {words}")));
         }
         terminal.status(&text);
     }
@@ -119,7 +124,9 @@ impl View {
         let seconds = at.since(self.origin).as_secs_f64();
         let time = terminal.tint(Tint::Faint, &format!("{seconds:8.2}"));
         let label = terminal.tint(tint, &format!("{label:<7}"));
-        for (at, line) in wrap(text, INDENT).iter().enumerate() {
+        // Measures are short and aligned by spaces; only words are wrapped.
+        let lines = if text.chars().count() + INDENT > WIDTH { wrap(text, INDENT) } else { vec![text.to_owned()] };
+        for (at, line) in lines.iter().enumerate() {
             if at == 0 {
                 terminal.line(&format!("{time}  {label} {line}"));
             } else {
@@ -167,7 +174,7 @@ fn lower(name: &str) -> String {
 /// Levels of both sides and the state of the line, in one row.
 pub(super) fn measures(quality: &Quality) -> String {
     format!(
-        "phone {} box {}  jitter {:.1} ms  loss {:.1} %  MOS {:.1}",
+        "phone {} box {} jitter {:.1} ms loss {:.1} % MOS {:.1}",
         meter(quality.level_in_db),
         meter(quality.level_out_db),
         quality.jitter_ms,

@@ -12,7 +12,7 @@
 //! the one that found out. A mail whose fate is unknown (a crash or a cut between sending and noting it) is sent again
 //! under the same Message-ID.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -38,7 +38,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub struct Mailer {
     wake: Arc<Notify>,
     stop: CancellationToken,
-    task: Option<JoinHandle<()>>,
+    /// Taken by the first stop.
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Mailer {
@@ -47,7 +48,7 @@ impl Mailer {
         let relay = config.map(relay::Relay::new).transpose()?;
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let sender = sender::Sender::new(relay, store, clock, Arc::clone(&wake), stop.clone());
-        Ok(Mailer { wake, stop, task: Some(tokio::spawn(sender.run())) })
+        Ok(Mailer { wake, stop, task: Mutex::new(Some(tokio::spawn(sender.run()))) })
     }
 
     /// Wakes the sender: something was queued.
@@ -56,9 +57,11 @@ impl Mailer {
     }
 
     /// Finishes the mail that is under way, within 10 seconds; what waits stays queued for the next start.
-    pub async fn stop(mut self) {
+    pub async fn stop(&self) {
         self.stop.cancel();
-        if let Some(task) = self.task.take() {
+        // A poisoned lock still holds the task.
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
             let abort = task.abort_handle();
             if tokio::time::timeout(STOP_LIMIT, task).await.is_err() {
                 abort.abort();
