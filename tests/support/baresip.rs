@@ -10,6 +10,9 @@ use std::time::Duration;
 use super::process::{Process, wait_for_udp_listener};
 use super::{audio, free_udp_port, free_udp_range, wait_for};
 
+/// The number under which the phone is reached.
+pub const NUMBER: &str = "+4930123456";
+
 pub struct Baresip {
     pub process: Process,
     pub port: u16,
@@ -40,7 +43,7 @@ impl Baresip {
             recordings = recordings.display(),
         );
         std::fs::write(home.join("config"), config).expect("phone configuration");
-        let account = format!("<sip:phone@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n");
+        let account = format!("<sip:{NUMBER}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n");
         std::fs::write(home.join("accounts"), account).expect("phone account");
         std::fs::write(home.join("contacts"), "").expect("phone contacts");
         let mut command = Command::new("baresip");

@@ -17,6 +17,8 @@ use super::{free_tcp_port, free_udp_port, free_udp_range, model_directory, wait_
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_trunkline");
 pub const ADMIN: &str = "admin";
 pub const PASSWORD: &str = "correct horse battery staple";
+/// Statuses after which nothing comes.
+const FINAL: [&str; 3] = ["ended-success", "ended-failed-final", "cancelled"];
 /// RTP and RTCP ports that each gateway gets: enough for forty calls.
 const MEDIA_PORTS: u16 = 80;
 
@@ -244,6 +246,9 @@ impl Gateway {
             last = self.call(id);
             if last["status"].as_str().is_some_and(|status| statuses.contains(&status)) {
                 return last;
+            }
+            if last["status"].as_str().is_some_and(|status| FINAL.contains(&status)) {
+                break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
