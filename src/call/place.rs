@@ -52,7 +52,8 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
             tables::save(change, &call)?;
             events::append(change, &ledger::event(&call, EventKind::CallQueued, &clock))?;
             if let Some((key, request)) = key {
-                remember(change, key, request, call.id, clock.utc())?;
+                let (whitelist_error, at) = (whitelist_error.clone(), clock.utc());
+                remember(change, key, Order { request, call: call.id, at, whitelist_added, whitelist_error })?;
             }
             Ok(Placed { call, whitelist_added, whitelist_error, replayed: false })
         })
@@ -156,18 +157,14 @@ fn seen(
     if order.request != *request {
         return Err(PlaceError::KeyReused);
     }
+    let Order { whitelist_added, whitelist_error, .. } = order;
     let call = change.get(&CALLS, &order.call)?;
-    Ok(call.map(|call| Placed { call, whitelist_added: false, whitelist_error: None, replayed: true }))
+    Ok(call.map(|call| Placed { call, whitelist_added, whitelist_error, replayed: true }))
 }
 
-fn remember(
-    change: &mut Change<'_>,
-    key: [u8; 32],
-    request: [u8; 32],
-    call: Uuid,
-    at: UtcTime,
-) -> Result<(), StoreError> {
-    change.put(&ORDERS, &key, &Order { request, call, at })?;
+fn remember(change: &mut Change<'_>, key: [u8; 32], order: Order) -> Result<(), StoreError> {
+    let at = order.at;
+    change.put(&ORDERS, &key, &order)?;
     change.put(&ORDERS_BY_AGE, &(at, key), &())
 }
 

@@ -128,6 +128,7 @@ impl Life {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn feed(&mut self, event: Event) {
         let waited = matches!(self.state, State::Waiting(_));
         let was_closing = matches!(self.state, State::Closing { .. });

@@ -28,6 +28,11 @@ pub(super) struct Order {
     pub(super) request: [u8; 32],
     pub(super) call: Uuid,
     pub(super) at: UtcTime,
+    /// What the first answer said of the whitelist; a replay says it again.
+    #[serde(default)]
+    pub(super) whitelist_added: bool,
+    #[serde(default)]
+    pub(super) whitelist_error: Option<String>,
 }
 
 /// What lists filter by.
