@@ -53,7 +53,8 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
             events::append(change, &ledger::event(&call, EventKind::CallQueued, &clock))?;
             if let Some((key, request)) = key {
                 let (whitelist_error, at) = (whitelist_error.clone(), clock.utc());
-                remember(change, key, Order { request, call: call.id, at, whitelist_added, whitelist_error })?;
+                let order = Order { request, call: call.id, at, whitelist_added, whitelist_error };
+                remember(change, key, &order)?;
             }
             Ok(Placed { call, whitelist_added, whitelist_error, replayed: false })
         })
@@ -162,9 +163,9 @@ fn seen(
     Ok(call.map(|call| Placed { call, whitelist_added, whitelist_error, replayed: true }))
 }
 
-fn remember(change: &mut Change<'_>, key: [u8; 32], order: Order) -> Result<(), StoreError> {
+fn remember(change: &mut Change<'_>, key: [u8; 32], order: &Order) -> Result<(), StoreError> {
     let at = order.at;
-    change.put(&ORDERS, &key, &order)?;
+    change.put(&ORDERS, &key, order)?;
     change.put(&ORDERS_BY_AGE, &(at, key), &())
 }
 
