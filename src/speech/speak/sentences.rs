@@ -76,7 +76,7 @@ fn first_end(text: &str, complete: bool) -> Option<usize> {
         match character {
             '\n' => return Some(end),
             '!' | '?' | '…' | '.' => {
-                let closed = end + closing(&text[end..]);
+                let closed = end + closing(&text[end..], LONGEST - end);
                 match after(&text[closed..]) {
                     Next::Unknown if !complete => return None,
                     Next::Attached => {}
@@ -117,10 +117,11 @@ fn after(rest: &str) -> Next {
     }
 }
 
-/// Bytes of further terminators, quotes and brackets that belong to the sentence.
-fn closing(rest: &str) -> usize {
+/// Bytes of further terminators, quotes and brackets that belong to the sentence, `most` at most.
+fn closing(rest: &str, most: usize) -> usize {
     let is_closing = |character: char| matches!(character, '.' | '!' | '?' | '"' | '\'' | ')' | ']' | '”' | '’' | '»');
-    rest.find(|character| !is_closing(character)).unwrap_or(rest.len())
+    let marks = rest.char_indices().map(|(at, character)| (at + character.len_utf8(), character));
+    marks.take_while(|(end, character)| is_closing(*character) && *end <= most).last().map_or(0, |(end, _)| end)
 }
 
 /// Whether the full stop after `before` ends a sentence, given what follows.
