@@ -81,6 +81,10 @@ async fn rooms(config: &Arc<Config>, clock: &Clock, undo: &mut Undo) -> Result<A
     let (media, endpoint, inbound) = planes(config, clock, undo).await?;
     let mailer = Mailer::start(config.mail.as_ref(), store.clone(), clock.clone()).map_err(StartError::Mail)?;
     let mailer = Arc::new(mailer);
+    undo.push({
+        let mailer = mailer.clone();
+        async move { mailer.stop().await }
+    });
     let recognises_speech = engines.recognises_speech();
     let services = call::Services {
         config: config.clone(),
@@ -93,6 +97,10 @@ async fn rooms(config: &Arc<Config>, clock: &Clock, undo: &mut Undo) -> Result<A
         mailer: mailer.clone(),
     };
     let calls = Calls::start(services, inbound).await?;
+    undo.push({
+        let calls = calls.clone();
+        async move { calls.drain(Duration::ZERO).await }
+    });
     let claim_code = identity.claim_code().await?;
     let mut app = Parts { config, clock, store, directory, identity, media, endpoint, mailer, calls };
     let (server, chores) = app.surface().await?;

@@ -90,7 +90,8 @@ fn delays(terminal: &mut Terminal, turns: &[Turn], facts: &Facts) {
         terminal.line(&format!("  {from} → {to}  {delay:>10}"));
     }
     for after in &facts.barge_ins {
-        terminal.line(&format!("  barge-in: the box was silent {} ms after the detection", after.as_millis()));
+        terminal
+            .line(&format!("  barge-in: the box was silent {} ms after the phone's first sound", after.as_millis()));
     }
     if let Some(median) = median(&facts.delays) {
         terminal.line(&format!("  the box answers after {} ms (median)", median.as_millis()));

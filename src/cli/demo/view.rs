@@ -59,7 +59,8 @@ impl View {
             }
             LiveFact::BargeIn { after } => {
                 self.facts.barge_ins.push(*after);
-                let text = format!("interrupts; the box is silent {} ms after the detection", after.as_millis());
+                let text =
+                    format!("interrupts; the box is silent {} ms after the phone's first sound", after.as_millis());
                 self.row(terminal, event.at, Tint::Good, "phone", &text);
             }
             LiveFact::Ended(reason) => {

@@ -65,7 +65,9 @@ impl Whisper {
         let limit = (pcm.len() * TOKENS_PER_SECOND / 16_000 + 12).min(MOST_TOKENS);
         let tokens = self.decode(&heard, limit).map_err(|error| error.to_string())?;
         self.network.reset_kv_cache();
-        Ok(self.vocabulary.text(cut_repetition(&tokens)))
+        let text = self.vocabulary.text(cut_repetition(&tokens));
+        // A lone dash or row of dots is the model's way of writing down a noise.
+        Ok(if text.contains(char::is_alphanumeric) { text } else { String::new() })
     }
 
     fn encode(&mut self, pcm: &[i16], seconds: usize) -> Result<Tensor, String> {

@@ -52,10 +52,10 @@ enum Stage {
 enum Floor {
     /// Nothing of the box since our last word.
     Quiet,
-    /// The box speaks since then.
-    Theirs { since: Instant },
-    /// The box fell silent then, and has spoken since our last word.
-    Paused { since: Instant },
+    /// The box speaks since then, with no more than breaths in between.
+    Theirs { began: Instant },
+    /// The box, which began then, has been silent since.
+    Paused { began: Instant, since: Instant },
     /// We speak.
     Ours,
 }
@@ -76,8 +76,9 @@ impl Script {
             return Some(Step::HangUp);
         }
         self.floor = match (self.floor, speaking) {
-            (Floor::Quiet | Floor::Paused { .. }, true) => Floor::Theirs { since: now },
-            (Floor::Theirs { .. }, false) => Floor::Paused { since: now },
+            (Floor::Paused { began, since }, true) if now.duration_since(since) < PAUSE => Floor::Theirs { began },
+            (Floor::Quiet | Floor::Paused { .. }, true) => Floor::Theirs { began: now },
+            (Floor::Theirs { began }, false) => Floor::Paused { began, since: now },
             (floor, _) => floor,
         };
         self.turn(now)
@@ -94,8 +95,8 @@ impl Script {
     fn turn(&mut self, now: Instant) -> Option<Step> {
         let interrupts = self.words
             && self.stage == Stage::Greeted
-            && matches!(self.floor, Floor::Theirs { since } if now.duration_since(since) >= PATIENCE);
-        let paused = matches!(self.floor, Floor::Paused { since } if now.duration_since(since) >= self.pause());
+            && matches!(self.floor, Floor::Theirs { began } if now.duration_since(began) >= PATIENCE);
+        let paused = matches!(self.floor, Floor::Paused { since, .. } if now.duration_since(since) >= self.pause());
         if !interrupts && !paused {
             return None;
         }
@@ -164,11 +165,19 @@ mod tests {
     }
 
     #[test]
+    fn a_breath_between_sentences_does_not_begin_the_message_anew() {
+        let mut talk = Talk::new(true);
+        talk.hear(true, 1500);
+        talk.hear(false, 400);
+        assert_eq!(talk.hear(true, 5000), Some((Step::Say(QUESTION), 720)));
+    }
+
+    #[test]
     fn a_short_message_is_answered_in_its_pause() {
         let mut talk = Talk::new(true);
         assert_eq!(talk.hear(true, 1500), None);
         assert_eq!(talk.hear(false, 600), None, "between two sentences");
-        assert_eq!(talk.hear(true, 1000), None);
+        assert_eq!(talk.hear(true, 300), None);
         assert_eq!(talk.hear(false, 2000), Some((Step::Say(QUESTION), 720)));
     }
 
