@@ -266,7 +266,7 @@ pub fn count_received(messages: &str, start: &str) -> usize {
             rest.lines()
                 .map(str::trim)
                 .filter(|line| !line.is_empty() && !line.starts_with('['))
-                .nth(0)
+                .next()
                 .is_some_and(|line| line.starts_with(start))
         })
         .count()
