@@ -1,6 +1,6 @@
 //! Many SIP calls towards the gateway from one socket and one thread, as a PBX would place them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ pub struct Dialer {
     target: SocketAddr,
     called: &'static str,
     next: u64,
+    /// Calls that the gateway refused, by code; each was placed again.
+    pub refused: BTreeMap<u16, u64>,
 }
 
 /// An answered call.
@@ -41,7 +43,7 @@ impl Dialer {
     pub fn new(target: SocketAddr, called: &'static str, port: u16) -> Dialer {
         let socket = UdpSocket::bind(("127.0.0.1", port)).expect("the trunk's port");
         socket.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
-        Dialer { socket, target, called, next: 0 }
+        Dialer { socket, target, called, next: 0, refused: BTreeMap::new() }
     }
 
     /// Places `count` calls, at most `at_once` unanswered at a time, and leaves them up.
@@ -62,8 +64,19 @@ impl Dialer {
             if method != "INVITE" || code < 200 {
                 continue;
             }
-            assert!(code == 200, "the gateway answered {code} to an INVITE; log and limits tell why");
             let to_tag = tag(&message);
+            if code != 200 {
+                // The ACK of a refusal belongs to the INVITE's transaction (RFC 3261 §17.1.1.3).
+                self.send(
+                    &self.request("ACK", &id, &to_tag, 1, "").replace(&format!("{id}ACK"), &format!("{id}INVITE")),
+                );
+                if open.remove(&id).is_some() {
+                    *self.refused.entry(code).or_default() += 1;
+                    assert!(self.refused.values().sum::<u64>() < 1_000, "refused too often: {:?}", self.refused);
+                    placed -= 1;
+                }
+                continue;
+            }
             self.send(&self.request("ACK", &id, &to_tag, 1, ""));
             if let Some(call) = open.remove(&id) {
                 let remote = media(&message).expect("an answer with an address");

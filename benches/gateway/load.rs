@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use super::dialer::{Answered, Dialer};
 use super::pump;
 use super::report::{Spread, title};
-use super::support::{Gateway, Setup, free_udp_port, free_udp_range};
+use super::support::process::tail;
+use super::support::{Gateway, Setup, free_udp_port};
 
 const NUMBER: &str = "\n[[number]]\nname = \"Echo\"\nnumber = \"1000\"\nvisibility = \"public\"\n\
                       system_prompt = \"echo\"\n";
 const LIVE: [usize; 4] = [1, 10, 50, 200];
-const MEDIA_PORTS: u16 = 600;
 const MEASURED: Duration = Duration::from_secs(10);
 
 fn gateway() -> (Gateway, Dialer) {
     let port = free_udp_port();
     let mut setup = Setup::new().engine("echo").trunk("load", port, "max_calls = 10000").more(NUMBER);
-    let first = free_udp_range(MEDIA_PORTS);
-    setup.media = [first, first + MEDIA_PORTS - 1];
+    // The range of a fresh installation: a pair of ports rests two seconds before it is used again.
+    setup.media = [20_000, 29_999];
     setup.log_level = "warn";
     let gateway = setup.start();
     let dialer = Dialer::new(gateway.setup.sip, "1000", port);
@@ -27,7 +27,7 @@ fn gateway() -> (Gateway, Dialer) {
 /// INVITE in → 200 out one after the other, and calls a second with sixteen at once.
 pub fn call_setup() {
     title("call set-up: inbound, answered by the echo engine, record and store as in production");
-    let (_gateway, mut dialer) = gateway();
+    let (gateway, mut dialer) = gateway();
     let mut spread = Spread::new();
     for _ in 0..200 {
         let calls = dialer.call(1, 1);
@@ -48,6 +48,7 @@ pub fn call_setup() {
     let rate = count as f64 / begin.elapsed().as_secs_f64();
     println!("{:<46} {rate:>9.1} calls/s, set up and ended ({count} calls, 16 at once)", "calls set up per second");
     spread.print("INVITE in → 200 out, sixteen at once");
+    refusals(&gateway, &dialer);
 }
 
 /// CPU, memory, echo delay and loss at 1, 10, 50 and 200 live calls.
@@ -64,6 +65,15 @@ pub fn live_calls() {
         pump::run(lines, Duration::from_secs(2));
         measure(id, &calls, &idle);
         dialer.leave(&calls);
+    }
+    refusals(&gateway, &dialer);
+}
+
+/// A number without its refusals would be a lie.
+fn refusals(gateway: &Gateway, dialer: &Dialer) {
+    if !dialer.refused.is_empty() {
+        println!("refused and placed again, by code: {:?}; the gateway's log ends:", dialer.refused);
+        println!("{}", tail(&gateway.log(), 5));
     }
 }
 

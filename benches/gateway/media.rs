@@ -22,11 +22,11 @@ enum Order {
     Flush,
 }
 
-/// Stands where an engine stands; tells when it was given a frame, and when it spoke or flushed.
+/// Stands where an engine stands: tells when it was given a frame, speaks and flushes when told. Delays are counted from
+/// the order, so that waking the leg is part of them.
 struct Probe {
     orders: queue::Receiver<Order>,
     heard: mpsc::SyncSender<(i16, Instant)>,
-    done: mpsc::SyncSender<Instant>,
 }
 
 impl Peer for Probe {
@@ -42,7 +42,6 @@ impl Peer for Probe {
 
     fn poll(&mut self, context: &mut Context<'_>, playout: &mut dyn Playout) -> Poll<()> {
         while let Poll::Ready(order) = self.orders.poll_recv(context) {
-            let now = Instant::now();
             match order {
                 Some(Order::Speak(pcm)) => {
                     playout.push(&pcm, 8_000);
@@ -53,7 +52,6 @@ impl Peer for Probe {
                 }
                 None => return Poll::Ready(()),
             }
-            let _ = self.done.try_send(now);
         }
         Poll::Pending
     }
@@ -81,12 +79,11 @@ pub fn delays() {
     });
     let (orders, order_queue) = queue::channel(4);
     let (heard, heard_frames) = mpsc::sync_channel(4_096);
-    let (done, done_at) = mpsc::sync_channel(16);
-    leg.control.attach(Box::new(move || Box::new(Probe { orders: order_queue, heard, done })));
+    leg.control.attach(Box::new(move || Box::new(Probe { orders: order_queue, heard })));
 
     let gateway = SocketAddr::new(local, leg.local_rtp_port);
     let sequence = hear(&phone, gateway, &heard_frames);
-    speak(&phone, gateway, sequence, &orders, &done_at);
+    speak(&phone, gateway, sequence, &orders);
     drop(leg);
     runtime.block_on(plane.stop());
 }
@@ -120,13 +117,7 @@ fn hear(phone: &UdpSocket, gateway: SocketAddr, heard: &mpsc::Receiver<(i16, Ins
 }
 
 /// Engine audio → first loud RTP packet, and flush → last loud RTP packet.
-fn speak(
-    phone: &UdpSocket,
-    gateway: SocketAddr,
-    mut sequence: u32,
-    orders: &queue::Sender<Order>,
-    done: &mpsc::Receiver<Instant>,
-) {
+fn speak(phone: &UdpSocket, gateway: SocketAddr, mut sequence: u32, orders: &queue::Sender<Order>) {
     let loud: Vec<i16> = (0..16_000).map(|index| if index / 8 % 2 == 0 { 12_000 } else { -12_000 }).collect();
     let (mut first, mut silence) = (Spread::new(), Spread::new());
     phone.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
@@ -135,15 +126,15 @@ fn speak(
         // Not in step with the packets' clock.
         let pause = Duration::from_millis(200 + u64::from(turn * 7 % 20));
         listen(phone, gateway, &mut sequence, &mut tick, pause);
+        let pushed = Instant::now();
         orders.try_send(Order::Speak(loud.clone())).expect("the probe takes orders");
         let (began, _) = listen(phone, gateway, &mut sequence, &mut tick, Duration::from_millis(300));
-        let pushed = done.recv_timeout(Duration::from_secs(1)).expect("spoken");
         if let Some(began) = began {
             first.record(began.saturating_duration_since(pushed));
         }
+        let flushed = Instant::now();
         orders.try_send(Order::Flush).expect("the probe takes orders");
         let (_, ended) = listen(phone, gateway, &mut sequence, &mut tick, Duration::from_millis(200));
-        let flushed = done.recv_timeout(Duration::from_secs(1)).expect("flushed");
         silence.record(ended.map_or(Duration::ZERO, |ended| ended.saturating_duration_since(flushed)));
     }
     first.print("first audio out → RTP out");

@@ -262,7 +262,13 @@ pub fn count_received(messages: &str, start: &str) -> usize {
     messages
         .split("message received")
         .skip(1)
-        .filter(|rest| rest.lines().map(str::trim).next().is_some_and(|line| line.starts_with(start)))
+        .filter(|rest| {
+            rest.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('['))
+                .next()
+                .is_some_and(|line| line.starts_with(start))
+        })
         .count()
 }
 
