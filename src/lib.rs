@@ -3,6 +3,9 @@
 //! The rooms, a line each. `ARCHITECTURE.md` draws who may use whom, and `tests/architecture.rs` holds the
 //! `use crate::` lines against that table.
 
+// No input may end the process. Tests, which fail by panicking, are not bound by this.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::needless_pass_by_value)]
+
 pub mod ai; // voice-AI services reduced to one event model
 pub mod api; // HTTPS: routes, dialects, tokens, pages
 pub mod app; // composition root: builds, starts, drains and stops

@@ -1,5 +1,7 @@
 //! Stopping: live calls get their time, then BYE; a second signal does not wait.
 
+#![allow(clippy::disallowed_methods)]
+
 mod support;
 
 use std::time::{Duration, Instant};

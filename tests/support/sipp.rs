@@ -265,8 +265,7 @@ pub fn count_received(messages: &str, start: &str) -> usize {
         .filter(|rest| {
             rest.lines()
                 .map(str::trim)
-                .filter(|line| !line.is_empty() && !line.starts_with('['))
-                .next()
+                .find(|line| !line.is_empty() && !line.starts_with('['))
                 .is_some_and(|line| line.starts_with(start))
         })
         .count()
