@@ -190,5 +190,5 @@ fn a_password_that_is_too_short_is_refused() {
         password.as_os_str(),
     ]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    says(&text(&output), &["password", "8"]);
+    says(&text(&output), &["password", "characters"]);
 }
