@@ -32,12 +32,27 @@ impl Identity {
         Ok(())
     }
 
+    /// Goes on until nothing expired is left: a client may make more in an hour than one change removes.
     async fn forget<K, V>(
         &self,
         table: &'static Table<K, V>,
         now: UtcTime,
         expiry: impl Fn(&V) -> UtcTime,
     ) -> Result<(), StoreError>
+    where
+        K: Key,
+        V: Serialize + DeserializeOwned + Send + 'static,
+    {
+        while self.forget_some(table, now, &expiry).await? == BATCH {}
+        Ok(())
+    }
+
+    async fn forget_some<K, V>(
+        &self,
+        table: &'static Table<K, V>,
+        now: UtcTime,
+        expiry: impl Fn(&V) -> UtcTime,
+    ) -> Result<usize, StoreError>
     where
         K: Key,
         V: Serialize + DeserializeOwned + Send + 'static,
@@ -55,8 +70,9 @@ impl Identity {
                 old.len() < BATCH
             },
         )?;
-        if old.is_empty() {
-            return Ok(());
+        let count = old.len();
+        if count == 0 {
+            return Ok(0);
         }
         self.inner
             .store
@@ -64,7 +80,7 @@ impl Identity {
                 for key in &old {
                     change.delete(table, key)?;
                 }
-                Ok(())
+                Ok(count)
             })
             .await
     }
