@@ -47,7 +47,8 @@ impl RequestLimit {
     /// A bucket of `per_minute` requests that refills evenly. 0 is taken as 1: a box that answers nobody helps nobody.
     pub(super) fn new(per_minute: u32, clock: Clock) -> RequestLimit {
         let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        let (buckets, swept) = (RateLimiter::dashmap_with_clock(quota, BoxClock(clock.clone())), Mutex::new(clock.now()));
+        let (buckets, swept) =
+            (RateLimiter::dashmap_with_clock(quota, BoxClock(clock.clone())), Mutex::new(clock.now()));
         RequestLimit { buckets, clock, swept }
     }
 
