@@ -85,3 +85,42 @@ impl Identity {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::directory::Directory;
+    use crate::store::{OpenOptions, Store};
+
+    #[tokio::test]
+    async fn one_round_forgets_everything_that_has_expired_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("folder");
+        let clock = Clock::manual(UtcTime(1_000_000));
+        let store = Store::open(folder.path(), OpenOptions { cache_bytes: 1 << 20 }, clock.clone()).expect("store");
+        let directory = Directory::open(store.clone(), &Config::default()).await.expect("directory");
+        let identity = Identity::open(store.clone(), directory, clock.clone()).await.expect("identity");
+        let expired = BATCH as u128 * 2 + 7;
+        store
+            .write(move |change| -> Result<(), StoreError> {
+                for n in 0..expired {
+                    change.put(&REVOKED, &Uuid::from_u128(n), &UtcTime(1_000_000))?;
+                }
+                change.put(&REVOKED, &Uuid::from_u128(expired), &UtcTime(1_000_001))
+            })
+            .await
+            .expect("written");
+        identity.housekeep().await.expect("round");
+        let mut left = 0;
+        let snapshot = store.read().expect("snapshot");
+        let count = &mut |_: Uuid, _: UtcTime| {
+            left += 1;
+            true
+        };
+        snapshot.scan(&REVOKED, Bound::Unbounded, Bound::Unbounded, Order::Ascending, count).expect("scan");
+        assert_eq!(left, 1);
+    }
+}
