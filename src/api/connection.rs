@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::debug;
 
+use crate::identity::network_of;
+
 use super::authenticate::Peer;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -27,6 +29,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(20);
 const PING: Duration = Duration::from_secs(20);
 const STREAMS: u32 = 32;
+/// Read ahead on an HTTP/1 connection, and so the largest head of a request.
+const READ_AHEAD: usize = 64 * 1024;
 /// After an accept error (descriptors used up) others get time to close.
 const BREATHER: Duration = Duration::from_millis(100);
 
@@ -119,7 +123,7 @@ impl Door {
 fn protocol(http2: bool) -> Builder<TokioExecutor> {
     let builder = Builder::new(TokioExecutor::new());
     let mut builder = if http2 { builder.http2_only() } else { builder.http1_only() };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(READ_AHEAD);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -143,7 +147,14 @@ struct Shared {
 struct Open {
     total: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// Only of IPv6, where a host may have as many addresses as it likes.
+    by_network: HashMap<IpAddr, usize>,
 }
+
+/// A network has the share of so many addresses.
+const ADDRESSES_PER_NETWORK: usize = 4;
+/// One slot in so many is kept for the box itself, so that its supervisor and operator always get in.
+const KEPT_FOR_LOOPBACK: usize = 16;
 
 /// Held as long as the connection is open.
 pub(super) struct Slot {
@@ -159,13 +170,25 @@ impl Slots {
     /// `None` when all are taken, or this address has its share. Loopback has no share of its own.
     pub(super) fn take(&self, address: IpAddr) -> Option<Slot> {
         let address = address.to_canonical();
-        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &*self.0;
+        let mut open = shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         let held = open.by_address.get(&address).copied().unwrap_or(0);
-        if open.total >= self.0.total || (held >= self.0.per_address && !address.is_loopback()) {
+        let of_network = open.by_network.get(&network_of(address)).copied().unwrap_or(0);
+        let refused = if address.is_loopback() {
+            open.total >= shared.total
+        } else {
+            open.total >= shared.total - shared.total / KEPT_FOR_LOOPBACK
+                || held >= shared.per_address
+                || of_network >= shared.per_address * ADDRESSES_PER_NETWORK
+        };
+        if refused {
             return None;
         }
         open.total += 1;
         open.by_address.insert(address, held + 1);
+        if address.is_ipv6() {
+            open.by_network.insert(network_of(address), of_network + 1);
+        }
         drop(open);
         Some(Slot { shared: self.0.clone(), address })
     }
@@ -175,17 +198,24 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
-        match open.by_address.get_mut(&self.address) {
-            Some(held) if *held > 1 => *held -= 1,
-            _ => {
-                open.by_address.remove(&self.address);
-            }
+        give_back(&mut open.by_address, self.address);
+        give_back(&mut open.by_network, network_of(self.address));
+    }
+}
+
+fn give_back(held: &mut HashMap<IpAddr, usize>, whose: IpAddr) {
+    match held.get_mut(&whose) {
+        Some(count) if *count > 1 => *count -= 1,
+        _ => {
+            held.remove(&whose);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]
@@ -200,5 +230,20 @@ mod tests {
         assert!(slots.take(one).is_some());
         let open = slots.0.open.lock().expect("lock");
         assert!(open.by_address.is_empty() && open.total == 0);
+    }
+
+    #[test]
+    fn neither_a_host_with_many_addresses_nor_a_crowd_can_take_every_slot() {
+        let slots = Slots::new(32, 2);
+        let host = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, n));
+        let of_host: Vec<Slot> = (0..100).filter_map(|n| slots.take(host(n))).collect();
+        assert_eq!(of_host.len(), 2 * ADDRESSES_PER_NETWORK);
+        let crowd: Vec<Slot> = (0..100).filter_map(|n| slots.take(IpAddr::from([192, 0, 2, n]))).collect();
+        assert_eq!(of_host.len() + crowd.len(), 30);
+        let own: Vec<Slot> = (0..100).filter_map(|_| slots.take(IpAddr::from([127, 0, 0, 1]))).collect();
+        assert_eq!(own.len(), 2, "the box itself still gets in");
+        drop((of_host, crowd, own));
+        let open = slots.0.open.lock().expect("lock");
+        assert!(open.by_address.is_empty() && open.by_network.is_empty() && open.total == 0);
     }
 }

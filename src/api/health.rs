@@ -3,6 +3,7 @@
 //! What a probe says in words, and the metrics, are for the plain (loopback) listener and for admins only.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -10,17 +11,44 @@ use axum::http::{Extensions, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use tokio::sync::Mutex;
 
+use crate::clock::Clock;
 use crate::ops::health::{Health, Report};
 
 use super::authenticate::{self, Peer};
 use super::refusal;
 
+/// A check writes to the disk: strangers get the report of the same second.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// What the probes are answered from.
 #[derive(Clone)]
 pub(super) struct Checks {
-    pub(super) health: Arc<Health>,
-    pub(super) metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    health: Arc<Health>,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    clock: Clock,
+    last: Arc<Mutex<Option<(Instant, Report)>>>,
+}
+
+impl Checks {
+    pub(super) fn new(health: Arc<Health>, metrics: Arc<dyn Fn() -> String + Send + Sync>, clock: Clock) -> Checks {
+        Checks { health, metrics, clock, last: Arc::default() }
+    }
+
+    /// One check at a time and at most one a second, however many ask.
+    async fn recent(&self) -> Report {
+        let mut last = self.last.lock().await;
+        let now = self.clock.now();
+        match &*last {
+            Some((at, report)) if now.saturating_duration_since(*at) < FRESH => report.clone(),
+            _ => {
+                let report = self.health.check().await;
+                *last = Some((now, report.clone()));
+                report
+            }
+        }
+    }
 }
 
 pub(super) fn routes(checks: Checks) -> Router {
@@ -37,7 +65,7 @@ async fn alive() -> axum::Json<serde_json::Value> {
 
 async fn ready(State(checks): State<Checks>, request: Request) -> Response {
     let insider = insider(request.extensions()).is_ok();
-    let report = checks.health.check().await;
+    let report = if insider { checks.health.check().await } else { checks.recent().await };
     let status = if report.healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(page(&report, insider))).into_response()
 }
@@ -70,7 +98,30 @@ fn page(report: &Report, words: bool) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::clock::UtcTime;
+
+    #[tokio::test]
+    async fn strangers_cannot_make_the_box_check_itself_more_than_once_a_second() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut health = Health::default();
+        let seen = count.clone();
+        health.add("store", move || {
+            seen.fetch_add(1, Ordering::Relaxed);
+            async { Ok(()) }
+        });
+        let clock = Clock::manual(UtcTime(0));
+        let checks = Checks::new(Arc::new(health), Arc::new(String::new), clock.clone());
+        for _ in 0..50 {
+            assert!(checks.recent().await.healthy());
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        clock.advance(FRESH);
+        checks.recent().await;
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+    }
 
     #[test]
     fn strangers_see_which_part_fails_but_not_the_operators_sentence() {

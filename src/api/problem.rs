@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
 
-use crate::identity::AuthError;
+use crate::identity::{AuthError, IdentityError};
 use crate::store::StoreError;
 
 /// A refusal. The text, where there is one, goes to the client.
@@ -121,6 +121,19 @@ impl From<StoreError> for Problem {
                 Problem::Overloaded("the store cannot take the change now; nothing was changed".into())
             }
             StoreError::Read(_) | StoreError::Corrupt { .. } => Problem::Internal,
+        }
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Store(error) => error.into(),
+            IdentityError::Invalid { field, problem } => Problem::BadRequest(format!("{field} {problem}")),
+            problem @ (IdentityError::Key(_) | IdentityError::Hash(_)) => {
+                error!(%problem, "a request failed at sign-in");
+                Problem::Internal
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ fn context(services: Services, config: &Config, port: u16) -> Context {
         limits: limits(config).0,
         base_url: if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") },
         transcripts: config.state.directory.join("transcripts"),
-        health: Checks { health: services.health, metrics: services.metrics },
+        health: Checks::new(services.health, services.metrics, services.clock),
     }
 }
 

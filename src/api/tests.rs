@@ -73,7 +73,7 @@ impl Box {
         let mut probes = Health::default();
         probes.add("store", || async { Ok(()) });
         probes.add("sip", || async { Err("trunk pbx is silent".to_owned()) });
-        let checks = health::Checks { health: Arc::new(probes), metrics: Arc::new(|| "up 1\n".to_owned()) };
+        let checks = health::Checks::new(Arc::new(probes), Arc::new(|| "up 1\n".to_owned()), clock.clone());
         let base_url = "https://phone.example.com".to_owned();
         let slow = Arc::new(Notify::new());
         let reached = slow.clone();

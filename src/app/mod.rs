@@ -26,6 +26,7 @@ use crate::sip::endpoint::Endpoint;
 use crate::store::Store;
 
 mod error;
+mod housekeeping;
 mod offline;
 mod probes;
 mod start;

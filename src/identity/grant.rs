@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::clock::UtcTime;
@@ -172,16 +173,20 @@ impl Identity {
         let matches = self.inner.passwords.verify(ask.password, hash).await?;
         let user = user.filter(|_| matches).ok_or(GrantError::Refused)?;
         self.lockout(|lockout| lockout.succeeded(&attempt));
-        self.note_sign_in(user.id, network, seen).await?;
+        self.note_sign_in(user.id, network, seen).await;
         Ok(user)
     }
 
-    async fn note_sign_in(&self, user: Uuid, network: String, seen: Option<UtcTime>) -> Result<(), StoreError> {
+    /// A full disk must not keep the operator out, who has to see to it.
+    async fn note_sign_in(&self, user: Uuid, network: String, seen: Option<UtcTime>) {
         let now = self.inner.clock.utc();
         if seen.is_some_and(|seen| now.since(seen) < SIGNED_IN_GRANULARITY) {
-            return Ok(());
+            return;
         }
-        self.inner.store.write(move |change| change.put(&SIGNED_IN_FROM, &(user, network), &now)).await
+        let noted = self.inner.store.write(move |change| change.put(&SIGNED_IN_FROM, &(user, network), &now)).await;
+        if let Err::<(), StoreError>(problem) = noted {
+            warn!(%problem, "the address of a sign-in was not noted");
+        }
     }
 
     async fn new_refresh_token(&self, user: &User, client: &str, scope: &Scope) -> Result<String, StoreError> {

@@ -32,12 +32,27 @@ impl Identity {
         Ok(())
     }
 
+    /// Goes on until nothing expired is left: a client may make more in an hour than one change removes.
     async fn forget<K, V>(
         &self,
         table: &'static Table<K, V>,
         now: UtcTime,
         expiry: impl Fn(&V) -> UtcTime,
     ) -> Result<(), StoreError>
+    where
+        K: Key,
+        V: Serialize + DeserializeOwned + Send + 'static,
+    {
+        while self.forget_some(table, now, &expiry).await? == BATCH {}
+        Ok(())
+    }
+
+    async fn forget_some<K, V>(
+        &self,
+        table: &'static Table<K, V>,
+        now: UtcTime,
+        expiry: impl Fn(&V) -> UtcTime,
+    ) -> Result<usize, StoreError>
     where
         K: Key,
         V: Serialize + DeserializeOwned + Send + 'static,
@@ -55,8 +70,9 @@ impl Identity {
                 old.len() < BATCH
             },
         )?;
-        if old.is_empty() {
-            return Ok(());
+        let count = old.len();
+        if count == 0 {
+            return Ok(0);
         }
         self.inner
             .store
@@ -64,8 +80,47 @@ impl Identity {
                 for key in &old {
                     change.delete(table, key)?;
                 }
-                Ok(())
+                Ok(count)
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::directory::Directory;
+    use crate::store::{OpenOptions, Store};
+
+    #[tokio::test]
+    async fn one_round_forgets_everything_that_has_expired_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("folder");
+        let clock = Clock::manual(UtcTime(1_000_000));
+        let store = Store::open(folder.path(), OpenOptions { cache_bytes: 1 << 20 }, clock.clone()).expect("store");
+        let directory = Directory::open(store.clone(), &Config::default()).await.expect("directory");
+        let identity = Identity::open(store.clone(), directory, clock.clone()).await.expect("identity");
+        let expired = BATCH as u128 * 2 + 7;
+        store
+            .write(move |change| -> Result<(), StoreError> {
+                for n in 0..expired {
+                    change.put(&REVOKED, &Uuid::from_u128(n), &UtcTime(1_000_000))?;
+                }
+                change.put(&REVOKED, &Uuid::from_u128(expired), &UtcTime(1_000_001))
+            })
+            .await
+            .expect("written");
+        identity.housekeep().await.expect("round");
+        let mut left = 0;
+        let snapshot = store.read().expect("snapshot");
+        let count = &mut |_: Uuid, _: UtcTime| {
+            left += 1;
+            true
+        };
+        snapshot.scan(&REVOKED, Bound::Unbounded, Bound::Unbounded, Order::Ascending, count).expect("scan");
+        assert_eq!(left, 1);
     }
 }

@@ -140,7 +140,7 @@ fn drop_stalest<K: Clone + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, las
 }
 
 /// Whom an address stands for: IPv4 itself (also mapped into IPv6), IPv6 its /64, which one host may own whole.
-pub(super) fn network_of(address: IpAddr) -> IpAddr {
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -28,6 +28,7 @@ pub use api_key::ApiKey;
 pub use authenticate::{AuthError, Introspection, UserInfo};
 pub use claim::ClaimError;
 pub use grant::{Grant, GrantError, PasswordGrant, RefreshGrant};
+pub use lockout::network_of;
 pub use scope::SCOPES;
 pub use token::ACCESS_TOKEN_SECONDS;
 

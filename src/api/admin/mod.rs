@@ -6,16 +6,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::json;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::config::Secret;
 use crate::directory::User;
-use crate::identity::{ClaimError, Identity, IdentityError};
+use crate::identity::{ClaimError, Identity};
 
 use super::authenticate::Peer;
 use super::body::{self, BodyLimits};
 use super::dialect::Context;
-use super::fields::{Fields, bad};
+use super::fields::Fields;
 use super::problem::{ErrorBody, Problem};
 use super::refusal;
 
@@ -28,7 +28,7 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn of(context: &Context) -> Desk {
-        Desk { identity: context.identity.clone(), limits: context.limits }
+        Desk { identity: context.identity.clone(), limits: context.limits.of_strangers() }
     }
 }
 
@@ -63,12 +63,7 @@ fn refusal(error: ClaimError) -> Response {
         ClaimError::WrongCode => refused(StatusCode::FORBIDDEN, "wrong_code", "the claim code is wrong"),
         ClaimError::Claimed => refused(StatusCode::CONFLICT, "already_claimed", "this box has been claimed already"),
         ClaimError::SlowDown { retry_after } => refusal::render(&Problem::RateLimited { retry_after }),
-        ClaimError::Identity(IdentityError::Invalid { field, problem }) => refusal::render(&bad(field, problem)),
-        ClaimError::Identity(IdentityError::Store(error)) => refusal::render(&error.into()),
-        ClaimError::Identity(problem @ (IdentityError::Key(_) | IdentityError::Hash(_))) => {
-            error!(%problem, "claim");
-            refusal::render(&Problem::Internal)
-        }
+        ClaimError::Identity(error) => refusal::render(&error.into()),
     }
 }
 

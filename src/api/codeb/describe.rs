@@ -6,7 +6,7 @@ use serde::Serialize;
 pub(super) struct Description {
     name: &'static str,
     version: &'static str,
-    endpoints: [Endpoint; 7],
+    endpoints: [Endpoint; 10],
     auth: &'static str,
     pagination: &'static str,
     errors: &'static str,
@@ -37,6 +37,10 @@ fn description() -> Description {
             endpoint("GET", "/api.ashx/v1/numbers", "List virtual numbers", "numbers"),
             endpoint("GET", "/api.ashx/v1/transcripts", "List transcripts", "transcripts"),
             endpoint("GET", "/api.ashx/v1/transcripts/{callId}", "Get full transcript by callId", "transcripts"),
+            // Our own routes come after those of the document.
+            endpoint("GET", "/api.ashx/v1/api-keys", "List API keys", "api-keys"),
+            endpoint("POST", "/api.ashx/v1/api-keys", "Make an API key, shown once", "api-keys"),
+            endpoint("DELETE", "/api.ashx/v1/api-keys/{id}", "Revoke an API key", "api-keys"),
         ],
         auth: "Authorization: Bearer <OIDC access token with role=admin>",
         pagination: "?limit=N&offset=M  (defaults 50, 0)",
@@ -51,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn has_the_documented_body() {
+    fn has_the_documented_body_and_our_own_routes_after_it() {
         let expected = json!({
             "name": "CodeB Platform REST API",
             "version": "v1",
@@ -68,6 +72,9 @@ mod tests {
             "pagination": "?limit=N&offset=M  (defaults 50, 0)",
             "errors": "{ error: <code>, error_description: <text> }"
         });
-        assert_eq!(serde_json::to_value(description()).expect("JSON"), expected);
+        let mut shown = serde_json::to_value(description()).expect("JSON");
+        let own = shown["endpoints"].as_array_mut().expect("endpoints").split_off(7);
+        assert_eq!(shown, expected);
+        assert!(own.iter().all(|route| route["area"] == "api-keys"), "{own:?}");
     }
 }

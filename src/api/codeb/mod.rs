@@ -1,4 +1,4 @@
-//! The CodeB platform API, `/api.ashx/v1`: outbound AI calls, virtual numbers, transcripts.
+//! The CodeB platform API, `/api.ashx/v1`: outbound AI calls, virtual numbers, transcripts, API keys.
 //!
 //! camelCase JSON both ways; unset strings are `""`, unreached times `null`, unset counters `0`.
 
@@ -9,7 +9,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::directory::{Directory, Organization};
 use crate::identity::Principal;
@@ -19,6 +19,7 @@ use super::dialect::Context;
 use super::problem::Problem;
 use super::refusal::render;
 
+mod api_keys;
 mod calls;
 mod describe;
 mod numbers;
@@ -38,6 +39,8 @@ pub(super) fn routes(context: &Arc<Context>) -> Router {
         .route("/api.ashx/v1/numbers", get(numbers::list))
         .route("/api.ashx/v1/transcripts", get(transcripts::list))
         .route("/api.ashx/v1/transcripts/{id}", get(transcripts::detail))
+        .route("/api.ashx/v1/api-keys", post(api_keys::create).get(api_keys::list))
+        .route("/api.ashx/v1/api-keys/{id}", delete(api_keys::revoke))
         .with_state(context.clone())
 }
 

@@ -125,7 +125,9 @@ pub(super) fn idempotency(
         .ok_or_else(|| Problem::BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters".into()))?;
     // Members are written in one order, so that the same request is recognised however it is spelled.
     let canonical = canonical(&Value::Object(body.clone()));
-    Ok(Some((format!("codeb:{}:{}", principal.actor, key.trim()), Sha256::digest(canonical).into())))
+    // With its length, so that no two pairs of name and key read the same.
+    let scoped = format!("codeb:{}:{}:{}", principal.actor.len(), principal.actor, key.trim());
+    Ok(Some((scoped, Sha256::digest(canonical).into())))
 }
 
 fn canonical(value: &Value) -> String {
@@ -320,7 +322,7 @@ mod tests {
         assert_eq!(of(&headers, "{}"), Ok(None));
         headers.insert(IDEMPOTENCY_KEY, "order-7".parse().expect("header"));
         let one = of(&headers, r#"{"a":1,"b":{"c":2,"d":[1,2]}}"#).expect("key").expect("key");
-        assert_eq!(one.0, "codeb:stefan:order-7");
+        assert_eq!(one.0, "codeb:6:stefan:order-7");
         assert_eq!(of(&headers, r#" { "b":{"d":[1,2],"c":2}, "a":1 } "#).expect("key").expect("key"), one);
         assert_ne!(of(&headers, r#"{"a":2,"b":{"c":2,"d":[1,2]}}"#).expect("key").expect("key").1, one.1);
         headers.insert(IDEMPOTENCY_KEY, "x".repeat(256).parse().expect("header"));

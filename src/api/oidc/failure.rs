@@ -2,10 +2,9 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tracing::error;
 
 use crate::api::problem::{ErrorBody, Problem, whole_seconds};
-use crate::identity::{AuthError, GrantError, IdentityError};
+use crate::identity::{AuthError, GrantError};
 
 /// A refusal of the token endpoint.
 #[derive(Debug)]
@@ -50,11 +49,7 @@ impl IntoResponse for TokenFailure {
                 response.headers_mut().insert(header::RETRY_AFTER, whole_seconds(retry_after).into());
                 response
             }
-            GrantError::Identity(IdentityError::Store(error)) => render(&error.into()),
-            GrantError::Identity(problem) => {
-                error!(%problem, "token endpoint");
-                render(&Problem::Internal)
-            }
+            GrantError::Identity(error) => render(&error.into()),
         }
     }
 }

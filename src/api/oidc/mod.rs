@@ -37,7 +37,11 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn of(context: &Context) -> Provider {
-        Provider { identity: context.identity.clone(), limits: context.limits, base_url: context.base_url.clone() }
+        Provider {
+            identity: context.identity.clone(),
+            limits: context.limits.of_strangers(),
+            base_url: context.base_url.clone(),
+        }
     }
 }
 
