@@ -50,8 +50,8 @@ impl UserAgent {
 
         let called = request.uri.number();
         let (caller, caller_name) = caller(&request, checked, &origin);
-        let local = self.local_end(source.ip(), &called);
         let local_ip = (self.settings.local_address)(source.ip());
+        let local = self.local_end(local_ip, &called);
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let has_offer = offer.is_some();

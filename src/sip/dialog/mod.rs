@@ -9,6 +9,9 @@
 //! | | 401/407 | INVITE with credentials, at most twice | Dialling |
 //! | | 2xx | ACK, Answered | Live |
 //! | | 2xx that cannot be used | ACK, BYE, Failed | Over |
+//! | | nothing for 8·T1, 503, unreachable, and the host has another address | INVITE to that | Dialling |
+//! | | 1xx of an address that was left | CANCEL | Dialling |
+//! | | 2xx of an address that was left | ACK, BYE | Dialling |
 //! | | 300–699 | Rejected | Over |
 //! | | hang up, ring time over | Ended or Failed; CANCEL once a 1xx came | Dialling, quiet |
 //! | Dialling, quiet | 2xx | ACK, BYE | Over |

@@ -199,7 +199,6 @@ impl Driver {
         let (resolver, inbox, listen) = (self.resolver.clone(), self.inbox.clone(), self.udp.local());
         tokio::spawn(async move {
             let found = resolver.addresses(&host, listen).await;
-            let found = found.and_then(|ips| ips.first().copied().ok_or_else(|| "it has no address".to_owned()));
             inbox.push(Order::Resolved { call, found });
         });
     }

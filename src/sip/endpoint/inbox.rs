@@ -15,7 +15,7 @@ pub enum Order {
     Dial { call: CallKey, order: Box<DialOrder>, events: mpsc::Sender<CallEvent> },
     Command { call: CallKey, command: Command, backlog: Arc<Backlog> },
     Offer { call: CallKey, command: Command, done: oneshot::Sender<OfferOutcome> },
-    Resolved { call: CallKey, found: Result<IpAddr, String> },
+    Resolved { call: CallKey, found: Result<Vec<IpAddr>, String> },
     TrunkResolved { trunk: String, addresses: Vec<IpAddr> },
     RefuseNewCalls,
     Ping(oneshot::Sender<()>),
