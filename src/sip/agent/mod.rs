@@ -110,6 +110,12 @@ pub struct UserAgent {
     out: Vec<Output>,
 }
 
+/// Calls, live or just over, that are held at once; beyond, new ones get 503. Over UDP a forged trunk address could
+/// else fill the memory.
+const MAX_CALLS: usize = 32_768;
+/// Requests being answered, or answered within the last 32 s. Beyond, only BYE and CANCEL are taken, up to twice as many.
+const MAX_ANSWERING: usize = 65_536;
+
 struct Entry {
     call: Call,
     /// The source whose place in the guard it holds.
@@ -173,25 +179,36 @@ impl UserAgent {
             Err(Unreadable::Request { status, problem, fields }) => {
                 metrics::counter!("sip_messages_malformed_total").increment(1);
                 if !datagram.trim_ascii_start().starts_with(b"ACK ") {
-                    self.refuse_malformed(status, problem, fields, source);
+                    self.refuse_malformed(status, problem, fields, source, now);
                 }
             }
         }
     }
 
     /// Answers a request that could not be read as far as its fields allow.
-    fn refuse_malformed(&mut self, status: u16, problem: &str, mut fields: Fields, source: SocketAddr) {
+    fn refuse_malformed(
+        &mut self,
+        status: u16,
+        problem: &str,
+        mut fields: Fields,
+        source: SocketAddr,
+        now: Instant,
+    ) {
         if stamp(&mut fields, source).is_none() {
             tracing::debug!(%source, problem, "dropped a malformed request that names no way back");
             return;
         }
         let mut response = Response::from_fields(&fields, status);
         response.reason = problem.to_owned();
-        self.send_stateless(response, source);
+        self.send_stateless(response, source, now);
     }
 
-    /// Sends a response outside any transaction.
-    fn send_stateless(&mut self, mut response: Response, source: SocketAddr) {
+    /// Sends a response outside any transaction; strangers get only so many.
+    fn send_stateless(&mut self, mut response: Response, source: SocketAddr, now: Instant) {
+        if self.trunks.of_source(source).is_none() && !self.guard.may_answer(source.ip(), now) {
+            metrics::counter!("sip_answers_withheld_total").increment(1);
+            return;
+        }
         let Some(via) = response.fields.list("Via").first().and_then(|via| Via::parse(via).ok()) else { return };
         if response.code() >= 300 {
             metrics::counter!("sip_requests_refused_total", "code" => response.code().to_string()).increment(1);

@@ -15,6 +15,8 @@ pub enum Order {
     Dial { call: CallKey, order: Box<DialOrder>, events: mpsc::Sender<CallEvent> },
     Command { call: CallKey, command: Command, backlog: Arc<Backlog> },
     Offer { call: CallKey, command: Command, done: oneshot::Sender<OfferOutcome> },
+    /// Nobody holds the receiver of its events.
+    Deserted(CallKey),
     Resolved { call: CallKey, found: Result<Vec<IpAddr>, String> },
     TrunkResolved { trunk: String, addresses: Vec<IpAddr> },
     RefuseNewCalls,
