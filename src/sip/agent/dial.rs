@@ -88,8 +88,7 @@ impl UserAgent {
         let Some(&ip) = ips.first() else { return self.unreachable(key, "it has no address".to_owned()) };
         let to = SocketAddr::new(ip, port);
         // Our password is shown to the trunk only, wherever the call goes.
-        let known =
-            trunk.host == order.target.host || ips.iter().all(|ip| trunk.trusts(SocketAddr::new(*ip, port)));
+        let known = trunk.host == order.target.host || ips.iter().all(|ip| trunk.trusts(SocketAddr::new(*ip, port)));
         let auth = Authentication::new(trunk.credentials.clone().filter(|_| known));
         let caller = order.caller_number.clone().or_else(|| trunk.caller.clone()).unwrap_or_default();
         let from_host = trunk.host.clone();

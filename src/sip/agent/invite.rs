@@ -79,7 +79,12 @@ impl UserAgent {
     }
 
     /// Only trunks and extensions come in; strangers cost no state.
-    pub(super) fn admit(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Result<Origin, Box<Response>> {
+    pub(super) fn admit(
+        &mut self,
+        request: &Request,
+        source: SocketAddr,
+        now: Instant,
+    ) -> Result<Origin, Box<Response>> {
         let origin = match self.trunks.of_source(source) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),

@@ -186,14 +186,7 @@ impl UserAgent {
     }
 
     /// Answers a request that could not be read as far as its fields allow.
-    fn refuse_malformed(
-        &mut self,
-        status: u16,
-        problem: &str,
-        mut fields: Fields,
-        source: SocketAddr,
-        now: Instant,
-    ) {
+    fn refuse_malformed(&mut self, status: u16, problem: &str, mut fields: Fields, source: SocketAddr, now: Instant) {
         if stamp(&mut fields, source).is_none() {
             tracing::debug!(%source, problem, "dropped a malformed request that names no way back");
             return;

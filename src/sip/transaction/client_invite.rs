@@ -15,11 +15,21 @@ pub struct ClientInvite {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    Calling { a: Backoff, b: Instant },
+    Calling {
+        a: Backoff,
+        b: Instant,
+    },
     /// `c` is the end of the wait once a CANCEL was sent.
-    Proceeding { c: Option<Instant> },
-    Completed { ack: Bytes, d: Instant },
-    Accepted { m: Instant },
+    Proceeding {
+        c: Option<Instant>,
+    },
+    Completed {
+        ack: Bytes,
+        d: Instant,
+    },
+    Accepted {
+        m: Instant,
+    },
     Terminated,
 }
 
