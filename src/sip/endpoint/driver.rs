@@ -57,6 +57,8 @@ const RESERVED: usize = 8;
 const RESOLVE_EVERY: Duration = Duration::from_secs(60);
 /// How soon again after a failure.
 const RESOLVE_RETRY: Duration = Duration::from_secs(5);
+/// Whoever drops an incoming call may be about to say with which code it is refused.
+const LAST_WORD: Duration = Duration::from_millis(50);
 /// Longest time that stopping may take, whatever is asked for.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3_600);
 /// Largest UDP payload.
@@ -141,7 +143,7 @@ impl Driver {
         let now = self.clock.now();
         match order {
             Order::Dial { call, order, events } => {
-                self.own(call, events);
+                self.own(call, events, Duration::ZERO);
                 if self.stopping.is_some() {
                     self.tell(call, CallEvent::Ended { by: EndedBy::Us });
                 } else {
@@ -235,17 +237,18 @@ impl Driver {
             origin: incoming.origin,
             offer: incoming.offer,
         };
-        self.own(key, sender);
+        self.own(key, sender, LAST_WORD);
         if self.incoming.try_send(call).is_err() {
             self.agent.command(key, Command::Reject(503), self.clock.now());
         }
     }
 
-    /// A call whose events nobody can read any more is hung up at once.
-    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>) {
+    /// A call whose events nobody can read any more is hung up after `grace`.
+    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>, grace: Duration) {
         let (inbox, watched) = (self.inbox.clone(), sender.clone());
         let watch = tokio::spawn(async move {
             watched.closed().await;
+            tokio::time::sleep(grace).await;
             inbox.push(Order::Deserted(call));
         });
         self.events.insert(call, Owner { sender, _watch: AbortOnDrop(watch.abort_handle()) });
