@@ -275,6 +275,73 @@ async fn a_slow_owner_makes_further_callers_wait_with_503() {
 }
 
 #[tokio::test]
+async fn an_incoming_call_that_is_dropped_is_refused_at_once() {
+    let mut pair = pair().await;
+    let (_control, mut events) = invite(&pair.caller, "pbx", "1");
+    drop(incoming(&mut pair.calls).await);
+    assert!(matches!(decisive(&mut events).await, CallEvent::Rejected { code: 480, .. }));
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_an_owner_that_is_gone_are_refused() {
+    let pair = pair().await;
+    let (_control, mut events) = invite(&pair.caller, "pbx", "1");
+    drop(pair.calls);
+    assert!(matches!(decisive(&mut events).await, CallEvent::Rejected { code: 480 | 503, .. }));
+    let (_control, mut events) = invite(&pair.caller, "pbx", "1");
+    assert!(matches!(decisive(&mut events).await, CallEvent::Rejected { code: 503, .. }));
+}
+
+#[tokio::test]
+async fn a_call_whose_events_are_dropped_is_hung_up_at_once_in_whatever_state() {
+    let mut pair = pair().await;
+    // Ringing, by the caller: CANCEL.
+    let (_control, events) = invite(&pair.caller, "pbx", "1");
+    let mut call = incoming(&mut pair.calls).await;
+    drop(events);
+    assert_eq!(last(&mut call.events).await, CallEvent::Ended { by: EndedBy::Peer });
+    // Live, by either side: BYE.
+    for by_caller in [true, false] {
+        let (_control, mut events) = invite(&pair.caller, "pbx", "1");
+        let mut call = incoming(&mut pair.calls).await;
+        call.control.answer(answer_to(&call.offer.clone().expect("an offer"), 5000));
+        assert!(matches!(decisive(&mut events).await, CallEvent::Answered { .. }));
+        let mut other = if by_caller {
+            drop(events);
+            call.events
+        } else {
+            drop(call.events);
+            events
+        };
+        assert_eq!(last(&mut other).await, CallEvent::Ended { by: EndedBy::Peer });
+    }
+}
+
+#[tokio::test]
+async fn an_offer_is_answered_whatever_becomes_of_the_call() {
+    let mut pair = pair().await;
+    let (control, mut events) = invite(&pair.caller, "pbx", "1");
+    let mut call = incoming(&mut pair.calls).await;
+    let asked = tokio::time::timeout(PATIENCE, call.control.offer(session(5002))).await;
+    assert_eq!(asked.expect("at once"), OfferOutcome::Refused(0), "it is not answered yet");
+    call.control.answer(answer_to(&call.offer.clone().expect("an offer"), 5000));
+    assert!(matches!(decisive(&mut events).await, CallEvent::Answered { .. }));
+    assert!(matches!(next(&mut call.events).await, CallEvent::Answered { .. }));
+    let asking = tokio::spawn({
+        let control = call.control.clone();
+        async move { control.offer(session(5002)).await }
+    });
+    assert!(matches!(next(&mut events).await, CallEvent::Offer { .. }));
+    control.hang_up();
+    let asked = tokio::time::timeout(PATIENCE, asking).await.expect("in time");
+    // The refusal of the offer, or the BYE, whichever comes first.
+    assert!(matches!(asked.expect("asked"), OfferOutcome::Refused(0 | 487)));
+    assert_eq!(last(&mut call.events).await, CallEvent::Ended { by: EndedBy::Peer });
+    let asked = tokio::time::timeout(PATIENCE, control.offer(session(4002))).await;
+    assert_eq!(asked.expect("at once"), OfferOutcome::Refused(0), "it is over");
+}
+
+#[tokio::test]
 async fn stop_ends_calls_on_both_sides_and_closes_the_port() {
     let mut pair = pair().await;
     let (_answered, mut live) = invite(&pair.caller, "pbx", "1");

@@ -87,7 +87,8 @@ pub enum InviteError {
     Stopping,
 }
 
-/// An INVITE from outside that passed the guard; it must be answered or rejected through `control`.
+/// An INVITE from outside that passed the guard; it is to be answered or rejected through `control`. Dropping `events`
+/// (or the whole) hangs up: an unanswered caller gets 480.
 pub struct IncomingCall {
     pub control: CallControl,
     pub events: mpsc::Receiver<CallEvent>,
@@ -165,6 +166,7 @@ impl Endpoint {
         local_address_towards(peer)
     }
 
+    /// Places a call; dropping the receiver of its events hangs it up.
     pub fn invite(&self, call: OutboundInvite) -> Result<(CallControl, mpsc::Receiver<CallEvent>), InviteError> {
         let trunks = &self.shared.trunks;
         let trunk = trunks.find(&call.trunk).ok_or_else(|| InviteError::UnknownTrunk(call.trunk.clone()))?;
@@ -216,7 +218,7 @@ impl Endpoint {
         let (done, finished) = oneshot::channel();
         self.shared.inbox.push(Order::Stop { limit, done });
         // A driver that is gone already has dropped the inbox's orders.
-        let _ = tokio::time::timeout(limit + ALIVE_LIMIT, finished).await;
+        let _ = tokio::time::timeout(limit.saturating_add(ALIVE_LIMIT), finished).await;
     }
 }
 

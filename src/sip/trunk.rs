@@ -1,6 +1,7 @@
 //! Trunks as the signalling sees them: where they are, who we are to them, which packets are theirs.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -21,7 +22,12 @@ pub struct Trunk {
     sources: Vec<IpNet>,
     /// What `host` resolves to.
     addresses: Vec<IpAddr>,
+    /// Those of them that gave no answer, and until when they come last.
+    silent: Vec<(IpAddr, Instant)>,
 }
+
+/// How long an address that gave no answer comes last.
+const SILENCE_KEPT: Duration = Duration::from_secs(60);
 
 pub struct Trunks(Vec<Trunk>);
 
@@ -44,6 +50,7 @@ impl Trunk {
             credentials,
             caller: config.caller_id.clone().or_else(|| config.username.clone()),
             sources: config.sources.clone(),
+            silent: Vec::new(),
         }
     }
 
@@ -54,6 +61,16 @@ impl Trunk {
         } else {
             self.sources.iter().any(|net| net.contains(&ip))
         }
+    }
+
+    /// In the order of DNS; empty before the name is resolved.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Puts those that gave no answer lately behind the others.
+    pub fn answering_first(&self, ips: &mut [IpAddr], now: Instant) {
+        ips.sort_by_key(|ip| self.silent.iter().any(|(silent, until)| silent == ip && *until > now));
     }
 
     /// Whether our credentials may be shown to `peer`.
@@ -90,7 +107,16 @@ impl Trunks {
 
     pub fn resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
         if let Some(trunk) = self.0.iter_mut().find(|trunk| trunk.name == name) {
+            trunk.silent.retain(|(ip, _)| addresses.contains(ip));
             trunk.addresses = addresses;
+        }
+    }
+
+    /// `ip` gave no answer.
+    pub fn silent(&mut self, ip: IpAddr, now: Instant) {
+        for trunk in self.0.iter_mut().filter(|trunk| trunk.addresses.contains(&ip)) {
+            trunk.silent.retain(|(other, until)| *other != ip && *until > now);
+            trunk.silent.push((ip, now + SILENCE_KEPT));
         }
     }
 }
@@ -121,6 +147,25 @@ mod tests {
         assert_eq!(owner(&trunks, "198.51.100.77:5060").as_deref(), Some("c"));
         assert_eq!(owner(&trunks, "[2001:db8::5]:5060").as_deref(), Some("c"));
         assert_eq!(owner(&trunks, "203.0.113.1:5060"), None);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn an_address_that_gave_no_answer_comes_last_for_a_minute() {
+        let mut trunks = Trunks::new(&[trunk("a", "pbx.example.com", &[])]);
+        let ips: Vec<IpAddr> = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().expect("address")).into();
+        trunks.resolved("a", ips.clone());
+        let now = Instant::now();
+        trunks.silent(ips[0], now);
+        let order = |trunks: &Trunks, at: Instant| {
+            let mut order = ips.clone();
+            trunks.find("a").expect("known").answering_first(&mut order, at);
+            order
+        };
+        assert_eq!(order(&trunks, now), [ips[1], ips[0]]);
+        assert_eq!(order(&trunks, now + SILENCE_KEPT), ips);
+        trunks.resolved("a", vec![ips[1]]);
+        assert!(trunks.find("a").expect("known").silent.is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::{CallKey, Entry, Output, UserAgent};
-use crate::sip::dialog::call::{ALLOW, Dial};
+use crate::sip::dialog::call::{ALLOW, Dial, Target};
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, EndedBy};
@@ -26,6 +26,11 @@ pub struct DialOrder {
     pub call_id: String,
 }
 
+/// Addresses of one host that a call tries.
+const MAX_ADDRESSES: usize = 4;
+/// Nobody waits longer, whatever is asked for.
+const LONGEST_RING: Duration = Duration::from_secs(3_600);
+
 /// The URI of `number` on a trunk; `None` when it holds what a number may not.
 pub fn number_on(trunk: &Trunk, number: &str) -> Option<SipUri> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+*#-._".contains(&byte);
@@ -41,13 +46,16 @@ pub fn dialable(text: &str) -> Option<SipUri> {
 }
 
 impl UserAgent {
-    /// Places a call under a key of the caller's choice; names are resolved first.
+    /// Places a call under a key of the caller's choice. The names of trunks are kept resolved; others are looked up.
     pub fn dial(&mut self, call: CallKey, order: DialOrder, now: Instant) {
+        let trunk = self.trunks.find(&order.trunk).filter(|trunk| trunk.host == order.target.host);
+        let known = trunk.map(|trunk| trunk.addresses().to_vec()).unwrap_or_default();
         match &order.target.host {
             Host::Ip(ip) => {
                 let ip = *ip;
-                self.start_call(call, order, ip, now);
+                self.start_call(call, order, vec![ip], now);
             }
+            Host::Name(_) if !known.is_empty() => self.start_call(call, order, known, now),
             Host::Name(host) => {
                 self.out.push(Output::Resolve { call, host: host.clone() });
                 self.unresolved.insert(call, order);
@@ -56,32 +64,41 @@ impl UserAgent {
     }
 
     /// The answer to [`Output::Resolve`].
-    pub fn resolved(&mut self, call: CallKey, found: Result<IpAddr, String>, now: Instant) {
+    pub fn resolved(&mut self, call: CallKey, found: Result<Vec<IpAddr>, String>, now: Instant) {
         let Some(order) = self.unresolved.remove(&call) else { return };
         match found {
-            Ok(ip) => self.start_call(call, order, ip, now),
-            Err(problem) => {
-                let event = CallEvent::Failed(CallFailure::Unreachable(problem));
-                self.out.push(Output::Event { call, event });
-            }
+            Ok(ips) => self.start_call(call, order, ips, now),
+            Err(problem) => self.unreachable(call, problem),
         }
     }
 
-    fn start_call(&mut self, key: CallKey, order: DialOrder, ip: IpAddr, now: Instant) {
-        let to = SocketAddr::new(ip, order.target.port.unwrap_or(5060));
+    fn unreachable(&mut self, call: CallKey, problem: String) {
+        let event = CallEvent::Failed(CallFailure::Unreachable(problem));
+        self.out.push(Output::Event { call, event });
+    }
+
+    fn start_call(&mut self, key: CallKey, order: DialOrder, mut ips: Vec<IpAddr>, now: Instant) {
+        let port = order.target.port.unwrap_or(5060);
         let Some(trunk) = self.trunks.find(&order.trunk) else {
             self.out.push(Output::Event { call: key, event: CallEvent::Ended { by: EndedBy::Lost } });
             return;
         };
+        trunk.answering_first(&mut ips, now);
+        ips.truncate(MAX_ADDRESSES);
+        let Some(&ip) = ips.first() else { return self.unreachable(key, "it has no address".to_owned()) };
+        let to = SocketAddr::new(ip, port);
         // Our password is shown to the trunk only, wherever the call goes.
-        let known = trunk.host == order.target.host || trunk.trusts(to);
+        let known = trunk.host == order.target.host || ips.iter().all(|ip| trunk.trusts(SocketAddr::new(*ip, port)));
         let auth = Authentication::new(trunk.credentials.clone().filter(|_| known));
         let caller = order.caller_number.clone().or_else(|| trunk.caller.clone()).unwrap_or_default();
         let from_host = trunk.host.clone();
-        let local = self.local_end(ip, &caller);
+        let towards = |ip: IpAddr| self.local_end((self.settings.local_address)(ip), &caller);
+        let local = towards(ip);
+        let others =
+            ips.iter().skip(1).map(|ip| Target { to: SocketAddr::new(*ip, port), local: towards(*ip) }).collect();
         let tag = (self.settings.tokens)();
         let invite = invite(&order, &caller, &from_host, &tag, &local.contact, &local.user_agent);
-        let ring_until = now + order.ring_timeout;
+        let ring_until = now + order.ring_timeout.min(LONGEST_RING);
         let mut acts = Vec::new();
         let tokens = &mut *self.settings.tokens;
         let mut step = Step { now, timers: self.settings.timers, tokens, out: &mut acts };
@@ -91,6 +108,7 @@ impl UserAgent {
             offer: order.offer,
             ring_until,
             local,
+            others,
             auth,
             call_id: order.call_id.clone(),
             local_tag: tag.clone(),

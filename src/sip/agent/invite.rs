@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{Entry, Incoming, Origin, Output, ServerOwner, UserAgent};
+use super::{Entry, Incoming, MAX_ANSWERING, MAX_CALLS, Origin, Output, ServerOwner, UserAgent};
 use crate::sip::dialog::Call;
 use crate::sip::dialog::call::Arrival;
 use crate::sip::dialog::session::offer_of;
@@ -12,7 +12,7 @@ use crate::sip::message::{Checked, NameAddr, Request, Response};
 use crate::sip::transaction::ServerKey;
 
 /// Seconds after which a refused caller may try again.
-const RETRY_AFTER: &str = "10";
+pub(super) const RETRY_AFTER: &str = "10";
 
 impl UserAgent {
     pub(super) fn on_invite(
@@ -25,21 +25,22 @@ impl UserAgent {
     ) {
         let origin = match self.admit(&request, source, now) {
             Ok(origin) => origin,
-            Err(refusal) => return self.send_stateless(*refusal, source),
+            Err(refusal) => return self.send_stateless(*refusal, source, now),
         };
         let offer = match offer_of(&request) {
             Ok(offer) => offer,
-            Err(refusal) => return self.send_stateless(*refusal, source),
+            Err(refusal) => return self.send_stateless(*refusal, source, now),
         };
         if !takes_sdp(&request) {
-            return self.send_stateless(Response::to(&request, 406), source);
+            return self.send_stateless(Response::to(&request, 406), source, now);
         }
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
-            return self.send_stateless(Response::to(&request, 482), source);
+            return self.send_stateless(Response::to(&request, 482), source, now);
         }
-        if !self.guard.enter(source.ip()) {
-            return self.send_stateless(Response::to(&request, 503).with("Retry-After", RETRY_AFTER), source);
+        let full = self.calls.len() >= MAX_CALLS || self.servers.len() >= MAX_ANSWERING;
+        if full || !self.guard.enter(source.ip()) {
+            return self.send_stateless(Response::to(&request, 503).with("Retry-After", RETRY_AFTER), source, now);
         }
         let call_key = (self.settings.call_keys)();
         let owner = ServerOwner { call: Some(call_key), merge: Some(merge.clone()) };
@@ -50,8 +51,8 @@ impl UserAgent {
 
         let called = request.uri.number();
         let (caller, caller_name) = caller(&request, checked, &origin);
-        let local = self.local_end(source.ip(), &called);
         let local_ip = (self.settings.local_address)(source.ip());
+        let local = self.local_end(local_ip, &called);
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let has_offer = offer.is_some();
@@ -78,7 +79,12 @@ impl UserAgent {
     }
 
     /// Only trunks and extensions come in; strangers cost no state.
-    fn admit(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Result<Origin, Box<Response>> {
+    pub(super) fn admit(
+        &mut self,
+        request: &Request,
+        source: SocketAddr,
+        now: Instant,
+    ) -> Result<Origin, Box<Response>> {
         let origin = match self.trunks.of_source(source) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
@@ -91,11 +97,21 @@ impl UserAgent {
     }
 
     fn authenticate(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Result<String, Box<Response>> {
+        if let Some(left) = self.guard.locked_for(source.ip(), now) {
+            let seconds = left.as_secs() + 1;
+            return Err(Box::new(Response::to(request, 503).with("Retry-After", seconds.to_string())));
+        }
         let (method, uri) = (request.method.to_string(), request.uri.to_string());
         let values = request.fields.all("Authorization");
-        match self.authority.judge(values, &method, &uri, source.ip(), now) {
+        let verdict = self.authority.judge(values, &method, &uri, source.ip(), now);
+        if verdict == Verdict::Wrong {
+            metrics::counter!("sip_digest_failures_total").increment(1);
+            self.guard.failed(source.ip(), now);
+        }
+        match verdict {
             Verdict::Accepted(user) => Ok(user),
-            Verdict::Challenge { stale } => {
+            Verdict::Wrong | Verdict::Challenge { .. } => {
+                let stale = verdict == Verdict::Challenge { stale: true };
                 let mut response = Response::to(request, 401);
                 for challenge in self.authority.challenges(source.ip(), stale, now) {
                     response.fields.push("WWW-Authenticate", challenge);

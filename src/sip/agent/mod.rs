@@ -110,6 +110,12 @@ pub struct UserAgent {
     out: Vec<Output>,
 }
 
+/// Calls, live or just over, that are held at once; beyond, new ones get 503. Over UDP a forged trunk address could
+/// else fill the memory.
+const MAX_CALLS: usize = 32_768;
+/// Requests being answered, or answered within the last 32 s. Beyond, only BYE and CANCEL are taken, up to twice as many.
+const MAX_ANSWERING: usize = 65_536;
+
 struct Entry {
     call: Call,
     /// The source whose place in the guard it holds.
@@ -173,25 +179,29 @@ impl UserAgent {
             Err(Unreadable::Request { status, problem, fields }) => {
                 metrics::counter!("sip_messages_malformed_total").increment(1);
                 if !datagram.trim_ascii_start().starts_with(b"ACK ") {
-                    self.refuse_malformed(status, problem, fields, source);
+                    self.refuse_malformed(status, problem, fields, source, now);
                 }
             }
         }
     }
 
     /// Answers a request that could not be read as far as its fields allow.
-    fn refuse_malformed(&mut self, status: u16, problem: &str, mut fields: Fields, source: SocketAddr) {
+    fn refuse_malformed(&mut self, status: u16, problem: &str, mut fields: Fields, source: SocketAddr, now: Instant) {
         if stamp(&mut fields, source).is_none() {
             tracing::debug!(%source, problem, "dropped a malformed request that names no way back");
             return;
         }
         let mut response = Response::from_fields(&fields, status);
         response.reason = problem.to_owned();
-        self.send_stateless(response, source);
+        self.send_stateless(response, source, now);
     }
 
-    /// Sends a response outside any transaction.
-    fn send_stateless(&mut self, mut response: Response, source: SocketAddr) {
+    /// Sends a response outside any transaction; strangers get only so many.
+    fn send_stateless(&mut self, mut response: Response, source: SocketAddr, now: Instant) {
+        if self.trunks.of_source(source).is_none() && !self.guard.may_answer(source.ip(), now) {
+            metrics::counter!("sip_answers_withheld_total").increment(1);
+            return;
+        }
         let Some(via) = response.fields.list("Via").first().and_then(|via| Via::parse(via).ok()) else { return };
         if response.code() >= 300 {
             metrics::counter!("sip_requests_refused_total", "code" => response.code().to_string()).increment(1);
@@ -226,6 +236,7 @@ impl UserAgent {
     fn client_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {
         let Some(client) = self.clients.find(key) else { return };
         let (to, call, purpose) = (client.to, client.owner.call, client.owner.purpose);
+        let request = client.owner.request.clone();
         for output in outputs {
             let failure = match output {
                 ClientOutput::Send(datagram) => {
@@ -236,7 +247,7 @@ impl UserAgent {
                 ClientOutput::TimedOut => CallFailure::TrunkSilent,
                 ClientOutput::Failed => CallFailure::Unreachable("the network refused the packet".into()),
             };
-            self.with_call(call, now, |call, step| call.failed(purpose, failure, step));
+            self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
         }
         self.schedule.at(self.clients.wake_at(key), Wake::Client(key.clone()));
         self.clients.reap(key);
@@ -295,10 +306,11 @@ impl UserAgent {
                 Act::Respond { key, response } => self.respond(&key, response, now),
                 Act::Event(event) => self.out.push(Output::Event { call: key, event }),
                 Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: key, outcome }),
-                Act::Abandon(transaction) => {
-                    self.clients.abandon(&transaction);
-                    self.clients.reap(&transaction);
+                Act::Expire(transaction) => {
+                    self.clients.cancelled(&transaction, now);
+                    self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
                 }
+                Act::Silent(address) => self.trunks.silent(address.ip(), now),
             }
         }
     }
@@ -309,10 +321,14 @@ impl UserAgent {
             Err(problem) => {
                 tracing::warn!(%problem, method = %request.method, "a request was not sent");
                 let failure = CallFailure::Unreachable("the request would hold a line break".into());
-                return self.with_call(call, now, |call, step| call.failed(purpose, failure, step));
+                return self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
             }
         };
         let key = ClientKey::of_request(&request);
+        // Every 1xx of an attempt that nobody wants any more asks for its CANCEL.
+        if purpose == Purpose::Cancel && self.clients.find(&key).is_some() {
+            return;
+        }
         let ack = request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
         let owner = ClientOwner { call, purpose, request };
         let outputs = self.clients.start(key.clone(), datagram, to, owner, ack, self.settings.timers, now);
@@ -331,6 +347,7 @@ impl UserAgent {
             let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
             self.dialogs.remove(&name);
             self.calls.remove(&key);
+            self.schedule.at(None, Wake::Call(key));
         } else {
             self.schedule.at(entry.call.wake_at(), Wake::Call(key));
         }
@@ -341,6 +358,9 @@ impl UserAgent {
             if command == Command::HangUp {
                 self.unresolved.remove(&call);
                 self.out.push(Output::Event { call, event: CallEvent::Ended { by: EndedBy::Us } });
+            }
+            if matches!(command, Command::Offer(_)) {
+                self.out.push(Output::OfferDone { call, outcome: OfferOutcome::Refused(0) });
             }
             return;
         }
@@ -396,7 +416,7 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
-                // A later time was noted since.
+                // Whoever is gone, or wants nothing any more.
                 Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
             }
         }
@@ -406,8 +426,9 @@ impl UserAgent {
         self.calls.get(&key).and_then(|entry| entry.call.wake_at()).is_some_and(|at| at <= now)
     }
 
-    fn local_end(&self, peer: IpAddr, user: &str) -> LocalEnd {
-        let host = super::message::Host::Ip((self.settings.local_address)(peer));
+    /// `ours` is our address towards the peer.
+    fn local_end(&self, ours: IpAddr, user: &str) -> LocalEnd {
+        let host = super::message::Host::Ip(ours);
         let sent_by = format!("{host}:{}", self.settings.port);
         let user = super::message::uri::escape_user(user);
         let at = if user.is_empty() { "" } else { "@" };

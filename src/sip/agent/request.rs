@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{CallKey, ServerOwner, UserAgent, stamp};
+use super::invite::RETRY_AFTER;
+use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
 use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
@@ -24,7 +25,7 @@ impl UserAgent {
                 if !is_ack {
                     let mut response = Response::to(&request, owed.status);
                     response.reason = owed.reason.to_owned();
-                    self.send_stateless(response, source);
+                    self.send_stateless(response, source, now);
                 }
                 return;
             }
@@ -63,24 +64,27 @@ impl UserAgent {
         if request.is(rsip::Method::Cancel) {
             return self.on_cancel(&request, checked, key, source, now);
         }
+        if checked.to.tag().is_none() && self.is_hopeless(source) {
+            return self.send_stateless(Response::to(&request, 403), source, now);
+        }
         if let Some(refusal) = unsupported(&request) {
-            return self.send_stateless(refusal, source);
+            return self.send_stateless(refusal, source, now);
         }
         if checked.to.tag().is_some() {
             match self.call_of(checked) {
                 Some(call) => self.in_dialog(&request, checked, key, call, source, now),
-                None => self.send_stateless(Response::to(&request, 481), source),
+                None => self.send_stateless(Response::to(&request, 481), source, now),
             }
             return;
         }
         match request.method {
             Method::Known(rsip::Method::Invite) => self.on_invite(request, checked, key, source, now),
             Method::Known(rsip::Method::Options) => {
-                let response = self.options(&request, source);
-                self.send_stateless(response, source);
+                let response = self.options(&request, source, now);
+                self.send_stateless(response, source, now);
             }
             // BYE, UPDATE and INFO live in dialogs only.
-            _ => self.send_stateless(Response::to(&request, 481), source),
+            _ => self.send_stateless(Response::to(&request, 481), source, now),
         }
     }
 
@@ -93,6 +97,10 @@ impl UserAgent {
         source: SocketAddr,
         now: Instant,
     ) {
+        let most = if request.is(rsip::Method::Bye) { 2 * MAX_ANSWERING } else { MAX_ANSWERING };
+        if self.servers.len() >= most {
+            return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
+        }
         let reply_to = checked.via.reply_to(source);
         let owner = ServerOwner { call: Some(call), merge: None };
         let invite = request.is(rsip::Method::Invite);
@@ -103,8 +111,11 @@ impl UserAgent {
     fn on_cancel(&mut self, request: &Request, checked: &Checked, key: &ServerKey, source: SocketAddr, now: Instant) {
         let invite = ServerKey::of_cancelled(request, checked);
         let Some(call) = self.servers.find(&invite).map(|server| server.owner.call) else {
-            return self.send_stateless(Response::to(request, 481), source);
+            return self.send_stateless(Response::to(request, 481), source, now);
         };
+        if self.servers.len() >= 2 * MAX_ANSWERING {
+            return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
+        }
         let tag = call.and_then(|call| self.calls.get(&call)).map(|entry| entry.call.local_tag.clone());
         let reply_to = checked.via.reply_to(source);
         self.servers.start(key.clone(), false, reply_to, ServerOwner::default(), self.settings.timers);
@@ -117,13 +128,11 @@ impl UserAgent {
         }
     }
 
-    /// The same code that an INVITE would get (RFC 3261 §11.2), except that phones are not challenged for asking.
-    fn options(&self, request: &Request, source: SocketAddr) -> Response {
-        if self.trunks.of_source(source).is_none() && !self.authority.has_users() {
-            return Response::to(request, 403);
-        }
-        if self.refusing {
-            return Response::to(request, 503).with("Retry-After", "30");
+    /// The same code that an INVITE would get (RFC 3261 §11.2): the keep-alive of a trunk gets 200, a stranger what every
+    /// stranger gets.
+    fn options(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Response {
+        if let Err(refusal) = self.admit(request, source, now) {
+            return *refusal;
         }
         Response::to(request, 200)
             .with("Allow", ALLOW)
@@ -131,6 +140,11 @@ impl UserAgent {
             .with("Accept-Encoding", "identity")
             .with("Accept-Language", "en")
             .with("Supported", "")
+    }
+
+    /// Neither a trunk, nor could it ever become an extension.
+    pub(super) fn is_hopeless(&self, source: SocketAddr) -> bool {
+        !self.authority.has_users() && self.trunks.of_source(source).is_none()
     }
 
     fn call_of(&self, checked: &Checked) -> Option<CallKey> {

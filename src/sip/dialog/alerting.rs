@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sip::event::{CallEvent, Command, EndedBy};
+use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
 use crate::sip::message::{Checked, Request, Response};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::ServerKey;
 
 use super::call::{Common, Phase, over};
 use super::session::Session;
-use super::{Dialog, Step};
+use super::{Act, Dialog, Step};
 
 pub(super) struct Alerting {
     invite: Request,
@@ -53,7 +53,11 @@ impl Alerting {
                 common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
                 Some(over(step))
             }
-            Command::AcceptOffer(_) | Command::RefuseOffer | Command::Offer(_) => None,
+            Command::Offer(_) => {
+                step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
+                None
+            }
+            Command::AcceptOffer(_) | Command::RefuseOffer => None,
         }
     }
 

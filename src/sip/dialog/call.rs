@@ -1,5 +1,6 @@
 //! A call: one INVITE usage from its first request to its last response.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,10 +9,11 @@ use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use crate::sip::message::{Checked, Request, Response};
 use crate::sip::sdp::SessionDescription;
-use crate::sip::transaction::ServerKey;
+use crate::sip::transaction::{ClientKey, ServerKey};
 
 use super::alerting::Alerting;
-use super::dialling::Dialling;
+pub use super::dialling::Target;
+use super::dialling::{Dialling, cancel_of};
 use super::session::Session;
 use super::{Act, Dialog, LocalEnd, Purpose, Step};
 
@@ -33,6 +35,8 @@ pub struct Dial {
     pub offer: SessionDescription,
     pub ring_until: Instant,
     pub local: LocalEnd,
+    /// Tried in turn when `to` is silent, unreachable or answers 503.
+    pub others: VecDeque<Target>,
     pub auth: Authentication,
     pub call_id: String,
     pub local_tag: String,
@@ -149,7 +153,7 @@ impl Call {
     pub fn dial(mut dial: Dial, step: &mut Step<'_>) -> Call {
         dial.invite.fields.push_front("Via", dial.local.via(&step.token()));
         let common = Common::new(dial.local, dial.auth, true);
-        let dialling = Dialling::start(dial.invite, dial.to, dial.offer, dial.ring_until, step);
+        let dialling = Dialling::start(dial.invite, dial.to, dial.offer, dial.ring_until, dial.others, step);
         let phase = Phase::Dialling(Box::new(dialling));
         Call { call_id: dial.call_id, local_tag: dial.local_tag, common, phase }
     }
@@ -202,7 +206,7 @@ impl Call {
             return;
         }
         let next = match &mut self.phase {
-            Phase::Dialling(dialling) if purpose == Purpose::Invite => {
+            Phase::Dialling(dialling) if purpose == Purpose::Invite && dialling.is_at(request) => {
                 dialling.response(response, source, &mut self.common, step)
             }
             Phase::Live(session) if purpose != Purpose::Invite => {
@@ -216,7 +220,8 @@ impl Call {
         self.enter(next);
     }
 
-    /// A 2xx that no longer fits: another fork, or a call that was given up. And challenges of a BYE.
+    /// A 2xx that no longer fits: another fork, or a call that was given up. A late sign of life of an address that was
+    /// left for another. And challenges of a BYE.
     fn stray_response(
         &mut self,
         purpose: Purpose,
@@ -226,6 +231,10 @@ impl Call {
         step: &mut Step<'_>,
     ) {
         match (purpose, response.code()) {
+            (Purpose::Invite, ..=199) => {
+                step.send(cancel_of(request, &self.common.local.user_agent), source, Purpose::Cancel);
+                step.out.push(Act::Expire(ClientKey::of_request(request)));
+            }
             (Purpose::Invite | Purpose::Reinvite, 200..=299) => {
                 let Some(mut dialog) = Dialog::from_response(request, response, source) else { return };
                 let sequence = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
@@ -245,11 +254,10 @@ impl Call {
     }
 
     /// One of our requests got no answer, or could not be sent.
-    pub fn failed(&mut self, purpose: Purpose, failure: CallFailure, step: &mut Step<'_>) {
+    pub fn failed(&mut self, purpose: Purpose, request: &Request, failure: CallFailure, step: &mut Step<'_>) {
         let next = match &mut self.phase {
-            Phase::Dialling(_) if purpose == Purpose::Invite => {
-                self.common.tell(CallEvent::Failed(failure), step);
-                Some(over(step))
+            Phase::Dialling(dialling) if purpose == Purpose::Invite && dialling.is_at(request) => {
+                dialling.failed(failure, &mut self.common, step)
             }
             Phase::Live(session) if purpose == Purpose::Reinvite => session.lost(&mut self.common, step),
             _ => None,

@@ -9,6 +9,9 @@
 //! | | 401/407 | INVITE with credentials, at most twice | Dialling |
 //! | | 2xx | ACK, Answered | Live |
 //! | | 2xx that cannot be used | ACK, BYE, Failed | Over |
+//! | | nothing for 8·T1, 503, unreachable, and the host has another address | INVITE to that | Dialling |
+//! | | 1xx of an address that was left | CANCEL | Dialling |
+//! | | 2xx of an address that was left | ACK, BYE | Dialling |
 //! | | 300–699 | Rejected | Over |
 //! | | hang up, ring time over | Ended or Failed; CANCEL once a 1xx came | Dialling, quiet |
 //! | Dialling, quiet | 2xx | ACK, BYE | Over |
@@ -30,7 +33,7 @@ pub mod dialling;
 pub mod session;
 pub mod step;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use call::Call;
 pub use step::{Act, LocalEnd, Purpose, Step};
@@ -148,11 +151,15 @@ impl Dialog {
         }
     }
 
-    /// Where requests go: the first route or the target when it is an address, else where the peer was last seen.
+    /// Where requests go: the first route or the target when it is an address, else where the peer was last seen. A phone
+    /// behind a NAT only knows its inner address; then, too, it is where it was seen.
     pub fn hop(&self) -> SocketAddr {
         let first = self.routes.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri);
         let uri = first.as_ref().unwrap_or(&self.target);
-        uri.sip().and_then(|uri| uri.address()).unwrap_or(self.peer)
+        uri.sip()
+            .and_then(|uri| uri.address())
+            .filter(|named| !is_hidden(named.ip(), self.peer.ip()))
+            .unwrap_or(self.peer)
     }
 
     /// Takes the CSeq of a request of the peer; `false` when it is out of order (RFC 3261 §12.2.2).
@@ -179,5 +186,32 @@ fn untagged(address: &NameAddr) -> String {
     match &address.display {
         Some(display) => format!("{} <{}>", super::message::params::quote(display), address.uri),
         None => format!("<{}>", address.uri),
+    }
+}
+
+/// `named` is an inner address (RFC 1918, 6598, 3927, 4193) or none at all, and the packets came from elsewhere.
+fn is_hidden(named: IpAddr, seen: IpAddr) -> bool {
+    let inner = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || ip.is_link_local() || (first == 100 && second & 0xC0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    named.is_unspecified() || (inner(named) && !inner(seen) && !seen.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inner_address_is_hidden_only_from_outside() {
+        let hidden =
+            |named: &str, seen: &str| is_hidden(named.parse().expect("address"), seen.parse().expect("address"));
+        assert!(hidden("192.168.1.5", "203.0.113.9") && hidden("100.64.0.1", "203.0.113.9"));
+        assert!(hidden("fd00::1", "2001:db8::1") && hidden("0.0.0.0", "127.0.0.1"));
+        assert!(!hidden("192.168.1.5", "10.0.0.1"), "a route inside the same network");
+        assert!(!hidden("203.0.113.7", "203.0.113.9"));
     }
 }

@@ -323,11 +323,13 @@ impl Session {
     ) -> Option<Phase> {
         let waiting = self.unacknowledged.take_if(|waiting| waiting.sequence == checked.cseq.number)?;
         if self.bye_wanted {
+            self.close_offers(step);
             common.bye(&mut self.dialog, step);
             return Some(over(step));
         }
         let session = SessionDescription::parse(&String::from_utf8_lossy(&request.body)).ok();
         if waiting.answer_due && session.is_none() {
+            self.close_offers(step);
             common.bye(&mut self.dialog, step);
             let problem = "the ACK has no usable session description".to_owned();
             common.tell(CallEvent::Failed(CallFailure::BadAnswer(problem)), step);

@@ -36,8 +36,10 @@ pub enum Act {
     },
     Event(CallEvent),
     OfferDone(OfferOutcome),
-    /// The INVITE transaction is waited for no longer.
-    Abandon(ClientKey),
+    /// A CANCEL of that INVITE transaction went out: it is waited for no longer than 64·T1.
+    Expire(ClientKey),
+    /// That address of a trunk gave no answer.
+    Silent(SocketAddr),
 }
 
 /// Why a request was sent; comes back with its responses.

@@ -3,7 +3,7 @@
 //! A nonce carries its time and the caller's address under an HMAC, so that no state is kept for strangers; state (the
 //! last nonce count) begins only with a correct password.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::{Algorithm, Inputs, hex, read_digest};
 
 /// How long a nonce may be used.
 const NONCE_LIFE: Duration = Duration::from_secs(300);
-/// Nonces whose count is remembered; beyond it every nonce is stale and the phone asks again.
+/// Nonces whose count is remembered; beyond it the oldest is forgotten, and with it every nonce of its time is stale.
 const MAX_NONCES: usize = 10_000;
 
 pub struct Authority {
@@ -25,8 +25,24 @@ pub struct Authority {
     realm: String,
     start: Instant,
     users: HashMap<String, Secret>,
-    /// Highest count seen of each nonce that a correct response used, and its end.
-    counts: HashMap<String, (u32, Instant)>,
+    /// Highest count seen of each nonce that a correct response used.
+    counts: HashMap<String, u32>,
+    /// The same nonces by the end of their life.
+    ends: VecDeque<Used>,
+    /// Nonces issued until then may have been forgotten: unless known, they are stale. Milliseconds since `start`.
+    forgotten_until: Option<u64>,
+}
+
+struct Used {
+    nonce: String,
+    issued_ms: u64,
+    end: Instant,
+}
+
+/// A nonce that is ours and was sent to that address.
+struct Genuine {
+    issued_ms: u64,
+    age: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +51,8 @@ pub enum Verdict {
     Accepted(String),
     /// To be challenged; `stale` when only the nonce was too old.
     Challenge { stale: bool },
+    /// A nonce of ours was answered with a wrong password, or by nobody whom we know; to be challenged as well.
+    Wrong,
 }
 
 impl Authority {
@@ -45,7 +63,15 @@ impl Authority {
         users: impl IntoIterator<Item = (String, Secret)>,
         start: Instant,
     ) -> Authority {
-        Authority { key, realm: realm.to_owned(), start, users: users.into_iter().collect(), counts: HashMap::new() }
+        Authority {
+            key,
+            realm: realm.to_owned(),
+            start,
+            users: users.into_iter().collect(),
+            counts: HashMap::new(),
+            ends: VecDeque::new(),
+            forgotten_until: None,
+        }
     }
 
     /// Without extensions nobody can pass, so nobody is challenged.
@@ -91,35 +117,44 @@ impl Authority {
         if get("realm")? != self.realm || get("uri")? != uri || !get("qop")?.eq_ignore_ascii_case("auth") {
             return None;
         }
+        // First, so that made-up nonces cost no password hash.
+        let genuine = self.genuine(nonce, source, now)?;
         let nothing = Secret::default();
         let known = self.users.get(username);
         let password = known.unwrap_or(&nothing).expose();
         let qop = Some((nc, cnonce));
         let expected = Inputs { algorithm, username, realm: &self.realm, password, method, uri, nonce, qop }.response();
         let same: bool = expected.as_bytes().ct_eq(get("response")?.to_ascii_lowercase().as_bytes()).into();
-        let age = self.nonce_age(nonce, source, now)?;
         if !same || known.is_none_or(Secret::is_empty) {
-            return Some(Verdict::Challenge { stale: false });
+            return Some(Verdict::Wrong);
         }
-        if age > NONCE_LIFE || !self.count_is_new(nonce, u32::from_str_radix(nc, 16).ok()?, now) {
+        let count = u32::from_str_radix(nc, 16).ok()?;
+        if genuine.age > NONCE_LIFE || !self.count_is_new(nonce, genuine.issued_ms, count, now) {
             return Some(Verdict::Challenge { stale: true });
         }
         Some(Verdict::Accepted(username.to_owned()))
     }
 
-    fn count_is_new(&mut self, nonce: &str, count: u32, now: Instant) -> bool {
-        if self.counts.len() >= MAX_NONCES {
-            self.counts.retain(|_, (_, end)| *end > now);
+    fn count_is_new(&mut self, nonce: &str, issued_ms: u64, count: u32, now: Instant) -> bool {
+        while let Some(dead) = self.ends.pop_front_if(|used| used.end <= now) {
+            self.counts.remove(&dead.nonce);
         }
-        if let Some((last, _)) = self.counts.get_mut(nonce) {
+        if let Some(last) = self.counts.get_mut(nonce) {
             let new = count > *last;
             *last = count.max(*last);
             return new;
         }
-        if self.counts.len() >= MAX_NONCES {
+        if self.forgotten_until.is_some_and(|until| issued_ms <= until) {
             return false;
         }
-        self.counts.insert(nonce.to_owned(), (count, now + NONCE_LIFE));
+        if self.counts.len() >= MAX_NONCES
+            && let Some(oldest) = self.ends.pop_front()
+        {
+            self.forgotten_until = self.forgotten_until.max(Some(oldest.issued_ms));
+            self.counts.remove(&oldest.nonce);
+        }
+        self.counts.insert(nonce.to_owned(), count);
+        self.ends.push_back(Used { nonce: nonce.to_owned(), issued_ms, end: now + NONCE_LIFE });
         true
     }
 
@@ -132,12 +167,12 @@ impl Authority {
     }
 
     /// `None` when it is not one of ours for that address.
-    fn nonce_age(&self, nonce: &str, source: IpAddr, now: Instant) -> Option<Duration> {
+    fn genuine(&self, nonce: &str, source: IpAddr, now: Instant) -> Option<Genuine> {
         let (body, seal) = nonce.rsplit_once('.')?;
         let genuine: bool = self.seal(body, source).as_bytes().ct_eq(seal.as_bytes()).into();
-        let at_ms = u64::from_str_radix(body.split('.').next()?, 16).ok()?;
-        let age = now.saturating_duration_since(self.start).saturating_sub(Duration::from_millis(at_ms));
-        genuine.then_some(age)
+        let issued_ms = u64::from_str_radix(body.split('.').next()?, 16).ok()?;
+        let age = now.saturating_duration_since(self.start).saturating_sub(Duration::from_millis(issued_ms));
+        genuine.then_some(Genuine { issued_ms, age })
     }
 
     fn seal(&self, body: &str, source: IpAddr) -> String {
@@ -203,7 +238,7 @@ mod tests {
         let mut bench = Bench::new();
         for (user, password) in [("200", "wrong"), ("nobody", "pw"), ("nobody", "")] {
             let value = bench.phone(user, password);
-            assert_eq!(bench.judge(&value), Verdict::Challenge { stale: false }, "{user}");
+            assert_eq!(bench.judge(&value), Verdict::Wrong, "{user}");
         }
     }
 
@@ -222,9 +257,28 @@ mod tests {
     fn a_response_for_another_method_or_uri_does_not_pass() {
         let mut bench = Bench::new();
         let value = bench.phone("200", "pw");
-        for (method, uri) in [("BYE", URI), ("INVITE", "sip:other@box")] {
+        let challenged = Verdict::Challenge { stale: false };
+        for (method, uri, expected) in [("BYE", URI, Verdict::Wrong), ("INVITE", "sip:other@box", challenged)] {
             let verdict = bench.authority.judge([value.as_str()].into_iter(), method, uri, source(), bench.now);
-            assert_eq!(verdict, Verdict::Challenge { stale: false });
+            assert_eq!(verdict, expected);
         }
+    }
+
+    #[test]
+    fn ever_so_many_nonces_cost_bounded_memory_and_none_can_be_used_twice() {
+        let mut bench = Bench::new();
+        let first = bench.phone("200", "pw");
+        assert_eq!(bench.judge(&first), Verdict::Accepted("200".into()));
+        for _ in 0..MAX_NONCES + 10 {
+            bench.now += Duration::from_millis(1);
+            let value = bench.phone("200", "pw");
+            assert_eq!(bench.judge(&value), Verdict::Accepted("200".into()), "a fresh nonce always works");
+            assert!(bench.authority.counts.len() <= MAX_NONCES && bench.authority.ends.len() <= MAX_NONCES);
+        }
+        assert_eq!(bench.judge(&first), Verdict::Challenge { stale: true }, "forgotten, yet not accepted again");
+        bench.now += NONCE_LIFE * 2;
+        let value = bench.phone("200", "pw");
+        assert_eq!(bench.judge(&value), Verdict::Accepted("200".into()));
+        assert_eq!(bench.authority.counts.len(), 1, "the dead are gone");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::inbox::{Inbox, Order};
 use super::{CallControl, EVENT_QUEUE, IncomingCall};
@@ -23,9 +24,24 @@ pub struct Driver {
     incoming: mpsc::Sender<IncomingCall>,
     clock: Clock,
     resolver: Resolver,
-    events: HashMap<CallKey, mpsc::Sender<CallEvent>>,
+    events: HashMap<CallKey, Owner>,
     offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
     stopping: Option<Stopping>,
+}
+
+/// The way to whoever owns a call.
+struct Owner {
+    sender: mpsc::Sender<CallEvent>,
+    _watch: AbortOnDrop,
+}
+
+/// Ends the task that waits for the owner to go away.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Stopping {
@@ -41,6 +57,10 @@ const RESERVED: usize = 8;
 const RESOLVE_EVERY: Duration = Duration::from_secs(60);
 /// How soon again after a failure.
 const RESOLVE_RETRY: Duration = Duration::from_secs(5);
+/// Whoever drops an incoming call may be about to say with which code it is refused.
+const LAST_WORD: Duration = Duration::from_millis(50);
+/// Longest time that stopping may take, whatever is asked for.
+const LONGEST_STOP: Duration = Duration::from_secs(24 * 3_600);
 /// Largest UDP payload.
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -123,7 +143,7 @@ impl Driver {
         let now = self.clock.now();
         match order {
             Order::Dial { call, order, events } => {
-                self.events.insert(call, events);
+                self.own(call, events, Duration::ZERO);
                 if self.stopping.is_some() {
                     self.tell(call, CallEvent::Ended { by: EndedBy::Us });
                 } else {
@@ -146,13 +166,14 @@ impl Driver {
                     }
                 }
             }
+            Order::Deserted(call) => self.agent.command(call, Command::HangUp, now),
             Order::Resolved { call, found } => self.agent.resolved(call, found, now),
             Order::TrunkResolved { trunk, addresses } => self.agent.trunk_resolved(&trunk, addresses),
             Order::RefuseNewCalls => self.agent.refuse_new_calls(),
             Order::Ping(answer) => {
                 let _ = answer.send(());
             }
-            Order::Stop { limit, done } => self.begin_stop(now + limit, done),
+            Order::Stop { limit, done } => self.begin_stop(now + limit.min(LONGEST_STOP), done),
         }
     }
 
@@ -199,7 +220,6 @@ impl Driver {
         let (resolver, inbox, listen) = (self.resolver.clone(), self.inbox.clone(), self.udp.local());
         tokio::spawn(async move {
             let found = resolver.addresses(&host, listen).await;
-            let found = found.and_then(|ips| ips.first().copied().ok_or_else(|| "it has no address".to_owned()));
             inbox.push(Order::Resolved { call, found });
         });
     }
@@ -217,21 +237,34 @@ impl Driver {
             origin: incoming.origin,
             offer: incoming.offer,
         };
-        self.events.insert(key, sender);
+        self.own(key, sender, LAST_WORD);
         if self.incoming.try_send(call).is_err() {
             self.agent.command(key, Command::Reject(503), self.clock.now());
         }
     }
 
+    /// A call whose events nobody can read any more is hung up after `grace`.
+    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>, grace: Duration) {
+        let (inbox, watched) = (self.inbox.clone(), sender.clone());
+        let watch = tokio::spawn(async move {
+            watched.closed().await;
+            tokio::time::sleep(grace).await;
+            inbox.push(Order::Deserted(call));
+        });
+        self.events.insert(call, Owner { sender, _watch: AbortOnDrop(watch.abort_handle()) });
+    }
+
     /// Never waits: a call that does not read its events loses ringing first, then offers, never its end.
     fn tell(&mut self, call: CallKey, event: CallEvent) {
         if event.is_last() {
-            if let Some(sender) = self.events.remove(&call) {
+            if let Some(Owner { sender, .. }) = self.events.remove(&call) {
                 send_last(sender, event);
             }
+            // Dropped, it tells whoever still waits that nothing was changed.
+            self.offers.remove(&call);
             return;
         }
-        let Some(sender) = self.events.get(&call) else { return };
+        let Some(Owner { sender, .. }) = self.events.get(&call) else { return };
         let room = sender.capacity() > RESERVED;
         match event {
             CallEvent::Ringing { .. } if !room => {}
@@ -249,7 +282,7 @@ impl Driver {
 
     /// When the driver ends with calls left, their owners hear it.
     fn abandon_calls(&mut self) {
-        for (_, sender) in self.events.drain() {
+        for (_, Owner { sender, .. }) in self.events.drain() {
             send_last(sender, CallEvent::Ended { by: EndedBy::Us });
         }
     }

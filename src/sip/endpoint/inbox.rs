@@ -12,14 +12,37 @@ use crate::sip::agent::{CallKey, DialOrder};
 use crate::sip::event::{CallEvent, Command, OfferOutcome};
 
 pub enum Order {
-    Dial { call: CallKey, order: Box<DialOrder>, events: mpsc::Sender<CallEvent> },
-    Command { call: CallKey, command: Command, backlog: Arc<Backlog> },
-    Offer { call: CallKey, command: Command, done: oneshot::Sender<OfferOutcome> },
-    Resolved { call: CallKey, found: Result<IpAddr, String> },
-    TrunkResolved { trunk: String, addresses: Vec<IpAddr> },
+    Dial {
+        call: CallKey,
+        order: Box<DialOrder>,
+        events: mpsc::Sender<CallEvent>,
+    },
+    Command {
+        call: CallKey,
+        command: Command,
+        backlog: Arc<Backlog>,
+    },
+    Offer {
+        call: CallKey,
+        command: Command,
+        done: oneshot::Sender<OfferOutcome>,
+    },
+    /// Nobody holds the receiver of its events.
+    Deserted(CallKey),
+    Resolved {
+        call: CallKey,
+        found: Result<Vec<IpAddr>, String>,
+    },
+    TrunkResolved {
+        trunk: String,
+        addresses: Vec<IpAddr>,
+    },
     RefuseNewCalls,
     Ping(oneshot::Sender<()>),
-    Stop { limit: Duration, done: oneshot::Sender<()> },
+    Stop {
+        limit: Duration,
+        done: oneshot::Sender<()>,
+    },
 }
 
 #[derive(Default)]

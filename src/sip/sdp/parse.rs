@@ -114,7 +114,11 @@ impl Draft {
             self.other_media.push(OtherMedia { line: words.join(" "), before_audio: self.audio.is_none() });
             return Ok(());
         }
-        let formats = formats.iter().filter_map(|format| format.parse().ok()).filter(|format| *format < 128).collect();
+        // Each number once: a line may hold thousands.
+        let mut known = [false; 128];
+        let mut is_new =
+            |format: &u8| known.get_mut(usize::from(*format)).is_some_and(|known| !std::mem::replace(known, true));
+        let formats = formats.iter().filter_map(|format| format.parse().ok()).filter(|format| is_new(format)).collect();
         self.section = Section::Audio;
         self.audio = Some(Audio { port, formats, ..Audio::default() });
         Ok(())
@@ -324,5 +328,16 @@ mod tests {
         fn no_text_makes_it_panic(text in "(([vocmat]=[ -~]{0,30})?\r?\n){0,12}") {
             let _ = SessionDescription::parse(&format!("{HEAD}{text}"));
         }
+    }
+
+    #[test]
+    fn a_format_named_a_thousand_times_is_one() {
+        let formats = "0 8 0 200 ".repeat(1_000);
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 1.2.3.4\r\ns=-\r\nc=IN IP4 1.2.3.4\r\nt=0 0\r\nm=audio 4000 RTP/AVP {formats}\r\n"
+        );
+        let numbers: Vec<u8> =
+            SessionDescription::parse(&text).expect("valid").codecs.iter().map(|offer| offer.payload_type).collect();
+        assert_eq!(numbers, [0, 8]);
     }
 }

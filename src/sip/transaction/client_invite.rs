@@ -15,10 +15,21 @@ pub struct ClientInvite {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    Calling { a: Backoff, b: Instant },
-    Proceeding,
-    Completed { ack: Bytes, d: Instant },
-    Accepted { m: Instant },
+    Calling {
+        a: Backoff,
+        b: Instant,
+    },
+    /// `c` is the end of the wait once a CANCEL was sent.
+    Proceeding {
+        c: Option<Instant>,
+    },
+    Completed {
+        ack: Bytes,
+        d: Instant,
+    },
+    Accepted {
+        m: Instant,
+    },
     Terminated,
 }
 
@@ -35,15 +46,16 @@ impl ClientInvite {
     /// `ack` builds the ACK that a final refusal is owed.
     pub fn response(&mut self, code: u16, ack: impl FnOnce() -> Bytes, now: Instant, out: &mut Vec<ClientOutput>) {
         match (&self.state, code) {
-            (State::Calling { .. } | State::Proceeding, 100..=199) => {
-                self.state = State::Proceeding;
+            (State::Calling { .. }, 100..=199) => {
+                self.state = State::Proceeding { c: None };
                 out.push(ClientOutput::Deliver);
             }
-            (State::Calling { .. } | State::Proceeding, 200..=299) => {
+            (State::Proceeding { .. }, 100..=199) => out.push(ClientOutput::Deliver),
+            (State::Calling { .. } | State::Proceeding { .. }, 200..=299) => {
                 self.state = State::Accepted { m: now + self.timers.give_up() };
                 out.push(ClientOutput::Deliver);
             }
-            (State::Calling { .. } | State::Proceeding, _) => {
+            (State::Calling { .. } | State::Proceeding { .. }, _) => {
                 let ack = ack();
                 out.push(ClientOutput::Send(ack.clone()));
                 out.push(ClientOutput::Deliver);
@@ -66,24 +78,26 @@ impl ClientInvite {
                     out.push(ClientOutput::Send(self.request.clone()));
                 }
             }
-            State::Completed { d: end, .. } | State::Accepted { m: end } if now >= *end => {
+            State::Proceeding { c: Some(end) } | State::Completed { d: end, .. } | State::Accepted { m: end }
+                if now >= *end =>
+            {
                 self.state = State::Terminated;
             }
-            State::Proceeding | State::Completed { .. } | State::Accepted { .. } | State::Terminated => {}
+            State::Proceeding { .. } | State::Completed { .. } | State::Accepted { .. } | State::Terminated => {}
         }
     }
 
     pub fn transport_failed(&mut self, out: &mut Vec<ClientOutput>) {
-        if matches!(self.state, State::Calling { .. } | State::Proceeding | State::Completed { .. }) {
+        if matches!(self.state, State::Calling { .. } | State::Proceeding { .. } | State::Completed { .. }) {
             self.state = State::Terminated;
             out.push(ClientOutput::Failed);
         }
     }
 
-    /// Gives up a transaction whose CANCEL got no final response (RFC 3261 §9.1).
-    pub fn abandon(&mut self) {
-        if self.awaits_final() {
-            self.state = State::Terminated;
+    /// A CANCEL was sent: without a final response, all ends after 64·T1 (RFC 3261 §9.1).
+    pub fn cancelled(&mut self, now: Instant) {
+        if let State::Proceeding { c: c @ None } = &mut self.state {
+            *c = Some(now + self.timers.give_up());
         }
     }
 
@@ -91,12 +105,13 @@ impl ClientInvite {
         match &self.state {
             State::Calling { a, b } => Some(a.at.min(*b)),
             State::Completed { d: end, .. } | State::Accepted { m: end } => Some(*end),
-            State::Proceeding | State::Terminated => None,
+            State::Proceeding { c } => *c,
+            State::Terminated => None,
         }
     }
 
     pub fn awaits_final(&self) -> bool {
-        matches!(self.state, State::Calling { .. } | State::Proceeding)
+        matches!(self.state, State::Calling { .. } | State::Proceeding { .. })
     }
 
     pub fn is_terminated(&self) -> bool {
@@ -202,10 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_call_waits_no_more() {
+    fn a_cancelled_call_waits_64_t1_for_its_end_and_no_longer() {
         let mut bench = Bench::new();
         bench.response(180, 5);
-        bench.machine.abandon();
+        bench.machine.cancelled(bench.start + Duration::from_millis(10));
+        assert_eq!(bench.response(180, 400), [Deliver], "ringing on does not prolong it");
+        assert_eq!(bench.run(32_009), []);
+        assert!(bench.machine.awaits_final());
+        assert_eq!(bench.run(32_010), []);
         assert!(bench.machine.is_terminated());
     }
 }

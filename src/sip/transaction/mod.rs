@@ -11,6 +11,8 @@
 //! | | Calling, Proceeding | 1xx | deliver | Proceeding |
 //! | | Calling, Proceeding | 2xx | deliver, M = 64·T1 | Accepted |
 //! | | Calling, Proceeding | 300–699 | send ACK, deliver, D = 64·T1 | Completed |
+//! | | Proceeding | cancelled | C = 64·T1 | Proceeding |
+//! | | Proceeding | C | | Terminated |
 //! | | Completed | 300–699 | send ACK | Completed |
 //! | | Completed | D | | Terminated |
 //! | | Accepted | 2xx | deliver (the core sends ACK) | Accepted |
@@ -41,7 +43,7 @@
 //! | | Proceeding, Completed | request again | send last response | same |
 //! | | Completed | J | | Terminated |
 //!
-//! Timers C is a proxy's. D is 64·T1, which is the 32 s of the RFC at its T1; K and I are T4.
+//! C is not the proxy's timer of that name but the end of RFC 3261 §9.1. D is 64·T1, which is the 32 s of the RFC at its T1; K and I are T4.
 
 pub mod client_invite;
 pub mod client_other;

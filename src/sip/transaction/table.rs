@@ -110,9 +110,10 @@ impl<O> Clients<O> {
         out
     }
 
-    pub fn abandon(&mut self, key: &ClientKey) {
+    /// A CANCEL was sent for it.
+    pub fn cancelled(&mut self, key: &ClientKey, now: Instant) {
         if let Some(ClientMachine::Invite(machine)) = self.0.get_mut(key).map(|client| &mut client.machine) {
-            machine.abandon();
+            machine.cancelled(now);
         }
     }
 

@@ -1,0 +1,227 @@
+//! One call, several addresses of the trunk's name; in virtual time.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use trunkline::clock::{Clock, UtcTime};
+use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dialable};
+use trunkline::sip::digest::server::Authority;
+use trunkline::sip::event::{CallEvent, CallFailure, Command, EndedBy};
+use trunkline::sip::message::{Limits, Message, Request, Response, read};
+use trunkline::sip::sdp::{AudioCodec, SessionDescription};
+use trunkline::sip::transaction::Timers;
+use trunkline::sip::trunk::Trunks;
+
+const FIRST: &str = "192.0.2.1";
+const SECOND: &str = "192.0.2.2";
+
+struct Bench {
+    agent: UserAgent,
+    start: Instant,
+    now: Instant,
+    /// Time in ms, destination and request.
+    sent: Vec<(u128, SocketAddr, Request)>,
+    invites: Vec<(SocketAddr, Request)>,
+    events: Vec<CallEvent>,
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("address")
+}
+
+fn session() -> SessionDescription {
+    SessionDescription::offer(1, "192.0.2.100:4000".parse().expect("address"), &[AudioCodec::Pcmu])
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let start = Clock::manual(UtcTime(0)).now();
+        let trunk = toml::from_str("name = \"pbx\"\nhost = \"pbx.example.com\"").expect("a valid trunk");
+        let mut token = 0_u64;
+        let settings = Settings {
+            user_agent: "test".into(),
+            timers: Timers::from_t1(Duration::from_millis(500)),
+            limits: Limits::default(),
+            max_dialogs_per_source: 10,
+            port: 5060,
+            local_address: Box::new(|_| ip("192.0.2.100")),
+            tokens: Box::new(move || {
+                token += 1;
+                format!("{token:016x}")
+            }),
+            call_keys: Box::new(|| CallKey(100)),
+        };
+        let authority = Authority::new([0; 32], "test", [], start);
+        let mut agent = UserAgent::new(settings, Trunks::new(&[trunk]), authority);
+        agent.trunk_resolved("pbx", vec![ip(FIRST), ip(SECOND)]);
+        Bench { agent, start, now: start, sent: Vec::new(), invites: Vec::new(), events: Vec::new() }
+    }
+
+    fn dial(&mut self, call: u64) {
+        let order = DialOrder {
+            trunk: "pbx".into(),
+            target: dialable("sip:100@pbx.example.com").expect("dialable"),
+            caller_number: Some("1".into()),
+            caller_name: None,
+            offer: session(),
+            ring_timeout: Duration::from_secs(120),
+            call_id: format!("call-{call}"),
+        };
+        self.agent.dial(CallKey(call), order, self.now);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        for output in self.agent.outputs() {
+            match output {
+                Output::Transmit { to, datagram, .. } => {
+                    let Ok(Message::Request(request)) = read(&datagram, &Limits::default()) else {
+                        panic!("only requests go out here")
+                    };
+                    if request.is(rsip::Method::Invite) {
+                        self.invites.push((to, request.clone()));
+                    }
+                    self.sent.push(((self.now - self.start).as_millis(), to, request));
+                }
+                Output::Event { event, .. } => self.events.push(event),
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+    }
+
+    fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(at) = self.agent.next_wake().filter(|at| *at <= end) {
+            self.now = at;
+            self.agent.tick(at);
+            self.collect();
+        }
+        self.now = end;
+    }
+
+    /// Times and methods of what was sent to that address.
+    fn sent_to(&self, address: &str) -> Vec<(u128, String)> {
+        let theirs = self.sent.iter().filter(|(_, to, _)| to.ip() == ip(address));
+        theirs.map(|(at, _, request)| (*at, request.method.to_string())).collect()
+    }
+
+    fn last_invite(&self, address: &str) -> Request {
+        let mut theirs = self.invites.iter().rev().filter(|(to, _)| to.ip() == ip(address));
+        theirs.next().expect("an INVITE").1.clone()
+    }
+
+    fn answer(&mut self, address: &str, code: u16) {
+        let mut response = Response::to(&self.last_invite(address), code).with_to_tag(&format!("tag-{address}"));
+        if code == 200 {
+            response =
+                response.with("Contact", format!("<sip:{address}>")).with_body("application/sdp", session().write());
+        }
+        let datagram = response.write().expect("writable");
+        self.agent.datagram(&datagram, SocketAddr::new(ip(address), 5060), self.now);
+        self.collect();
+    }
+}
+
+#[test]
+fn a_silent_address_is_left_for_the_next_after_8_t1() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.run(Duration::from_secs(4));
+    let times: Vec<u128> = bench.sent_to(FIRST).iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [0, 500, 1_500, 3_500]);
+    assert_eq!(bench.sent_to(SECOND), [(4_000, "INVITE".to_owned())]);
+    let (first, second) = (bench.last_invite(FIRST), bench.last_invite(SECOND));
+    assert_ne!(first.branch(), second.branch());
+    assert_eq!(first.fields.first("Call-ID"), second.fields.first("Call-ID"));
+    bench.answer(SECOND, 200);
+    assert!(matches!(bench.events.as_slice(), [CallEvent::Answered { .. }]), "{:?}", bench.events);
+    bench.run(Duration::from_secs(60));
+    assert_eq!(bench.events.len(), 1, "the first address running out of time ends nothing");
+}
+
+#[test]
+fn the_next_call_begins_with_the_address_that_answered() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.run(Duration::from_secs(5));
+    bench.answer(SECOND, 200);
+    bench.sent.clear();
+    bench.dial(2);
+    assert_eq!(bench.sent[0].1.ip(), ip(SECOND));
+    bench.run(Duration::from_secs(61));
+    bench.sent.clear();
+    bench.dial(3);
+    assert_eq!(bench.sent[0].1.ip(), ip(FIRST), "a minute later the order of DNS counts again");
+}
+
+#[test]
+fn an_address_that_has_said_anything_is_not_left() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.run(Duration::from_secs(3));
+    bench.answer(FIRST, 100);
+    bench.run(Duration::from_secs(100));
+    assert_eq!(bench.sent_to(SECOND), []);
+}
+
+#[test]
+fn an_overloaded_or_unreachable_address_is_left_at_once_and_the_last_counts() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.answer(FIRST, 503);
+    assert_eq!(bench.sent_to(SECOND), [(0, "INVITE".to_owned())]);
+    bench.answer(SECOND, 503);
+    assert!(matches!(bench.events.as_slice(), [CallEvent::Rejected { code: 503, .. }]), "{:?}", bench.events);
+}
+
+#[test]
+fn all_silent_is_a_silent_trunk() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.run(Duration::from_secs(40));
+    assert_eq!(bench.events, [CallEvent::Failed(CallFailure::TrunkSilent)]);
+    bench.run(Duration::from_secs(100));
+    assert!(bench.agent.is_quiet() && bench.agent.next_wake().is_none(), "nothing is left behind");
+}
+
+#[test]
+fn a_late_sign_of_the_address_that_was_left_is_cancelled() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.run(Duration::from_secs(5));
+    bench.answer(SECOND, 200);
+    bench.sent.clear();
+    bench.answer(FIRST, 180);
+    bench.answer(FIRST, 180);
+    assert_eq!(bench.sent_to(FIRST).iter().map(|(_, method)| method.as_str()).collect::<Vec<_>>(), ["CANCEL"]);
+    assert_eq!(bench.events.len(), 1, "its ringing is nobody's");
+    bench.agent.command(CallKey(1), Command::HangUp, bench.now);
+    bench.run(Duration::from_secs(200));
+    assert_eq!(bench.events.last(), Some(&CallEvent::Ended { by: EndedBy::Us }));
+    assert!(bench.agent.is_quiet() && bench.agent.next_wake().is_none(), "nothing is left behind");
+}
+
+#[test]
+fn a_late_answer_of_the_address_that_was_left_is_hung_up() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.run(Duration::from_secs(5));
+    bench.sent.clear();
+    bench.answer(SECOND, 180);
+    bench.answer(FIRST, 200);
+    let methods: Vec<String> = bench.sent_to(FIRST).into_iter().map(|(_, method)| method).collect();
+    assert_eq!(methods, ["ACK", "BYE"]);
+    bench.answer(SECOND, 200);
+    assert!(matches!(bench.events.last(), Some(CallEvent::Answered { .. })), "{:?}", bench.events);
+}
+
+#[test]
+fn a_hang_up_is_not_carried_to_the_next_address() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.agent.command(CallKey(1), Command::HangUp, bench.now);
+    bench.run(Duration::from_secs(100));
+    assert_eq!(bench.sent_to(SECOND), []);
+    assert_eq!(bench.events, [CallEvent::Ended { by: EndedBy::Us }]);
+    assert!(bench.agent.is_quiet() && bench.agent.next_wake().is_none());
+}
