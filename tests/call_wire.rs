@@ -465,6 +465,7 @@ fn child_ends_a_call_on_a_full_disk() {
         let wire = Wire::outbound().await;
         wire.hums();
         wire.line.hears(50).await;
+        let mut facts = wire.gateway.calls.watch();
         let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).expect("a limit");
         setrlimit(Resource::RLIMIT_FSIZE, 16, hard).expect("limited");
         // The conversation does not mind.
@@ -472,9 +473,12 @@ fn child_ends_a_call_on_a_full_disk() {
         wire.control.hang_up();
         // Longer than the tries for the transcript, so that the store has refused as well.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
-        assert_eq!(wire.gateway.call(wire.id).status, CallStatus::InProgress, "nothing can have been written");
+        let over = |what: &LiveFact| matches!(what, LiveFact::Ended(_));
+        let before = std::iter::from_fn(|| facts.try_recv().ok()).filter(|fact| over(&fact.what)).count();
+        assert_eq!(before, 0, "nothing can have been written");
         setrlimit(Resource::RLIMIT_FSIZE, hard, hard).expect("unlimited");
-        let call = wire.gateway.finished(wire.id).await;
+        within("the outcome", async { while !over(&facts.recv().await.expect("facts").what) {} }).await;
+        let call = wire.gateway.call(wire.id);
         assert_eq!((call.status, call.end_reason), (CallStatus::Completed, Some(EndReason::Finished)));
         assert_eq!(call.ended_by, Some(EndedBy::Callee));
         assert_eq!((call.recording, call.error_detail.as_str()), (None, "the recording could not be written"));
