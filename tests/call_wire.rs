@@ -1,5 +1,5 @@
 //! What a call does on the wire: real SIP, and RTP packet by packet, over loopback.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::disallowed_methods)] // functions that tests share are not inside `#[test]`
 
 mod call_support;
 #[path = "sip_support/mod.rs"]

@@ -300,7 +300,7 @@ impl Bridge {
                 self.leaving = Some(Leaving { outcome });
                 playout.finish();
                 if playout.queued().is_zero() {
-                    self.left();
+                    self.left(playout);
                 } else {
                     self.mark(Mark::Left, playout);
                 }
@@ -308,7 +308,8 @@ impl Bridge {
         }
     }
 
-    fn left(&mut self) {
+    fn left(&mut self, playout: &dyn Playout) {
+        self.report_interruption(playout.last_sent());
         let outcome = self.leaving.as_mut().and_then(|leaving| leaving.outcome.take());
         self.report(Report::Done { outcome });
     }
@@ -343,7 +344,7 @@ impl Bridge {
                     self.report(Report::ItemOver { item: id, text, interrupted: false, at: now });
                 }
             }
-            Mark::Left => self.left(),
+            Mark::Left => self.left(playout),
         }
     }
 
