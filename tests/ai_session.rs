@@ -232,3 +232,18 @@ fn a_long_text_is_not_handed_on_long_before_it_is_heard() {
     phone.command(Command::Stop);
     phone.until(MINUTE, |event| *event == Event::Ended);
 }
+
+#[test]
+fn a_call_on_hold_is_not_asked_whether_somebody_is_there() {
+    let speech = without_model();
+    let mut phone = greeted(&speech);
+    phone.until_played(MINUTE);
+    phone.command(Command::Hold(true));
+    let before = phone.said().len();
+    phone.run(MINUTE);
+    assert_eq!(phone.said().len(), before, "{:#?}", phone.words());
+    phone.command(Command::Hold(false));
+    let resumed = phone.now();
+    phone.until(MINUTE, |event| matches!(event, Event::AgentText { .. }));
+    assert!(phone.now() - resumed > Duration::from_secs(5), "the silence begins anew");
+}

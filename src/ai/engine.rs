@@ -45,6 +45,9 @@ pub enum Command {
     Played {
         item: u64,
     },
+    /// The far end put the call on hold (true) or took it back: on hold nobody listens, nobody will answer, and no
+    /// frames are heard; a silence is then no sign of an empty room.
+    Hold(bool),
     /// Say goodbye if the service can, and end ([`Event::Ended`]).
     Stop,
 }

@@ -58,10 +58,8 @@ pub(super) enum Report {
         text: String,
         last: bool,
     },
-    /// The agent's speech was thrown away `after` the caller was first heard.
-    BargeIn {
-        after: Duration,
-    },
+    /// The agent's speech was thrown away.
+    BargeIn(BargeIn),
     /// Somebody was heard within the last second.
     Active,
     Usage(Usage),
@@ -72,6 +70,24 @@ pub(super) enum Report {
     Failed {
         message: String,
     },
+}
+
+/// An interruption, measured at the packets of the agent's speech that have really left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct BargeIn {
+    /// When the service said that the caller speaks.
+    pub(super) detected: Instant,
+    /// From the caller's first sound to the last packet of agent speech.
+    pub(super) since_onset: Duration,
+    /// From `detected` to the last packet of agent speech; zero when none left any more.
+    pub(super) since_detection: Duration,
+}
+
+/// An interruption whose last packet is not certain yet.
+#[derive(Debug, Clone, Copy)]
+struct Interruption {
+    onset: Instant,
+    detected: Instant,
 }
 
 impl Report {
@@ -94,11 +110,16 @@ pub(super) struct Bridge {
     /// End of the caller's last speech, until the agent answers it.
     caller_stopped: Option<Instant>,
     caller_speaks: bool,
+    /// Reported with the next frame or the agent's next sound, when it is known which packet was the last.
+    interruption: Option<Interruption>,
+    /// The far end put the call on hold: what it sends is no speech of the caller.
+    on_hold: bool,
     /// The agent wants to leave; reported once everything queued has gone out.
     leaving: Option<Leaving>,
     last_activity: Option<Instant>,
     /// The playout's timeline when it was last seen; for the end, when there is no playout any more.
     sent: Duration,
+    last_sent: Option<Instant>,
     seen: Option<Instant>,
 }
 
@@ -132,9 +153,12 @@ impl Bridge {
             next_mark: 0,
             caller_stopped: None,
             caller_speaks: false,
+            interruption: None,
+            on_hold: false,
             leaving: None,
             last_activity: None,
             sent: Duration::ZERO,
+            last_sent: None,
             seen: None,
         }
     }
@@ -170,6 +194,7 @@ impl Bridge {
         if self.cut.contains(&audio.item) || audio.pcm.is_empty() || audio.rate == 0 {
             return;
         }
+        self.report_interruption(playout.last_sent());
         let caller_stopped = self.caller_stopped;
         let item = self.item(audio.item);
         let span = Duration::from_secs_f64(audio.pcm.len() as f64 / f64::from(audio.rate));
@@ -210,6 +235,7 @@ impl Bridge {
     fn on_speech_started(&mut self, at: Instant, playout: &mut dyn Playout) {
         self.caller_speaks = true;
         let (now, sent) = (playout.now(), playout.sent());
+        self.report_interruption(playout.last_sent());
         let audible = !playout.queued().is_zero();
         playout.flush();
         self.marks.clear();
@@ -218,12 +244,19 @@ impl Bridge {
             self.cut_item(&item, sent, now);
         }
         if audible {
-            let after = now.saturating_duration_since(at);
-            self.report(Report::BargeIn { after });
+            self.interruption = Some(Interruption { onset: at, detected: now });
         }
         if self.leaving.is_some() {
             self.mark(Mark::Left, playout);
         }
+    }
+
+    /// Tells of an interruption what the wire says: `last` is when the last packet of agent speech left.
+    fn report_interruption(&mut self, last: Option<Instant>) {
+        let Some(Interruption { onset, detected }) = self.interruption.take() else { return };
+        let since = |begin: Instant| last.map(|last| last.saturating_duration_since(begin)).unwrap_or_default();
+        let barge_in = BargeIn { detected, since_onset: since(onset), since_detection: since(detected) };
+        self.report(Report::BargeIn(barge_in));
     }
 
     fn cut_item(&mut self, item: &Item, sent: Duration, now: Instant) {
@@ -267,7 +300,7 @@ impl Bridge {
                 self.leaving = Some(Leaving { outcome });
                 playout.finish();
                 if playout.queued().is_zero() {
-                    self.left();
+                    self.left(playout);
                 } else {
                     self.mark(Mark::Left, playout);
                 }
@@ -275,7 +308,8 @@ impl Bridge {
         }
     }
 
-    fn left(&mut self) {
+    fn left(&mut self, playout: &dyn Playout) {
+        self.report_interruption(playout.last_sent());
         let outcome = self.leaving.as_mut().and_then(|leaving| leaving.outcome.take());
         self.report(Report::Done { outcome });
     }
@@ -310,7 +344,7 @@ impl Bridge {
                     self.report(Report::ItemOver { item: id, text, interrupted: false, at: now });
                 }
             }
-            Mark::Left => self.left(),
+            Mark::Left => self.left(playout),
         }
     }
 
@@ -343,6 +377,7 @@ impl Bridge {
 
     fn look(&mut self, playout: &dyn Playout) {
         self.sent = playout.sent();
+        self.last_sent = playout.last_sent();
         self.seen = Some(playout.now());
         self.send_backlog();
     }
@@ -350,7 +385,8 @@ impl Bridge {
 
 impl Peer for Bridge {
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {
-        if self.listening {
+        self.report_interruption(playout.last_sent());
+        if self.listening && !self.on_hold {
             self.session.hear(frame.pcm, frame.rate, frame.at);
         }
         self.note_activity(playout);
@@ -382,6 +418,9 @@ impl Peer for Bridge {
 
     fn poll(&mut self, context: &mut Context<'_>, playout: &mut dyn Playout) -> Poll<()> {
         while let Poll::Ready(Some(command)) = self.commands.poll_recv(context) {
+            if let Command::Hold(on_hold) = command {
+                self.on_hold = on_hold;
+            }
             if self.listening {
                 self.session.command(command);
             }
@@ -406,6 +445,7 @@ impl Drop for Bridge {
     /// The leg is gone: what was heard of items in flight belongs to the transcript.
     fn drop(&mut self) {
         let Some(now) = self.seen else { return };
+        self.report_interruption(self.last_sent);
         for item in std::mem::take(&mut self.items) {
             if !item.has_audio() {
                 continue;

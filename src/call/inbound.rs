@@ -13,15 +13,12 @@ use super::record::{Call, CallStatus, Direction};
 use super::room::Room;
 use super::scribe::Scribe;
 use super::transcript::Assembly;
-use crate::config::{CodecName, NumberMode, Visibility};
+use crate::config::{NumberMode, Visibility};
 use crate::directory::Number;
 use crate::events::EventKind;
 use crate::media::{LegOptions, Remote};
 use crate::sip::endpoint::{IncomingCall, Origin};
 use crate::sip::sdp::SessionDescription;
-
-/// Codecs for phones that call the box directly.
-const EXTENSION_CODECS: [CodecName; 2] = [CodecName::Pcmu, CodecName::Pcma];
 
 /// Answers until the endpoint closes the channel.
 pub(super) async fn run(room: Arc<Room>, mut calls: mpsc::Receiver<IncomingCall>) {
@@ -158,8 +155,8 @@ fn describe(
     incoming: &IncomingCall,
 ) -> Result<(SessionDescription, Option<Remote>), u16> {
     let names = match &incoming.origin {
-        Origin::Trunk(name) => room.trunk(name).map_or(&EXTENSION_CODECS[..], |trunk| &trunk.codecs),
-        Origin::Extension(_) => &EXTENSION_CODECS,
+        Origin::Trunk(name) => room.trunk(name).map_or(&wire::EXTENSION_CODECS[..], |trunk| &trunk.codecs),
+        Origin::Extension(_) => &wire::EXTENSION_CODECS,
     };
     let codecs = wire::codecs(names);
     let Some(offer) = &incoming.offer else {

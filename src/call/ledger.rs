@@ -63,6 +63,10 @@ pub(super) fn settle(
     call.end_reason = Some(ending.reason);
     call.ended_by = Some(ending.by);
     call.error_detail.clone_from(&ending.detail);
+    let recording_lost = call.record_call && call.answered_at.is_some() && call.recording.is_none();
+    if recording_lost && call.error_detail.is_empty() {
+        call.error_detail = "the recording could not be written".into();
+    }
     call.sip_code = ending.sip_code;
     match settlement {
         Settlement::Retry { after, .. } => {

@@ -213,9 +213,14 @@ pub enum LiveFact {
     },
     Quality(Quality),
     Key(char),
-    /// The caller interrupted; `after` is the time from detection to the last packet of agent speech.
+    /// The caller interrupted; measured at the packets of agent speech that really left.
     BargeIn {
-        after: Duration,
+        /// When the voice AI said that the caller speaks.
+        detected_at: UtcTime,
+        /// From the caller's first sound to the last packet of agent speech.
+        since_onset: Duration,
+        /// From the detection to the last packet of agent speech; zero when none left any more.
+        since_detection: Duration,
     },
     Ended(EndReason),
 }

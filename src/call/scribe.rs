@@ -142,6 +142,8 @@ impl Desk {
                 }
             }
             tokio::time::sleep(pause?).await;
+            // What kept the store from writing may have kept the file from it, too.
+            self.try_transcript(&mut entry).await;
         }
         tracing::error!(%call, "a call's record was not written; it will be closed as restarted at the next start");
         None
@@ -152,33 +154,40 @@ impl Desk {
         self.store.write(move |change| entry.apply(change, call, &clock)).await
     }
 
-    /// Writes the transcript file, if one is owed, and enters it into the record.
+    /// Writes the transcript file, if one is owed, and enters it into the record. After a few tries in vain the record
+    /// goes on without it: the turns are in the store all the same.
     pub(super) async fn save_transcript(&self, entry: &mut Entry) {
-        let (Some(call), Some(closing)) = (&mut entry.call, &entry.closing) else { return };
+        for pause in PAUSES.into_iter().take(3) {
+            if self.try_transcript(entry).await {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.try_transcript(entry).await;
+    }
+
+    /// One try; `true` when none is owed any more.
+    async fn try_transcript(&self, entry: &mut Entry) -> bool {
+        let (Some(call), Some(closing)) = (&mut entry.call, &mut entry.closing) else { return true };
         if !closing.transcript {
-            return;
+            return true;
         }
         let (name, text) = (file::name(call), file::text(call, &closing.turns));
         let (directory, size) = (self.transcripts.clone(), text.len() as u64);
-        for pause in PAUSES.into_iter().take(3).map(Some).chain([None]) {
-            let (directory, name, text) = (directory.clone(), name.clone(), text.clone());
-            match tokio::task::spawn_blocking(move || file::write(&directory, &name, &text)).await {
-                Ok(Ok(())) => {
-                    call.transcript_file = file::name(call);
-                    call.transcript_size = size;
-                    call.transcript_saved_at = Some(self.clock.utc());
-                    let saved = ledger::event(call, EventKind::TranscriptSaved, &self.clock);
-                    entry.events.push(saved);
-                    return;
-                }
-                Ok(Err(error)) => tracing::warn!(call = %call.id, %error, "a transcript file could not be written"),
-                Err(_) => return,
+        match tokio::task::spawn_blocking(move || file::write(&directory, &name, &text)).await {
+            Ok(Ok(())) => {
+                closing.transcript = false;
+                call.transcript_file = file::name(call);
+                call.transcript_size = size;
+                call.transcript_saved_at = Some(self.clock.utc());
+                entry.events.push(ledger::event(call, EventKind::TranscriptSaved, &self.clock));
+                true
             }
-            match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
-                // The turns are in the store all the same.
-                None => return,
+            Ok(Err(error)) => {
+                tracing::warn!(call = %call.id, %error, "a transcript file could not be written");
+                false
             }
+            Err(_) => true,
         }
     }
 

@@ -61,6 +61,9 @@ pub trait Playout {
     /// Audio sent since the leg began.
     fn sent(&self) -> Duration;
 
+    /// When the last packet with audio of the queue left; `None` before the first.
+    fn last_sent(&self) -> Option<Instant>;
+
     fn now(&self) -> Instant;
 }
 

@@ -1,6 +1,8 @@
 //! A box with everything real below the call room, and a phone that is a second endpoint with its own media plane.
 #![allow(dead_code)]
 
+pub mod line;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub struct Plan {
     pub trunks: String,
     pub engine: &'static str,
     pub extra: String,
+    /// Further keys of `[media]`.
+    pub media: &'static str,
     pub tuning: Tuning,
 }
 
@@ -40,6 +44,7 @@ impl Plan {
             trunks: trunk("office", phone.address(), ""),
             engine: "echo",
             extra: String::new(),
+            media: "",
             tuning: Tuning { goodbye: Duration::from_millis(500), ..Tuning::default() },
         }
     }
@@ -61,8 +66,9 @@ pub struct Gateway {
 impl Gateway {
     pub async fn start(state: &Path, plan: Plan) -> Gateway {
         let text = format!(
-            "[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n[media]\nports = [0, 0]\nthreads = 1\n\
+            "[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n[media]\nports = [0, 0]\nthreads = 1\n{}\n\
              [engine]\nkind = \"{}\"\n[state]\ndirectory = \"{}\"\n{}\n{}",
+            plan.media,
             plan.engine,
             state.display(),
             plan.extra,

@@ -78,6 +78,8 @@ pub(super) struct LocalSession {
     quiet_since: Instant,
     /// [`Event::SpeechStarted`] was sent, and its end is owed.
     speech_shown: bool,
+    /// The far end has put the call on hold.
+    on_hold: bool,
     held_keys: String,
     keys_due: Option<Instant>,
     alarm: Alarm,
@@ -110,6 +112,7 @@ impl LocalSession {
             played: true,
             quiet_since: now,
             speech_shown: false,
+            on_hold: false,
             held_keys: String::new(),
             keys_due: None,
             alarm: Alarm::default(),
@@ -339,7 +342,7 @@ impl LocalSession {
     }
 
     fn silence_due(&self) -> Option<Instant> {
-        let waits = self.played && self.is_waiting_for_caller();
+        let waits = self.played && !self.on_hold && self.is_waiting_for_caller();
         self.brain.patience().filter(|_| waits).map(|patience| self.quiet_since + patience)
     }
 
@@ -401,6 +404,10 @@ impl Session for LocalSession {
             Command::Truncate { item, played } => self.brain.truncate(item, played),
             Command::Played { item } => {
                 self.mouth.played(item);
+            }
+            Command::Hold(on_hold) => {
+                self.on_hold = on_hold;
+                self.quiet_since = now;
             }
             Command::Stop => {
                 self.mouth.hush(now);

@@ -126,6 +126,10 @@ impl Actor {
             Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
             Happening::Time => {
                 self.assembly.tick(self.room.clock.utc());
+                // A held call is quiet, not deserted; its maximum duration goes on.
+                if self.is_on_hold() {
+                    self.feed(Event::Heard).await;
+                }
                 self.feed(Event::Tick).await;
             }
         }
@@ -173,8 +177,8 @@ impl Actor {
                 self.call.quality = Some(quality);
                 self.room.tell(self.call.id, LiveFact::Quality(quality));
             }
-            // A far end that put us on hold owes us no packets.
-            LegEvent::Silent if self.is_held() => {}
+            // A far end that put us on hold may say `sendonly` and yet send nothing.
+            LegEvent::Silent if self.is_on_hold() => {}
             LegEvent::Silent => self.feed(Event::EmptyRoom).await,
             LegEvent::Closed(report) => {
                 self.keep_report(&report);

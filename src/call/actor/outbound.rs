@@ -216,11 +216,17 @@ impl Actor {
     }
 
     /// A 200 to our INVITE, or the ACK to our 200.
+    ///
+    /// During the call it is the ACK that answers an offer of ours which the far end had asked for.
     pub(super) async fn on_answered(&mut self, session: Option<SessionDescription>) {
         let event = match self.agree(session) {
             Ok(()) => Event::Answered,
             Err(problem) => Event::Unusable(problem),
         };
+        let under_way = matches!(self.state, State::Talking { .. } | State::Stopping { .. });
+        if under_way && event == Event::Answered {
+            self.follow();
+        }
         self.feed(event).await;
     }
 
@@ -238,42 +244,50 @@ impl Actor {
     /// Joins phone and agent; the agent speaks first.
     pub(super) fn connect(&mut self) {
         self.room.lines.works(&self.line.trunk);
+        self.voice.warm_up(&self.room, &self.call, self.media.as_ref());
+        self.follow();
+        self.voice.tell(Command::Greet);
+    }
+
+    /// Leg and agent follow what was agreed.
+    fn follow(&mut self) {
         if let Some(media) = &self.media
             && let Some(remote) = &media.remote
         {
             media.leg.control.connect(remote.clone());
+            self.voice.hold(!remote.send);
         }
-        self.voice.warm_up(&self.room, &self.call, self.media.as_ref());
-        self.voice.tell(Command::Greet);
     }
 
     /// The far end changes the session, or asks for our offer.
     pub(super) fn on_offer(&mut self, offer: Option<&SessionDescription>) {
         let (Some(sip), Some(media)) = (&self.sip, &mut self.media) else { return };
+        let codecs = match self.room.trunk(&self.line.trunk) {
+            Some(trunk) => wire::codecs(&trunk.codecs),
+            None => wire::codecs(&wire::EXTENSION_CODECS),
+        };
         let Some(offer) = offer else {
+            // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
+            let fresh = SessionDescription::offer(media.local.session_id, media.local.address, &codecs);
+            media.local = wire::next_version(&media.local, fresh);
             sip.control.accept_offer(media.local.clone());
             return;
         };
-        let codecs: Vec<_> = match self.room.trunk(&self.line.trunk) {
-            Some(trunk) => wire::codecs(&trunk.codecs),
-            None => media.local.codecs.iter().map(|offer| offer.codec).collect(),
-        };
         match offer.answer(media.local.session_id, media.local.address, &codecs) {
             Ok((answer, agreed)) => {
-                let remote = wire::remote(&agreed);
-                media.leg.control.connect(remote.clone());
-                media.remote = Some(remote);
+                media.remote = Some(wire::remote(&agreed));
                 media.local = wire::next_version(&media.local, answer);
                 sip.control.accept_offer(media.local.clone());
+                self.follow();
             }
             Err(_) => sip.control.refuse_offer(),
         }
     }
 
-    /// The far end said that it sends nothing for now.
-    pub(super) fn is_held(&self) -> bool {
+    /// The far end listens no more for now.
+    pub(super) fn is_on_hold(&self) -> bool {
         let remote = self.media.as_ref().and_then(|media| media.remote.as_ref());
-        remote.is_some_and(|remote| !remote.receive)
+        remote.is_some_and(|remote| !remote.send)
     }
 }
 

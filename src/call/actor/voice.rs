@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::{Actor, MediaLeg};
 use crate::ai::{Command, SessionOptions};
 use crate::call::LiveFact;
-use crate::call::bridge::{Bridge, Report};
+use crate::call::bridge::{BargeIn, Bridge, Report};
 use crate::call::machine::Event;
 use crate::call::record::{Call, EndReason, Speaker, Turn};
 use crate::call::room::Room;
@@ -27,6 +27,8 @@ pub(in crate::call) struct Voice {
     pub(super) reports: Option<mpsc::Receiver<Report>>,
     /// The session description of a 183.
     pub(super) early: Option<SessionDescription>,
+    /// What the agent was told last.
+    on_hold: bool,
 }
 
 struct Plan {
@@ -58,6 +60,13 @@ impl Voice {
         media.leg.control.attach(Box::new(move || Box::new(Bridge::new(session(), command_inbox, report_outbox))));
         self.commands = Some(commands);
         self.reports = Some(reports);
+    }
+
+    /// Tells the agent of a hold, when it begins and when it ends.
+    pub(super) fn hold(&mut self, on_hold: bool) {
+        if std::mem::replace(&mut self.on_hold, on_hold) != on_hold {
+            self.tell(Command::Hold(on_hold));
+        }
     }
 
     pub(super) fn tell(&self, command: Command) {
@@ -97,7 +106,10 @@ impl Actor {
             Report::CallerBegan { at } => self.assembly.caller_began(self.utc(at)),
             Report::CallerStopped { at } => self.assembly.caller_stopped(self.utc(at)),
             Report::CallerWords { text, last } => self.take_caller_words(&text, last),
-            Report::BargeIn { after } => self.room.tell(self.call.id, LiveFact::BargeIn { after }),
+            Report::BargeIn(BargeIn { detected, since_onset, since_detection }) => {
+                let detected_at = self.utc(detected);
+                self.room.tell(self.call.id, LiveFact::BargeIn { detected_at, since_onset, since_detection });
+            }
             Report::Active => return Some(Event::Heard),
             Report::Usage(usage) => {
                 self.call.tokens_prompt += usage.prompt_tokens;

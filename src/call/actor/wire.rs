@@ -25,6 +25,9 @@ fn codec(codec: AudioCodec) -> Codec {
     }
 }
 
+/// Codecs for phones that call the box directly.
+pub(in crate::call) const EXTENSION_CODECS: [CodecName; 2] = [CodecName::Pcmu, CodecName::Pcma];
+
 /// A trunk's codecs in its order of preference.
 pub(in crate::call) fn codecs(names: &[CodecName]) -> Vec<AudioCodec> {
     let codec = |name: &CodecName| match name {

@@ -42,6 +42,7 @@ struct Wire {
     queue: VecDeque<Slot>,
     rest: usize,
     sent: Duration,
+    last_sent: Option<Instant>,
 }
 
 enum Slot {
@@ -92,6 +93,10 @@ impl Playout for Wire {
         self.sent
     }
 
+    fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
+    }
+
     fn now(&self) -> Instant {
         self.now
     }
@@ -111,7 +116,7 @@ impl Stage {
         let (orders, commands) = mpsc::channel(8);
         let (sender, reports) = mpsc::channel(capacity);
         let bridge = Bridge::new(Box::new(script.clone()), commands, sender);
-        let wire = Wire { now: Instant::now(), queue: VecDeque::new(), rest: 0, sent: Duration::ZERO };
+        let wire = Wire { now: Instant::now(), queue: VecDeque::new(), rest: 0, sent: Duration::ZERO, last_sent: None };
         Stage { script, bridge, wire, reports, orders }
     }
 
@@ -129,6 +134,7 @@ impl Stage {
             if let Some(Slot::Frame) = self.wire.queue.front() {
                 self.wire.queue.pop_front();
                 self.wire.sent += FRAME;
+                self.wire.last_sent = Some(self.wire.now);
             }
             self.marks();
             let pcm = [0; 160];
@@ -219,6 +225,7 @@ fn speech_of_the_caller_silences_the_wire_and_cuts_the_item_to_what_was_heard() 
     stage.says([Event::SpeechStarted { at }]);
     assert_eq!(stage.wire.queued(), Duration::ZERO);
     let now = stage.wire.now;
+    stage.play(FRAME);
     let commands = stage.commands();
     assert_eq!(commands[0], Command::Truncate { item: 1, played: Duration::from_millis(1000) });
     assert_eq!(commands[1], Command::Truncate { item: 2, played: Duration::ZERO });
@@ -228,7 +235,11 @@ fn speech_of_the_caller_silences_the_wire_and_cuts_the_item_to_what_was_heard() 
             Report::CallerBegan { at },
             Report::ItemOver { item: 1, text: "one two three four".into(), interrupted: true, at: now },
             Report::ItemOver { item: 2, text: String::new(), interrupted: true, at: now },
-            Report::BargeIn { after: Duration::from_millis(60) },
+            Report::BargeIn(BargeIn {
+                detected: now,
+                since_onset: Duration::from_millis(60),
+                since_detection: Duration::ZERO
+            }),
         ]
     );
     // What the service still sends of a cut item is thrown away.
@@ -236,6 +247,37 @@ fn speech_of_the_caller_silences_the_wire_and_cuts_the_item_to_what_was_heard() 
     assert_eq!(stage.wire.queued(), Duration::ZERO);
     stage.play(Duration::from_millis(100));
     assert_eq!(stage.reports(), []);
+}
+
+#[test]
+fn a_packet_that_leaves_after_the_detection_is_counted() {
+    let mut stage = Stage::new(64);
+    stage.says([audio(1, 2000)]);
+    stage.play(Duration::from_millis(1000));
+    let detected = stage.wire.now;
+    let at = detected - Duration::from_millis(80);
+    stage.says([Event::SpeechStarted { at }]);
+    // A wire that does not obey.
+    stage.wire.queue.push_back(Slot::Frame);
+    stage.wire.last_sent = Some(detected + FRAME);
+    stage.play(FRAME);
+    let told = stage.reports().into_iter().find(|report| matches!(report, Report::BargeIn(_)));
+    let expected = BargeIn { detected, since_onset: Duration::from_millis(100), since_detection: FRAME };
+    assert_eq!(told, Some(Report::BargeIn(expected)));
+}
+
+#[test]
+fn a_call_on_hold_hears_nobody_and_tells_the_service_so() {
+    let mut stage = Stage::new(64);
+    stage.orders.try_send(Command::Hold(true)).expect("room");
+    stage.says([]);
+    stage.play(FRAME * 3);
+    assert_eq!(stage.script.0.borrow().frames, 0);
+    stage.orders.try_send(Command::Hold(false)).expect("room");
+    stage.says([]);
+    stage.play(FRAME * 2);
+    assert_eq!(stage.script.0.borrow().frames, 2);
+    assert_eq!(stage.commands(), [Command::Hold(true), Command::Hold(false)]);
 }
 
 #[test]

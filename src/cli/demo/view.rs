@@ -22,12 +22,26 @@ pub(super) struct View {
     pub(super) facts: Facts,
 }
 
+/// From the caller's first sound, and from its detection, to the box's last packet of speech.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct BargeIn {
+    since_onset: Duration,
+    since_detection: Duration,
+}
+
+impl std::fmt::Display for BargeIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (onset, detection) = (self.since_onset.as_millis(), self.since_detection.as_millis());
+        write!(f, "the box is silent {onset} ms after the first sound, {detection} ms after its detection")
+    }
+}
+
 /// What the verdict needs of the live part.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
     pub(super) statuses: Vec<CallStatus>,
     pub(super) keys: Vec<(UtcTime, char)>,
-    pub(super) barge_ins: Vec<Duration>,
+    pub(super) barge_ins: Vec<BargeIn>,
     pub(super) delays: Vec<Duration>,
     pub(super) quality: Option<Quality>,
 }
@@ -57,11 +71,10 @@ impl View {
                 self.facts.keys.push((event.at, *key));
                 self.row(terminal, event.at, Tint::Caller, "phone", &format!("presses {key}"));
             }
-            LiveFact::BargeIn { after } => {
-                self.facts.barge_ins.push(*after);
-                let text =
-                    format!("interrupts; the box is silent {} ms after the phone's first sound", after.as_millis());
-                self.row(terminal, event.at, Tint::Good, "phone", &text);
+            LiveFact::BargeIn { since_onset, since_detection, .. } => {
+                let barge_in = BargeIn { since_onset: *since_onset, since_detection: *since_detection };
+                self.facts.barge_ins.push(barge_in);
+                self.row(terminal, event.at, Tint::Good, "phone", &format!("interrupts; {barge_in}"));
             }
             LiveFact::Ended(reason) => {
                 self.row(terminal, event.at, Tint::Strong, "call", &format!("over: {}", lower(&format!("{reason:?}"))));

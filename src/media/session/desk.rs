@@ -49,6 +49,10 @@ impl Playout for Desk<'_> {
         self.talk.queue.sent()
     }
 
+    fn last_sent(&self) -> Option<Instant> {
+        self.talk.last_speech
+    }
+
     fn now(&self) -> Instant {
         self.clock.now()
     }

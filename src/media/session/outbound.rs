@@ -22,6 +22,8 @@ pub struct Talk {
     pub keys: KeySender,
     pub overflow_told: bool,
     pub stream: Stream,
+    /// When the last packet with speech left.
+    pub last_speech: Option<Instant>,
     /// Keys that come in before this are echoes of ours.
     deaf_until: Option<Instant>,
 }
@@ -44,6 +46,7 @@ impl Talk {
             keys: KeySender::default(),
             overflow_told: false,
             stream: Stream { ssrc: rand::random(), sequence: rand::random(), packets: 0, octets: 0, refused: 0 },
+            last_speech: None,
             deaf_until: None,
         }
     }
@@ -98,6 +101,7 @@ impl Session {
                 stream.refused += 1;
             }
             if let Some(pcm) = &slot.speech {
+                self.talk.last_speech = Some(now);
                 self.tally.level_out.add(pcm);
                 if let Some(tape) = &mut self.tape {
                     tape.lay(Side::Box, slot.due, pcm);
@@ -109,8 +113,12 @@ impl Session {
     }
 }
 
-/// Sends without waiting. What the system does not take at once would be too late anyhow.
+/// Sends without waiting. What the system does not take at once would be too late anyhow. The unspecified address (an
+/// old way to say "hold") takes nothing: the system would deliver it to this host.
 pub fn send(socket: &UdpSocket, datagram: &[u8], destination: SocketAddr) -> bool {
+    if destination.ip().to_canonical().is_unspecified() {
+        return false;
+    }
     let destination = reachable(destination, socket.local_addr().is_ok_and(|local| local.is_ipv6()));
     SockRef::from(socket).send_to(datagram, &destination.into()).is_ok()
 }
