@@ -87,7 +87,7 @@ fn starts_claims_reports_and_stops() {
     let ready = http(&plain, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     let page = http(&plain, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    assert!(page.contains("process_resident_memory_bytes") && page.contains("trunkline_live_calls 0"), "{page}");
+    assert!(page.contains("process_resident_memory_bytes") && page.contains("trunkline_calls_live 0"), "{page}");
 
     service.signal("HUP");
     while !told().contains("RELOADING=1") {}

@@ -270,6 +270,6 @@ fn a_caller_who_gives_up_at_any_moment_leaves_no_live_call() {
     assert!(outcomes.iter().all(|code| [200, 487].contains(code)), "{outcomes:?}");
     support::wait_for("no live call", SOON, || {
         let metrics = gateway.get("/metrics").text();
-        metrics.lines().any(|line| line.starts_with("trunkline_live_calls") && line.ends_with(" 0")).then_some(())
+        metrics.lines().any(|line| line.starts_with("trunkline_calls_live") && line.ends_with(" 0")).then_some(())
     });
 }

@@ -197,8 +197,8 @@ impl Parts<'_> {
 /// The metrics page with what only the composition knows.
 fn page(metrics: Metrics, calls: Calls, media: MediaPlane) -> Arc<dyn Fn() -> String + Send + Sync> {
     Arc::new(move || {
-        metrics::gauge!("trunkline_live_calls").set(calls.live() as f64);
-        metrics::gauge!("trunkline_live_legs").set(media.live_legs() as f64);
+        metrics::gauge!("trunkline_calls_live").set(calls.live() as f64);
+        metrics::gauge!("trunkline_media_legs").set(media.live_legs() as f64);
         metrics.render()
     })
 }

@@ -35,14 +35,12 @@ impl Registry {
         }
         let (orders, inbox) = mpsc::channel(ORDERS);
         live.insert(call, orders);
-        metrics::gauge!("trunkline_calls_live").set(live.len() as f64);
         Some(inbox)
     }
 
     pub(super) fn release(&self, call: Uuid) {
         let mut live = self.lock();
         live.remove(&call);
-        metrics::gauge!("trunkline_calls_live").set(live.len() as f64);
         drop(live);
         self.left.notify_waiters();
     }

@@ -56,7 +56,6 @@ pub struct Load(Arc<AtomicUsize>);
 impl Drop for Load {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-        metrics::gauge!("media_legs").decrement(1.0);
     }
 }
 
@@ -67,7 +66,6 @@ impl Worker {
 
     pub fn take_load(&self) -> Load {
         self.legs.fetch_add(1, Ordering::Relaxed);
-        metrics::gauge!("media_legs").increment(1.0);
         Load(Arc::clone(&self.legs))
     }
 }

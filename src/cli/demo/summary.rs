@@ -89,14 +89,8 @@ fn delays(terminal: &mut Terminal, turns: &[Turn], facts: &Facts) {
         let (from, to) = (terminal.tint(from_tint, &format!("{from:>5}")), terminal.tint(to_tint, &format!("{to:<5}")));
         terminal.line(&format!("  {from} → {to}  {delay:>10}"));
     }
-<<<<<<< HEAD
-    for after in &facts.barge_ins {
-        terminal
-            .line(&format!("  barge-in: the box was silent {} ms after the phone's first sound", after.as_millis()));
-=======
     for barge_in in &facts.barge_ins {
         terminal.line(&format!("  barge-in: {barge_in}"));
->>>>>>> r2call
     }
     if let Some(median) = median(&facts.delays) {
         terminal.line(&format!("  the box answers after {} ms (median)", median.as_millis()));

@@ -40,11 +40,11 @@ impl Tally {
     /// Adds what is new to the program's counters.
     pub fn publish(&mut self, reception: &Reception, talk: &Talk) {
         const NAMES: [&str; 5] = [
-            "media_packets_received",
-            "media_packets_sent",
-            "media_packets_lost",
-            "media_packets_late",
-            "media_packets_foreign",
+            "trunkline_media_packets_received_total",
+            "trunkline_media_packets_sent_total",
+            "trunkline_media_packets_lost_total",
+            "trunkline_media_packets_late_total",
+            "trunkline_media_packets_foreign_total",
         ];
         let counts = reception.arrivals.counts();
         let late = reception.jitter.counts().late;

@@ -162,22 +162,22 @@ impl UserAgent {
     pub fn datagram(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
         match read(datagram, &self.settings.limits) {
             Ok(Message::Request(request)) => {
-                metrics::counter!("sip_messages_received_total", "kind" => "request").increment(1);
+                metrics::counter!("trunkline_sip_messages_received_total", "kind" => "request").increment(1);
                 self.on_request(request, source, now);
             }
             Ok(Message::Response(response)) => {
-                metrics::counter!("sip_messages_received_total", "kind" => "response").increment(1);
+                metrics::counter!("trunkline_sip_messages_received_total", "kind" => "response").increment(1);
                 self.on_response(&response, source, now);
             }
             Err(Unreadable::Noise(problem)) => {
                 // Keep-alives are neither noise nor news.
                 if problem != "empty" {
-                    metrics::counter!("sip_messages_malformed_total").increment(1);
+                    metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
                     tracing::debug!(%source, problem, "dropped a datagram that is no SIP message");
                 }
             }
             Err(Unreadable::Request { status, problem, fields }) => {
-                metrics::counter!("sip_messages_malformed_total").increment(1);
+                metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
                 if !datagram.trim_ascii_start().starts_with(b"ACK ") {
                     self.refuse_malformed(status, problem, fields, source, now);
                 }
@@ -204,7 +204,8 @@ impl UserAgent {
         }
         let Some(via) = response.fields.list("Via").first().and_then(|via| Via::parse(via).ok()) else { return };
         if response.code() >= 300 {
-            metrics::counter!("sip_requests_refused_total", "code" => response.code().to_string()).increment(1);
+            metrics::counter!("trunkline_sip_requests_refused_total", "code" => response.code().to_string())
+                .increment(1);
         }
         // The same for a repeated request, as RFC 3261 §8.2.7 demands of stateless servers.
         let tag = stateless_tag(&response.fields);
@@ -218,7 +219,7 @@ impl UserAgent {
     fn on_response(&mut self, response: &Response, source: SocketAddr, now: Instant) {
         // A response with two Via values went astray on its way to someone else (RFC 3261 §8.1.3.3).
         if response.fields.list("Via").len() != 1 {
-            metrics::counter!("sip_messages_malformed_total").increment(1);
+            metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
@@ -273,7 +274,7 @@ impl UserAgent {
         response.fields.set("Server", self.settings.user_agent.clone());
         let code = response.code();
         if code >= 300 {
-            metrics::counter!("sip_requests_refused_total", "code" => code.to_string()).increment(1);
+            metrics::counter!("trunkline_sip_requests_refused_total", "code" => code.to_string()).increment(1);
         }
         match response.write() {
             Ok(datagram) => {

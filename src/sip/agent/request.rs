@@ -14,14 +14,14 @@ impl UserAgent {
     pub(super) fn on_request(&mut self, mut request: Request, source: SocketAddr, now: Instant) {
         let is_ack = request.is(rsip::Method::Ack);
         let Some(sound_via) = stamp(&mut request.fields, source) else {
-            metrics::counter!("sip_messages_malformed_total").increment(1);
+            metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
             return;
         };
         let checked = if sound_via { check(&request) } else { Err(Owed { status: 400, reason: "Malformed Via" }) };
         let checked = match checked {
             Ok(checked) => checked,
             Err(owed) => {
-                metrics::counter!("sip_messages_malformed_total").increment(1);
+                metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
                 if !is_ack {
                     let mut response = Response::to(&request, owed.status);
                     response.reason = owed.reason.to_owned();

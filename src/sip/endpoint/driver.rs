@@ -195,7 +195,7 @@ impl Driver {
             for output in outputs {
                 match output {
                     Output::Transmit { to, datagram, transaction } => {
-                        metrics::counter!("sip_messages_sent_total").increment(1);
+                        metrics::counter!("trunkline_sip_messages_sent_total").increment(1);
                         if let Err(problem) = self.udp.send(&datagram, to).await {
                             tracing::debug!(%to, %problem, "the socket refused a datagram");
                             if let Some(transaction) = transaction {
