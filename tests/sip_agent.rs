@@ -1,4 +1,5 @@
 //! Two user agents in virtual time over a network that loses, repeats and reorders.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

@@ -303,7 +303,7 @@ async fn a_call_whose_events_are_dropped_is_hung_up_at_once_in_whatever_state() 
     // Live, by either side: BYE.
     for by_caller in [true, false] {
         let (_control, mut events) = invite(&pair.caller, "pbx", "1");
-        let mut call = incoming(&mut pair.calls).await;
+        let call = incoming(&mut pair.calls).await;
         call.control.answer(answer_to(&call.offer.clone().expect("an offer"), 5000));
         assert!(matches!(decisive(&mut events).await, CallEvent::Answered { .. }));
         let mut other = if by_caller {

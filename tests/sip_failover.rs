@@ -1,4 +1,5 @@
 //! One call, several addresses of the trunk's name; in virtual time.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
 //! Floods, guesses and forged sources against one user agent, in virtual time.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

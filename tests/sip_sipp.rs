@@ -1,4 +1,5 @@
 //! SIPp on the other side of the wire, as caller and as called phone. Each scenario is its own process.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 #[path = "sip_support/mod.rs"]
 mod support;

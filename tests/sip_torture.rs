@@ -1,4 +1,5 @@
 //! The torture messages of RFC 4475 and RFC 5118: what is valid is understood, what is not gets the answer it is owed.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
