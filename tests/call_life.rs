@@ -54,7 +54,7 @@ async fn an_answered_call_is_completed_when_the_callee_hangs_up() {
     let mails = trunkline::events::mails(&gateway.store, 10).expect("readable");
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0].mail.to, "alice@example.com");
-    assert_eq!(gateway.calls.live(), 0);
+    gateway.idle().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -449,7 +449,7 @@ fn after_a_crash_live_calls_are_closed_or_retried_and_waiting_ones_go_on() {
         phone.rings().await.control.reject(486);
         let second = gateway.finished(retried).await;
         assert_eq!((second.status, second.attempt), (CallStatus::Busy, 2));
-        assert_eq!(gateway.calls.live(), 0);
+        gateway.idle().await;
     });
 }
 

@@ -436,7 +436,7 @@ async fn an_interrupted_box_sends_no_speech_beyond_40_ms_after_the_detection() {
         .await;
         // The caller goes on speaking; all that while the box has nothing to say.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let last = wire.line.got().into_iter().filter(|got| got.loud).next_back().expect("speech of the box");
+        let last = wire.line.got().into_iter().rfind(|got| got.loud).expect("speech of the box");
         let onset = wire.line.said()[silent_before];
         let late = last.utc.since(detected_at);
         let on_the_wire = last.at.saturating_duration_since(onset);

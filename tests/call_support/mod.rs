@@ -155,6 +155,16 @@ impl Gateway {
         self.until(id, |call| call.status.is_final()).await
     }
 
+    /// Waits until no call has an actor; that follows the stored outcome by a moment.
+    pub async fn idle(&self) {
+        within("the end of every call", async {
+            while self.calls.live() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
     /// The only inbound call so far.
     pub async fn inbound_call(&self) -> Call {
         let filter = trunkline::call::record::CallFilter {
