@@ -105,7 +105,7 @@ impl UserAgent {
         let values = request.fields.all("Authorization");
         let verdict = self.authority.judge(values, &method, &uri, source.ip(), now);
         if verdict == Verdict::Wrong {
-            metrics::counter!("sip_digest_failures_total").increment(1);
+            metrics::counter!("trunkline_sip_digest_failures_total").increment(1);
             self.guard.failed(source.ip(), now);
         }
         match verdict {

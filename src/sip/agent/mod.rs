@@ -199,7 +199,7 @@ impl UserAgent {
     /// Sends a response outside any transaction; strangers get only so many.
     fn send_stateless(&mut self, mut response: Response, source: SocketAddr, now: Instant) {
         if self.trunks.of_source(source).is_none() && !self.guard.may_answer(source.ip(), now) {
-            metrics::counter!("sip_answers_withheld_total").increment(1);
+            metrics::counter!("trunkline_sip_answers_withheld_total").increment(1);
             return;
         }
         let Some(via) = response.fields.list("Via").first().and_then(|via| Via::parse(via).ok()) else { return };
