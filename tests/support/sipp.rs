@@ -46,6 +46,12 @@ impl Scenario {
         self.step(&format!("<pause milliseconds=\"{}\"/>", time.as_millis()))
     }
 
+    /// Streams a file of µ-law samples once; needs no privilege.
+    pub fn stream(self, sound: &Path) -> Scenario {
+        self.step(&format!("<nop><action><exec rtp_stream=\"{},1,0,PCMU/8000\"/></action></nop>", sound.display()))
+    }
+
+    /// Plays a capture; needs a raw socket.
     pub fn play(self, capture: &Path) -> Scenario {
         self.step(&format!("<nop><action><exec play_pcap_audio=\"{}\"/></action></nop>", capture.display()))
     }
