@@ -15,9 +15,13 @@ fn main() {
     let named = env::var_os("FLITE_LIB_DIR").map(PathBuf::from);
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=FLITE_LIB_DIR");
-    println!("cargo:rerun-if-changed={}", manifest.join(".cache/flite").display());
+    // A path that does not exist would count as changed at every build.
+    let unpacked = manifest.join(".cache/flite");
+    if unpacked.exists() {
+        println!("cargo:rerun-if-changed={}", unpacked.display());
+    }
 
-    let places = places(named, &manifest.join(".cache/flite"), &multiarch(&target));
+    let places = places(named, &unpacked, &multiarch(&target));
     let Some(folder) = places.iter().find(|place| holds_all(place)) else {
         println!("cargo::error={}", missing(&places));
         return;
