@@ -1,7 +1,6 @@
 # `make` alone says what there is.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
-export OPUS_NO_PKG := 1
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
 
 .PHONY: help setup setup-test build demo test bench check model deny advisories clean

@@ -5,7 +5,6 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
-export OPUS_NO_PKG=1
 export PATH="$PWD/.cache/tools/bin:$PATH:$PWD/.cache/venv/bin"
 
 names=() results=() times=()
