@@ -1,0 +1,8 @@
+//! The local voice of the AI room: one file a subject.
+
+mod common;
+#[path = "../speech/common.rs"]
+mod voice;
+
+mod chat;
+mod session;

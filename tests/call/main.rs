@@ -1,0 +1,10 @@
+//! Calls, from order to record: one file a subject.
+
+mod call_support;
+#[path = "../sip/support.rs"]
+mod sip_support;
+#[path = "../speech/common.rs"]
+mod speech_common;
+
+mod life;
+mod wire;

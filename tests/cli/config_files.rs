@@ -1,0 +1,76 @@
+//! The configuration files that are shipped: they load, and they explain every key.
+
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+
+use trunkline::config::{Config, Field, sections};
+
+const EXPLAINED: &str = include_str!("../../configs/trunkline.toml");
+const MINIMAL: &str = include_str!("../../configs/minimal.toml");
+
+fn load(name: &str) -> Config {
+    Config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name)).expect("the shipped file is right")
+}
+
+/// The file with every `# key = …` and `# [section]` brought to life.
+fn uncommented() -> String {
+    let alive = |line: &str| {
+        let rest = line.strip_prefix("# ")?;
+        let key = rest
+            .split_once(" = ")
+            .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()));
+        (key || rest.starts_with('[')).then(|| rest.to_owned())
+    };
+    EXPLAINED.lines().map(|line| alive(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+#[test]
+fn the_explained_file_loads() {
+    let config = load("trunkline.toml");
+    assert_eq!(config.trunks.len(), 1);
+}
+
+#[test]
+fn the_smallest_file_loads_with_one_trunk() {
+    let config = load("minimal.toml");
+    assert_eq!(config.trunks[0].host, "192.168.1.10");
+    assert!(MINIMAL.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count() <= 3);
+}
+
+#[test]
+fn values_in_the_explained_file_are_the_defaults() {
+    let mut explained = load("trunkline.toml");
+    let minimal = load("minimal.toml");
+    assert_eq!(format!("{:?}", explained.trunks), format!("{:?}", minimal.trunks));
+    explained.trunks.clear();
+    assert_eq!(format!("{explained:#?}"), format!("{:#?}", Config::default()));
+}
+
+#[test]
+fn every_key_of_the_schema_stands_in_the_explained_file() {
+    let document: toml::Table = uncommented().parse().expect("every commented key is valid TOML in its place");
+    for section in sections() {
+        let value = document.get(section.name).unwrap_or_else(|| panic!("[{}] is not explained", section.name));
+        let table = if section.many { value[0].as_table() } else { value.as_table() };
+        explained(section.name, table.expect("a section"), section.fields);
+    }
+}
+
+fn explained(name: &str, table: &toml::Table, fields: &[Field]) {
+    for field in fields {
+        let value = table.get(field.name).unwrap_or_else(|| panic!("{name}.{} is not explained", field.name));
+        if let Some(inner) = field.inner() {
+            explained(field.name, value.as_table().expect("a section"), inner);
+        }
+    }
+}
+
+/// Serde's types and the schema know the same keys: with all keys present nothing is unknown to the types, and a key
+/// that the types require is required by the schema.
+#[test]
+fn the_types_take_every_key_of_the_schema() {
+    let config: Config = toml::from_str(&uncommented()).expect("the types know every explained key");
+    assert!(config.mail.is_some() && config.engine.chat.is_some());
+    assert_eq!((config.extensions.len(), config.numbers.len(), config.prompts.len()), (1, 1, 1));
+}

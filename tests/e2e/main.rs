@@ -1,0 +1,12 @@
+//! The whole program against real counterparts: one file a subject.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod baresip;
+mod damage_meter;
+mod drain;
+mod privacy;
+mod restart;
+mod sipp;

@@ -1,0 +1,6 @@
+//! Legs on real sockets and in virtual time: one file a subject.
+
+mod media_stage;
+
+mod leg;
+mod wire;

@@ -1,0 +1,11 @@
+//! The SIP endpoint: one file a subject.
+
+mod support;
+
+mod agent;
+mod endpoints;
+mod failover;
+mod guard;
+mod sipp;
+mod torture;
+mod wire;

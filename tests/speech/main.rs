@@ -1,0 +1,6 @@
+//! Ears and voice: one file a subject.
+
+mod common;
+
+mod recognise;
+mod vad;
