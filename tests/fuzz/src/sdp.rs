@@ -7,6 +7,10 @@ use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(theirs) = SessionDescription::parse(text) else { return };
+    if theirs.codecs.is_empty() {
+        // Such a stream is refused, never written: an `m=` line must name a format.
+        return;
+    }
     let written = theirs.write();
     match SessionDescription::parse(&written) {
         Ok(again) => assert_eq!(again.write(), written, "writing is not stable"),
