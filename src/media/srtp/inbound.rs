@@ -136,9 +136,7 @@ impl Ring {
         }
         let fresh = u64::from(sequence);
         match self.before.iter().find(|(before, _)| *before == ssrc) {
-            Some((_, highest)) if nearest(*highest, sequence) != fresh => {
-                (nearest(*highest, sequence), Some(fresh))
-            }
+            Some((_, highest)) if nearest(*highest, sequence) != fresh => (nearest(*highest, sequence), Some(fresh)),
             _ => (fresh, None),
         }
     }

@@ -73,18 +73,16 @@ pub struct SrtpKey {
 }
 
 impl SrtpKey {
-    /// `secret` is the key followed by the salt; `None` when its length is not that of the suite.
-    pub fn new(suite: Suite, secret: &[u8], mki: &[u8]) -> Option<SrtpKey> {
-        let fits = secret.len() == suite.key_length() + suite.salt_length();
-        fits.then(|| SrtpKey { suite, secret: Zeroizing::new(secret.to_vec()), mki: mki.to_vec() })
+    /// `secret` is the key followed by the salt. When its length is not that of the suite nothing is sent and nothing
+    /// heard under it: rather silence than speech in the clear.
+    pub fn new(suite: Suite, secret: &[u8], mki: &[u8]) -> SrtpKey {
+        SrtpKey { suite, secret: Zeroizing::new(secret.to_vec()), mki: mki.to_vec() }
     }
 
-    fn key(&self) -> &[u8] {
-        &self.secret[..self.suite.key_length()]
-    }
-
-    fn salt(&self) -> &[u8] {
-        &self.secret[self.suite.key_length()..]
+    /// Key and salt; `None` when there are too few or too many octets.
+    fn parts(&self) -> Option<(&[u8], &[u8])> {
+        let parts = self.secret.split_at_checked(self.suite.key_length())?;
+        (parts.1.len() == self.suite.salt_length()).then_some(parts)
     }
 }
 

@@ -26,7 +26,7 @@ fn hex(text: &str) -> Vec<u8> {
 fn key(suite: Suite, seed: u8) -> SrtpKey {
     let length = suite.key_length() + suite.salt_length();
     let secret: Vec<u8> = (0..length).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)).collect();
-    SrtpKey::new(suite, &secret, &[]).expect("right length")
+    SrtpKey::new(suite, &secret, &[])
 }
 
 fn keys(suite: Suite, send: u8, receive: u8) -> SrtpKeys {
@@ -67,7 +67,8 @@ fn counter_mode_makes_the_keystream_of_rfc_3711_b2() {
     block.copy_from_slice(&hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD0000"));
     let mut stream = vec![0; 0xFF02 * 16];
     keystream(&hex("2B7E151628AED2A6ABF7158809CF4F3C"), &block, &mut stream);
-    let expected = hex("E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB 41E95B3BB0A2E8DD477901E4FCA894C0");
+    let expected =
+        hex("E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB 41E95B3BB0A2E8DD477901E4FCA894C0");
     assert_eq!(stream[..48], expected);
     let far = hex("EC8CDF7398607CB0F2D21675EA9EA1E4 362B7C3C6773516318A077D7FC5073AE 6A2CC3787889374FBEB4C81B17BA6C44");
     assert_eq!(stream[0xFEFF * 16..][..48], far);
@@ -106,7 +107,7 @@ fn session_keys_are_those_of_rfc_3711_b3_and_rfc_6188_7() {
 #[test]
 fn whole_packets_are_those_of_the_reference() {
     let master = hex("e1f97a0d3e018be0d64fa32c06de4139 0ec675ad498afeebb6960b3aabe6");
-    let key = SrtpKey::new(Suite::AesCm128HmacSha1_80, &master, &[]).expect("right length");
+    let key = SrtpKey::new(Suite::AesCm128HmacSha1_80, &master, &[]);
     let mut channel = Channel::new(&SrtpKeys { send: key.clone(), receive: key });
     let plain = hex("800f1234decafbadcafebabe abababababababababababababababab");
     let wire = hex("800f1234decafbadcafebabe 4e55dc4ce79978d88ca4d215949d2402 b78d6acc99ea179b8dbb");
@@ -126,11 +127,18 @@ fn whole_packets_are_those_of_the_reference() {
 fn gcm_makes_the_packets_of_rfc_7714() {
     let text = hex("47616c6c696120657374206f6d6e69732064697669736120696e207061727465732074726573");
     let header = hex("8040f17b8041f8d35501a0b2");
-    let (key, salt) = (hex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), hex("517569642070726f2071756f"));
+    let (key, salt) =
+        (hex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"), hex("517569642070726f2071756f"));
     let place = Place { ssrc: 0x5501_a0b2, index: 0xf17b, word: [0; 4] };
     for (key, expected) in [
-        (&key[..16], "f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833 899d7f27beb16a9152cf765ee4390cce"),
-        (&key[..], "32b1de78a822fe12ef9f78fa332e33aab18012389a58e2f3b50b2a0276ffae0f1ba63799b87b 7aa3db36dfffd6b0f9bb7878d7a76c13"),
+        (
+            &key[..16],
+            "f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833 899d7f27beb16a9152cf765ee4390cce",
+        ),
+        (
+            &key[..],
+            "32b1de78a822fe12ef9f78fa332e33aab18012389a58e2f3b50b2a0276ffae0f1ba63799b87b 7aa3db36dfffd6b0f9bb7878d7a76c13",
+        ),
     ] {
         let transform = Transform::gcm(key, &salt, Plane::Media).expect("right length");
         let mut packet = [header.clone(), text.clone()].concat();
@@ -139,8 +147,12 @@ fn gcm_makes_the_packets_of_rfc_7714() {
         assert!(transform.open(place, &mut packet, 12, &tag));
         assert_eq!(packet[12..], text);
     }
-    let report = hex("81c8000d4d617273 4e5450314e545032525450200000042a0000e9304c756e61deadbeefdeadbeefdeadbeefdeadbeefdeadbeef");
-    let expected = hex("63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded0bb9275bc84aa458 96cf4d2fc5abf87245d9eade");
+    let report = hex(
+        "81c8000d4d617273 4e5450314e545032525450200000042a0000e9304c756e61deadbeefdeadbeefdeadbeefdeadbeefdeadbeef",
+    );
+    let expected = hex(
+        "63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded0bb9275bc84aa458 96cf4d2fc5abf87245d9eade",
+    );
     let transform = Transform::gcm(&key[..16], &salt, Plane::Control).expect("right length");
     let mut packet = report.clone();
     let place = Place { ssrc: 0x4d61_7273, index: 0x5d4, word: 0x8000_05d4_u32.to_be_bytes() };
@@ -290,7 +302,7 @@ fn a_key_identifier_is_asked_for_and_cut_off() {
     let now = Instant::now();
     for suite in SUITES {
         let length = suite.key_length() + suite.salt_length();
-        let with = |mki: &[u8]| SrtpKey::new(suite, &vec![3; length], mki).expect("right length");
+        let with = |mki: &[u8]| SrtpKey::new(suite, &vec![3; length], mki);
         let mut a = Channel::new(&SrtpKeys { send: with(&[0, 1]), receive: with(&[]) });
         let mut b = Channel::new(&SrtpKeys { send: with(&[]), receive: with(&[0, 1]) });
         let mut c = Channel::new(&SrtpKeys { send: with(&[]), receive: with(&[0, 2]) });
@@ -319,7 +331,17 @@ fn header_extensions_stay_in_the_clear() {
 fn keys_show_themselves_nowhere() {
     let keys = keys(Suite::AesCm128HmacSha1_80, 1, 2);
     assert_eq!(format!("{:?}", keys.send), "SrtpKey(AesCm128HmacSha1_80, …)");
-    assert!(SrtpKey::new(Suite::AeadAes128Gcm, &[0; 30], &[]).is_none());
+}
+
+#[test]
+fn under_a_key_of_the_wrong_length_nothing_is_sent_and_nothing_heard() {
+    let short = SrtpKey::new(Suite::AeadAes128Gcm, &[0; 30], &[]);
+    let mut channel = Channel::new(&SrtpKeys { send: short.clone(), receive: short });
+    let mut buffer = packet(1, 7);
+    let length = buffer.len();
+    buffer.resize(length + TRAILER, 0);
+    assert_eq!(channel.protect(&mut buffer, length), None);
+    assert_eq!(channel.open(&mut buffer, Instant::now()), Err(Refused::Unauthentic));
 }
 
 #[test]

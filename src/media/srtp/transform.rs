@@ -41,9 +41,9 @@ pub struct Place {
 }
 
 impl Transform {
-    /// `None` cannot happen with a key of the suite's length.
+    /// `None` when the key has not the length of its suite.
     pub fn new(master: &SrtpKey, plane: Plane) -> Option<Transform> {
-        let (key, salt) = (master.key(), master.salt());
+        let (key, salt) = master.parts()?;
         let derived = |label, length| derived(key, salt, plane, label, length);
         let session = derived(Label::Cipher, master.suite.key_length());
         let session_salt = derived(Label::Salt, master.suite.salt_length());

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::codec::is_comfort_noise;
 use super::{
-    AudioCodec, CodecOffer, Crypto, Direction, EventFormat, OpusFormat, OtherMedia, Profile, SdpError, SessionDescription,
+    AudioCodec, CodecOffer, Crypto, Direction, EventFormat, OpusFormat, OtherMedia, Profile, SdpError,
+    SessionDescription,
 };
 
 /// Lines that a description may have; more is an attack, not a call.

@@ -368,6 +368,7 @@ fn remote(agreed: &Agreed) -> Remote {
         telephone_event: agreed.telephone_event.map(|event| event.payload_type),
         send: true,
         receive: true,
+        srtp: None,
     }
 }
 
