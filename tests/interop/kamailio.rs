@@ -1,5 +1,7 @@
 //! Kamailio as registrar and proxy, dnsmasq as its name server.
 
+#![allow(clippy::disallowed_methods)] // waiting for other programs is done in real time
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
