@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
 use trunkline::media::rtp::Packet;
+use trunkline::media::codec::g711::Law;
 use trunkline::media::{
-    Codec, HeardFrame, Leg, LegEvent, LegOptions, LegReport, MediaPlane, Peer, PeerFactory, Playout, Remote,
+    Codec, HeardFrame, KeyFormat, Leg, LegEvent, LegOptions, LegReport, MediaPlane, Peer, PeerFactory, Playout, Remote,
 };
 
 pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -39,15 +40,12 @@ pub async fn open(plane: &MediaPlane) -> Leg {
 }
 
 pub fn remote(port: u16, codec: Codec) -> Remote {
+    let events = KeyFormat { payload_type: 101, clock: 8_000 };
     Remote {
-        rtp: SocketAddr::new(LOCAL, port),
-        rtcp: SocketAddr::new(LOCAL, port + 1),
-        codec,
-        payload_type: codec.static_payload_type(),
         accepted: vec![(0, Codec::Pcmu), (8, Codec::Pcma)],
-        telephone_event: Some(101),
-        send: true,
-        receive: true,
+        telephone_event: Some(events),
+        accepted_events: vec![events],
+        ..Remote::new(SocketAddr::new(LOCAL, port), codec)
     }
 }
 
@@ -258,7 +256,7 @@ impl Phone {
         for n in 0..frames {
             clock.tick().await;
             let mut payload = [0; 160];
-            Codec::Pcmu.encode(&tone(hz, 8_000, n * 160, 160), &mut payload);
+            Law::Micro.encode(&tone(hz, 8_000, n * 160, 160), &mut payload);
             let datagram = self.next(0, &payload);
             self.send(&datagram).await;
         }
