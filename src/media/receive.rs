@@ -166,6 +166,9 @@ impl Reception {
 }
 
 #[cfg(test)]
+mod codecs;
+
+#[cfg(test)]
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;

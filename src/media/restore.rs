@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_packet_of_60_ms_is_three_frames_even_when_the_first_is_over() {
         let mut restorer = Restorer::default();
-        let mut encoder = audiopus::coder::Encoder::new(
+        let encoder = audiopus::coder::Encoder::new(
             audiopus::SampleRate::Hz16000,
             audiopus::Channels::Mono,
             audiopus::Application::Voip,

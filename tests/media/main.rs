@@ -2,5 +2,6 @@
 
 mod media_stage;
 
+mod codecs;
 mod leg;
 mod wire;
