@@ -102,7 +102,7 @@ fn trunks(notes: &mut Notes<'_, '_>) {
 
 /// Keys for the sound stand in the session description: whoever reads it can listen.
 fn trunk_srtp(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
-    let wanted = trunk.text("srtp").is_some_and(|srtp| srtp != "off");
+    let wanted = matches!(trunk.text("srtp"), Some("offered" | "required"));
     if wanted && trunk.text("transport") != Some("tls") && trunk.flag("srtp_over_plain") != Some(true) {
         let place = trunk.place("srtp").unwrap_or_default();
         notes.add(
