@@ -11,3 +11,4 @@ mod privacy;
 mod restart;
 mod sipp;
 mod srtp;
+mod wide_band;
