@@ -19,6 +19,10 @@ pub struct SipConfig {
     pub max_message_bytes: usize,
     /// Dialogs that one source address may hold at once.
     pub max_dialogs_per_source: usize,
+    /// Longest time that a phone's registration is granted, seconds; after a restart a phone comes back within it.
+    pub registration_seconds: u64,
+    /// How often registered phones are probed, seconds; 0 = never.
+    pub probe_seconds: u64,
 }
 
 /// A PBX or carrier.
@@ -49,6 +53,9 @@ pub struct TrunkConfig {
     /// Codecs in order of preference.
     #[serde(default = "defaults::codecs")]
     pub codecs: Vec<CodecName>,
+    /// It carries text messages (SIP MESSAGE), in and out.
+    #[serde(default)]
+    pub messages: bool,
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
@@ -63,12 +70,15 @@ pub enum CodecName {
     Opus,
 }
 
-/// A phone on the LAN that authenticates by digest when it calls the box.
+/// A phone on the LAN that authenticates by digest when it registers with the box, calls it or sends it a text.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtensionConfig {
     pub user: String,
     pub password: Secret,
+    /// Whose phone it is: shown where its phone names nobody.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 impl Default for SipConfig {
@@ -80,6 +90,8 @@ impl Default for SipConfig {
             t1_ms: 500,
             max_message_bytes: 65_535,
             max_dialogs_per_source: 1000,
+            registration_seconds: 300,
+            probe_seconds: 30,
         }
     }
 }

@@ -3,7 +3,11 @@
 
 mod dial;
 mod invite;
+pub mod message;
+mod phones;
+mod register;
 mod request;
+mod ring;
 mod schedule;
 
 use std::collections::HashMap;
@@ -25,6 +29,9 @@ use super::transport::{Hop, Ports, Transport};
 use super::trunk::Trunks;
 
 pub use dial::{DialOrder, dialable, number_on};
+pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
+pub use phones::PhoneSettings;
+pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
 
 /// Names a call towards the driver.
@@ -52,6 +59,12 @@ pub enum Output {
     OfferDone {
         call: CallKey,
         outcome: OfferOutcome,
+    },
+    /// A text came in; to be answered with [`UserAgent::answer_message`].
+    Message(Box<ReceivedMessage>),
+    MessageDone {
+        key: MessageKey,
+        outcome: MessageOutcome,
     },
 }
 
@@ -106,6 +119,7 @@ pub struct UserAgent {
     merged: HashMap<String, ServerKey>,
     /// Calls that wait for DNS.
     unresolved: HashMap<CallKey, DialOrder>,
+    phones: phones::Phones,
     schedule: Schedule,
     refusing: bool,
     out: Vec<Output>,
@@ -149,6 +163,7 @@ impl UserAgent {
             dialogs: HashMap::new(),
             merged: HashMap::new(),
             unresolved: HashMap::new(),
+            phones: phones::Phones::default(),
             schedule: Schedule::default(),
             refusing: false,
             out: Vec::new(),
@@ -224,6 +239,9 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
+        if self.on_errand_response(&key, response, now) {
+            return;
+        }
         let Some(client) = self.clients.find(&key) else { return };
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
         let outputs = self.clients.response(&key, response, now);
@@ -306,8 +324,8 @@ impl UserAgent {
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
-                Act::Event(event) => self.out.push(Output::Event { call: key, event }),
-                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: key, outcome }),
+                Act::Event(event) => self.tell(key, event, now),
+                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: self.known_as(key), outcome }),
                 Act::Expire(transaction) => {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
@@ -349,6 +367,7 @@ impl UserAgent {
             let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
             self.dialogs.remove(&name);
             self.calls.remove(&key);
+            self.phones.branches.remove(&key);
             self.schedule.at(None, Wake::Call(key));
         } else {
             self.schedule.at(entry.call.wake_at(), Wake::Call(key));
@@ -356,6 +375,7 @@ impl UserAgent {
     }
 
     pub fn command(&mut self, call: CallKey, command: Command, now: Instant) {
+        let Some(call) = self.aimed(call, &command, now) else { return };
         if self.unresolved.contains_key(&call) {
             if command == Command::HangUp {
                 self.unresolved.remove(&call);
@@ -374,6 +394,9 @@ impl UserAgent {
 
     /// The socket refused a datagram of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
+        if self.errand_transport_failed(key, now) {
+            return;
+        }
         let outputs = self.clients.transport_failed(key);
         self.client_outputs(key, outputs, now);
     }
@@ -389,7 +412,7 @@ impl UserAgent {
 
     /// Ends every call in the way that its state owes.
     pub fn hang_up_all(&mut self, now: Instant) {
-        let waiting: Vec<CallKey> = self.unresolved.keys().chain(self.calls.keys()).copied().collect();
+        let waiting: Vec<CallKey> = self.phones.ringing.keys().chain(self.unresolved.keys()).chain(self.calls.keys()).copied().collect();
         for call in waiting {
             self.command(call, Command::HangUp, now);
         }
@@ -418,6 +441,8 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                Wake::Errand(key) => self.tick_errand(&key, now),
+                Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.
                 Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
             }

@@ -1,6 +1,7 @@
 //! Calling an extension: one INVITE to each of its phones, and one call towards its owner.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::register::request_to;
@@ -137,6 +138,12 @@ impl UserAgent {
             _ => {}
         }
         None
+    }
+
+    /// Our address, as the first phone of the extension reaches it.
+    pub fn address_towards_extension(&self, user: &str, now: Instant) -> Option<IpAddr> {
+        let binding = self.phones.location.targets(user, now).into_iter().flatten().next()?;
+        Some((self.settings.local_address)(binding.hop.ip()))
     }
 
     /// The key that the owner of a call knows it by.

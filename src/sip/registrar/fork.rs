@@ -30,12 +30,14 @@ enum State<B> {
         waiting: usize,
         /// Whose early media is heard.
         early: Option<B>,
-        best: Option<CallEvent>,
+        best: Option<Box<CallEvent>>,
     },
     Won(B),
     Over,
 }
 
+// Acts live for a moment.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act<B> {
     Tell(CallEvent),
@@ -121,7 +123,7 @@ impl<B: Copy + PartialEq> Fork<B> {
             event => {
                 branches.retain(|other| *other != branch);
                 if best.as_ref().is_none_or(|best| rank(&event) < rank(best)) {
-                    *best = Some(event);
+                    *best = Some(Box::new(event));
                 }
                 if !branches.is_empty() {
                     return Vec::new();
@@ -129,7 +131,7 @@ impl<B: Copy + PartialEq> Fork<B> {
                 if *waiting > 0 {
                     return vec![Act::RingNext];
                 }
-                let told = best.take().map(Act::Tell);
+                let told = best.take().map(|best| Act::Tell(*best));
                 self.state = State::Over;
                 told.into_iter().collect()
             }

@@ -133,6 +133,14 @@ impl<O> Clients<O> {
         if over { self.0.remove(key).map(|client| client.owner) } else { None }
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether any request still waits for its final response.
     pub fn any_awaits_final(&self) -> bool {
         self.0.values().any(|client| match &client.machine {

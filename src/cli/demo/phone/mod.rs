@@ -86,6 +86,7 @@ fn exchange() -> TrunkConfig {
         internal: true,
         max_calls: 8,
         codecs: vec![CodecName::Pcmu, CodecName::Pcma],
+        messages: false,
         ring_seconds: 30,
     }
 }
