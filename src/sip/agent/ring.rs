@@ -94,7 +94,7 @@ impl UserAgent {
         let tokens = &mut *self.settings.tokens;
         let call = Call::dial(dial, &mut Step { now, timers: self.settings.timers, tokens, out: &mut acts });
         self.dialogs.insert((order.call_id.clone(), tag), key);
-        self.calls.insert(key, Entry { call, place: None });
+        self.calls.insert(key, Entry { call, place: None, invites: Vec::new() });
         self.carry_out(key, acts, now);
         self.settle(key, now);
     }
