@@ -130,7 +130,7 @@ impl Endpoint {
         let local = udp.local();
         let inbox = Arc::new(Inbox::default());
         let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
-        let authority = Authority::new(rand::random(), REALM, users, clock.now());
+        let authority = Authority::new(rand::random(), REALM, users, clock.now()).offering(&config.digest);
         let settings = settings(config, local, inbox.clone());
         let phones = phones::settings(config, trunks, &clock);
         let agent = UserAgent::new(settings, Trunks::new(trunks), authority).with_phones(phones);

@@ -69,12 +69,7 @@ impl Messages {
     }
 
     /// Newest first, those older than `before`.
-    pub fn messages(
-        &self,
-        organization: Uuid,
-        before: Option<Uuid>,
-        limit: usize,
-    ) -> Result<MessagePage, StoreError> {
+    pub fn messages(&self, organization: Uuid, before: Option<Uuid>, limit: usize) -> Result<MessagePage, StoreError> {
         record::page(&self.room.store, organization, before, limit)
     }
 }

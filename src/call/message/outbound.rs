@@ -225,7 +225,12 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_tried_again_with_growing_pauses() {
-        for outcome in [refused(503, None), refused(480, None), Some(MessageOutcome::Silent), Some(MessageOutcome::Unreachable("x".into()))] {
+        for outcome in [
+            refused(503, None),
+            refused(480, None),
+            Some(MessageOutcome::Silent),
+            Some(MessageOutcome::Unreachable("x".into())),
+        ] {
             let pauses: Vec<_> = (1..=5).map(|tries| pause(&outcome, tries)).collect();
             assert_eq!(pauses, [Some(30), Some(120), Some(480), Some(1920), None], "{outcome:?}");
         }

@@ -99,10 +99,9 @@ fn destination(room: &Room, order: &SendMessage) -> Result<(String, String), Sen
     let to = to.ok_or(SendError::Invalid { field: "to", problem: "must be a telephone number or an extension" })?;
     let mut carriers = room.config.trunks.iter().filter(|trunk| trunk.messages);
     let trunk = match &order.trunk {
-        Some(name) => carriers.find(|trunk| trunk.name == *name).ok_or(SendError::Invalid {
-            field: "trunk",
-            problem: "must name a trunk that carries text messages",
-        })?,
+        Some(name) => carriers
+            .find(|trunk| trunk.name == *name)
+            .ok_or(SendError::Invalid { field: "trunk", problem: "must name a trunk that carries text messages" })?,
         None => carriers.next().ok_or(SendError::NotConfigured)?,
     };
     if room.directory.may_dial(order.organization, &to)? != DialVerdict::Allowed {
@@ -127,7 +126,11 @@ fn check_text(text: &str) -> Result<(), SendError> {
 fn check_from(from: &str) -> Result<(), SendError> {
     let good = (1..=LONGEST_FROM).contains(&from.len())
         && from.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-_.".contains(&byte));
-    if good { Ok(()) } else { Err(SendError::Invalid { field: "from", problem: "must be a number or a plain user name" }) }
+    if good {
+        Ok(())
+    } else {
+        Err(SendError::Invalid { field: "from", problem: "must be a number or a plain user name" })
+    }
 }
 
 #[cfg(test)]

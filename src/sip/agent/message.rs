@@ -59,7 +59,11 @@ pub enum MessageRoute {
 pub enum MessageOutcome {
     /// 2xx.
     Accepted(u16),
-    Refused { code: u16, reason: String, retry_after: Option<Duration> },
+    Refused {
+        code: u16,
+        reason: String,
+        retry_after: Option<Duration>,
+    },
     /// Timer F: it may have arrived all the same.
     Silent,
     Unreachable(String),

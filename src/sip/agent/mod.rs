@@ -440,7 +440,8 @@ impl UserAgent {
 
     /// Ends every call in the way that its state owes.
     pub fn hang_up_all(&mut self, now: Instant) {
-        let waiting: Vec<CallKey> = self.phones.ringing.keys().chain(self.unresolved.keys()).chain(self.calls.keys()).copied().collect();
+        let waiting: Vec<CallKey> =
+            self.phones.ringing.keys().chain(self.unresolved.keys()).chain(self.calls.keys()).copied().collect();
         for call in waiting {
             self.command(call, Command::HangUp, now);
         }

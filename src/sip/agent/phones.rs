@@ -178,8 +178,13 @@ impl Errand {
     /// What is sent again when `response` is a challenge.
     fn again(&self, response: &Response) -> Option<Errand> {
         let Errand { purpose, request, to, local, auth } = self;
-        let again =
-            || Errand { purpose: *purpose, request: request.clone(), to: *to, local: local.clone(), auth: auth.clone() };
+        let again = || Errand {
+            purpose: *purpose,
+            request: request.clone(),
+            to: *to,
+            local: local.clone(),
+            auth: auth.clone(),
+        };
         matches!(response.code(), 401 | 407).then(again)
     }
 }

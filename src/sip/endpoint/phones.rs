@@ -22,10 +22,21 @@ pub(super) const TEXT_QUEUE: usize = 64;
 
 /// What the driver is told about phones and texts.
 pub enum PhoneOrder {
-    Text { key: MessageKey, order: Box<MessageOrder>, done: oneshot::Sender<MessageOutcome> },
-    Answer { key: ServerKey, code: u16, retry_after: Option<Duration> },
+    Text {
+        key: MessageKey,
+        order: Box<MessageOrder>,
+        done: oneshot::Sender<MessageOutcome>,
+    },
+    Answer {
+        key: ServerKey,
+        code: u16,
+        retry_after: Option<Duration>,
+    },
     /// Our address towards the first phone of that extension.
-    Whereabouts { user: String, answer: oneshot::Sender<Option<IpAddr>> },
+    Whereabouts {
+        user: String,
+        answer: oneshot::Sender<Option<IpAddr>>,
+    },
 }
 
 /// A text from a trunk that carries them, or from an extension. Answered with 500 when it is dropped.
@@ -137,11 +148,7 @@ impl Destination {
 }
 
 /// What the configuration says about phones and texts.
-pub(super) fn settings(
-    config: &SipConfig,
-    trunks: &[TrunkConfig],
-    clock: &Clock,
-) -> PhoneSettings {
+pub(super) fn settings(config: &SipConfig, trunks: &[TrunkConfig], clock: &Clock) -> PhoneSettings {
     let probe_every = Some(Duration::from_secs(config.probe_seconds)).filter(|every| !every.is_zero());
     let policy = Policy { longest: Duration::from_secs(config.registration_seconds.max(1)), probe_every };
     let texting = trunks.iter().filter(|trunk| trunk.messages).map(|trunk| trunk.name.clone()).collect();

@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn the_content_is_found_with_either_line_end_and_without_headers() {
-        let whole = open(b"From: <im:a@b>\r\n\r\nContent-Type: text/plain\r\nContent-ID: <1>\r\n\r\na\r\n\r\nb").expect("whole");
+        let whole = open(b"From: <im:a@b>\r\n\r\nContent-Type: text/plain\r\nContent-ID: <1>\r\n\r\na\r\n\r\nb")
+            .expect("whole");
         assert_eq!((whole.content_type.as_deref(), whole.body), (Some("text/plain"), &b"a\r\n\r\nb"[..]));
         let bare = open(b"From: <im:a@b>\n\n\nhi").expect("bare");
         assert_eq!((bare.content_type, bare.body), (None, &b"hi"[..]));

@@ -54,7 +54,16 @@ fn elements(xml: &str) -> impl Iterator<Item = (&str, &str)> {
         let name = tag.trim_end_matches('/').split(|letter: char| letter.is_ascii_whitespace()).next()?;
         let closing = name.starts_with('/');
         let local = name.trim_start_matches('/').rsplit(':').next()?;
-        Some((if closing && local == "status" { "/status" } else if closing { "/" } else { local }, text))
+        Some((
+            if closing && local == "status" {
+                "/status"
+            } else if closing {
+                "/"
+            } else {
+                local
+            },
+            text,
+        ))
     })
 }
 

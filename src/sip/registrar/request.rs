@@ -88,7 +88,8 @@ impl Registration {
             Wanted::Contacts(contacts.iter().filter_map(|contact| Wish::read(contact, general)).collect())
         };
         let asked = request.fields.list("Supported").iter().any(|tag| tag.eq_ignore_ascii_case("outbound"));
-        let flows = matches!(&wanted, Wanted::Contacts(all) if !all.is_empty() && all.iter().all(|wish| wish.flow.is_some()));
+        let flows =
+            matches!(&wanted, Wanted::Contacts(all) if !all.is_empty() && all.iter().all(|wish| wish.flow.is_some()));
         let outbound = asked && flows;
         // Through a proxy that does not do RFC 5626 there is no flow to the phone (§6).
         let through = request.fields.list("Via").len() > 1;
@@ -166,7 +167,8 @@ mod tests {
             "Contact: <sip:10@192.0.2.1>;expires=120;q=0.5, <sip:10@192.0.2.2>;expires=x\r\n\
              Contact: <sip:10@192.0.2.3>;q=1.0, <tel:10>\r\nExpires: 90\r\n",
         );
-        let shown: Vec<_> = wishes.iter().map(|wish| (wish.expires.map(|time| time.as_secs()), wish.priority)).collect();
+        let shown: Vec<_> =
+            wishes.iter().map(|wish| (wish.expires.map(|time| time.as_secs()), wish.priority)).collect();
         assert_eq!(shown, [(Some(120), 500), (None, 1000), (Some(90), 1000)]);
     }
 
@@ -202,7 +204,9 @@ mod tests {
 
     #[test]
     fn q_is_read_as_the_grammar_says() {
-        for (text, value) in [("0", Some(0)), ("1", Some(1000)), ("0.7", Some(700)), ("0.001", Some(1)), ("1.000", Some(1000))] {
+        for (text, value) in
+            [("0", Some(0)), ("1", Some(1000)), ("0.7", Some(700)), ("0.001", Some(1)), ("1.000", Some(1000))]
+        {
             assert_eq!(thousandths(text), value, "{text}");
         }
         for text in ["", "2", "1.1", "0.1234", "-0.1", ".5", "0.x"] {

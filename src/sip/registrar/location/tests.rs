@@ -93,7 +93,9 @@ fn new_known_and_removed_contacts_are_told_apart() {
 fn a_request_that_was_overtaken_changes_nothing() {
     let mut stage = Stage::new();
     stage.register(&contacts(5, &[wish(A, None)])).expect("taken");
-    for late in [contacts(5, &[wish(A, Some(0))]), contacts(4, &[wish(B, None), wish(A, None)]), asks(5, Wanted::RemoveAll)] {
+    for late in
+        [contacts(5, &[wish(A, Some(0))]), contacts(4, &[wish(B, None), wish(A, None)]), asks(5, Wanted::RemoveAll)]
+    {
         assert_eq!(stage.register(&late), Err(400), "{late:?}");
         assert_eq!(stage.listed(), [A]);
     }
@@ -119,7 +121,9 @@ fn a_flow_of_a_device_is_known_by_instance_and_number_and_a_device_rings_once() 
     stage.register(&contacts(2, &[flow(wish(B, None), "<urn:1>", 1)])).expect("taken");
     assert_eq!(stage.listed(), [B], "the device moved");
     let mut stage = stage.after(1);
-    stage.register(&contacts(3, &[flow(wish(A, None), "<urn:1>", 2), flow(wish(A, None), "<urn:2>", 1)])).expect("taken");
+    stage
+        .register(&contacts(3, &[flow(wish(A, None), "<urn:1>", 2), flow(wish(A, None), "<urn:2>", 1)]))
+        .expect("taken");
     assert_eq!(stage.listed().len(), 3);
     let targets = stage.location.targets("10", stage.now);
     assert_eq!(targets.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
