@@ -7,6 +7,7 @@ use super::record::Call;
 use super::room::Room;
 use super::tables::CALLS;
 use crate::config::ExtensionConfig;
+use crate::sip::endpoint::{IncomingCall, Origin};
 use crate::store::StoreError;
 
 /// How long a phone rings.
@@ -31,6 +32,15 @@ impl Room {
     pub(super) fn extension_of(&self, call: &Call) -> Option<&ExtensionConfig> {
         if call.uri.is_some() { None } else { self.extension(&call.phone) }
     }
+}
+
+/// What the caller calls itself; an extension whose phone names nobody has its configured name.
+pub(super) fn caller_name(room: &Room, incoming: &IncomingCall) -> Option<String> {
+    let configured = match &incoming.origin {
+        Origin::Extension(user) => room.extension(user).and_then(|extension| extension.name.clone()),
+        Origin::Trunk(_) => None,
+    };
+    incoming.caller_name.clone().or(configured)
 }
 
 /// A line for the call `id`, when it goes to an extension.

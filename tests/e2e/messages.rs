@@ -73,6 +73,32 @@ fn a_text_is_sent_and_the_answer_of_the_peer_is_its_fate() {
 }
 
 #[test]
+fn a_delivery_report_is_noted_at_its_text() {
+    let _turn = support::take_turn();
+    let (gateway, sipp) = against(&Scenario::new().receive("MESSAGE").reply("202 Accepted"));
+    let port = sipp.port;
+    let (_, message) = send(&gateway, &json!({ "to": PHONE, "text": "hi" }));
+    let sent = wait_record(&gateway, &message["id"], |record| record["status"] == "sent");
+    assert_eq!(sent["delivery"], Value::Null);
+    sipp.succeeded(SOON);
+    let id = message["id"].as_str().expect("an id").replace('-', "");
+    let report = |id: &str| {
+        format!(
+            "<imdn><message-id>{id}</message-id><delivery-notification><status><delivered/></status>\
+             </delivery-notification></imdn>"
+        )
+    };
+    let kind = "message/imdn+xml";
+    let scenario = texts(Scenario::new(), &[(1, kind, &report("nobody's"), 200), (2, kind, &report(&id), 200)]);
+    let folder = gateway.setup.folder.path();
+    let run = Run { folder, name: "report", scenario: &scenario, calls: 1, limit: 20, port };
+    run.calling(gateway.setup.sip, 1).succeeded(SOON);
+    let record = wait_record(&gateway, &message["id"], |record| record["delivery"] == "delivered");
+    assert!(record["reported_at"].is_string() && record["status"] == "sent", "{record}");
+    assert_eq!(listed(&gateway, "")["data"].as_array().map(Vec::len), Some(1), "a report is no text");
+}
+
+#[test]
 fn a_busy_peer_is_asked_again_with_the_same_call_id_when_it_wants() {
     let _turn = support::take_turn();
     let scenario = Scenario::new().receive("MESSAGE").reply_with("503 Service Unavailable", "Retry-After: 1\n");

@@ -26,7 +26,7 @@ pub struct ReceivedMessage {
     pub origin: Origin,
     pub from: String,
     pub from_name: Option<String>,
-    /// User part of the Request-URI.
+    /// User part of the Request-URI, or of To where that has none.
     pub to: String,
     pub content: Content,
     /// Call-ID, CSeq number and From tag: the same for the same text, however often it is sent.
@@ -125,7 +125,7 @@ impl UserAgent {
             origin,
             from,
             from_name,
-            to: request.uri.number(),
+            to: Some(request.uri.number()).filter(|to| !to.is_empty()).unwrap_or_else(|| checked.to.uri.number()),
             content,
             identity: (checked.call_id.clone(), checked.cseq.number, checked.from_tag().to_owned()),
             in_reply_to: request.fields.list("In-Reply-To").into_iter().next(),
