@@ -23,9 +23,11 @@ mod actor;
 mod bridge;
 mod dialer;
 mod inbound;
+mod internal;
 mod ledger;
 mod lines;
 mod machine;
+pub mod message;
 mod outcome;
 mod place;
 mod played;
@@ -44,6 +46,7 @@ mod transcript;
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
 
+use self::message::Messages;
 use self::registry::Order;
 use self::room::Room;
 
@@ -126,6 +129,7 @@ pub struct Services {
 #[derive(Clone)]
 pub struct Calls {
     room: Arc<Room>,
+    messages: Messages,
 }
 
 impl Calls {
@@ -147,7 +151,8 @@ impl Calls {
         restart::close_interrupted(&room).await?;
         tokio::spawn(dialer::run(Arc::clone(&room)));
         tokio::spawn(inbound::run(Arc::clone(&room), inbound));
-        Ok(Calls { room })
+        let messages = Messages::start(&room);
+        Ok(Calls { room, messages })
     }
 
     /// Persists and queues the order; returns once it is on disk, never waits for the dial.
@@ -184,6 +189,16 @@ impl Calls {
             let _ = orders.try_send(Order::Stop);
         }
         let _ = tokio::time::timeout(self.room.tuning.last_words(), self.room.registry.empty()).await;
+    }
+
+    /// Text messages.
+    pub fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// Whether `destination` is an extension of this box, which is called without a trunk.
+    pub fn is_extension(&self, destination: &str) -> bool {
+        self.room.extension(destination).is_some()
     }
 
     /// What integrators may see.

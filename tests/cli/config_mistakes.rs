@@ -143,6 +143,23 @@ const ROWS: &[Row] = &[
     ),
     ("[trunk]\nname = \"a\"\nhost = \"p\"", 1, "trunk", "wrong form", "[[trunk]] in double brackets"),
     ("[[trunk]]\nname = \"a\"", 1, "trunk[1].host", "is missing", "add `host = …`"),
+    ("[sip]\ndigest = [\"md-5\"]", 2, "sip.digest[1]", "not known here", "did you mean \"md5\"?"),
+    ("[sip]\nregistration_seconds = 30", 2, "sip.registration_seconds", "out of range", "from 60 to 86400"),
+    ("[sip]\nprobe_seconds = -1", 2, "sip.probe_seconds", "out of range", "from 0 to 3600"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\nmessages = \"yes\"",
+        4,
+        "trunk[1].messages",
+        "wrong type",
+        "true or false",
+    ),
+    (
+        "[[extension]]\nuser = \"a\"\npassword = \"p\"\nname = \"a\\\"b\"",
+        4,
+        "extension[1].name",
+        "cannot be used",
+        "without quotation marks",
+    ),
     ("[[extension]]\nuser = \"al ice\"\npassword = \"p\"", 2, "extension[1].user", "cannot be used", "without spaces"),
     ("[[extension]]\nuser = \"alice\"\npassword = \"\"", 3, "extension[1].password", "is empty", "credential"),
     (

@@ -7,6 +7,8 @@ mod bad_input;
 mod baresip;
 mod damage_meter;
 mod drain;
+mod messages;
+mod phones;
 mod privacy;
 mod restart;
 mod sipp;

@@ -1,4 +1,6 @@
-//! The box's own routes: claiming it.
+//! The box's own routes: claiming it, text messages.
+
+pub(super) mod messages;
 
 use axum::Router;
 use axum::extract::{Request, State};
