@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::dialog::{Act, Call, LocalEnd, Purpose, Step};
 use super::digest::server::Authority;
 use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
-use super::guard::Guard;
+use super::guard::{self, BUSY_FOR, Gate, Guard, Standing, journal::Reason};
 use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
 use super::sdp::SessionDescription;
 use super::transaction::table::{AckBuilder, Clients, Servers};
@@ -159,7 +159,30 @@ impl UserAgent {
         std::mem::take(&mut self.out)
     }
 
-    pub fn datagram(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
+    /// `false` when the guard refused it unread.
+    pub fn datagram(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) -> bool {
+        match self.guard.gate(datagram, source.ip(), self.standing(source), now) {
+            Gate::Pass => self.admitted(datagram, source, now),
+            Gate::Silence => return false,
+            Gate::Busy => {
+                if let Some((datagram, to)) = guard::busy(datagram, source, BUSY_FOR) {
+                    self.out.push(Output::Transmit { to, datagram, transaction: None });
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn standing(&self, source: SocketAddr) -> Standing {
+        match self.trunks.of_source(source) {
+            Some(_) => Standing::Trunk,
+            None if self.authority.has_users() => Standing::Guest,
+            None => Standing::Hopeless,
+        }
+    }
+
+    fn admitted(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
         match read(datagram, &self.settings.limits) {
             Ok(Message::Request(request)) => {
                 metrics::counter!("trunkline_sip_messages_received_total", "kind" => "request").increment(1);
@@ -198,7 +221,7 @@ impl UserAgent {
 
     /// Sends a response outside any transaction; strangers get only so many.
     fn send_stateless(&mut self, mut response: Response, source: SocketAddr, now: Instant) {
-        if self.trunks.of_source(source).is_none() && !self.guard.may_answer(source.ip(), now) {
+        if self.is_unheard(source, now) {
             metrics::counter!("trunkline_sip_answers_withheld_total").increment(1);
             return;
         }
@@ -216,6 +239,18 @@ impl UserAgent {
         }
     }
 
+    /// Strangers get few answers, and none at all where nobody could ever sign in: whoever scans finds nothing here.
+    fn is_unheard(&mut self, source: SocketAddr, now: Instant) -> bool {
+        match self.standing(source) {
+            Standing::Trunk => false,
+            Standing::Hopeless if !self.guard.is_vouched(source.ip(), now) => {
+                self.guard.note(source.ip(), Reason::Stranger, now);
+                true
+            }
+            Standing::Hopeless | Standing::Guest => !self.guard.may_answer(source.ip(), now),
+        }
+    }
+
     fn on_response(&mut self, response: &Response, source: SocketAddr, now: Instant) {
         // A response with two Via values went astray on its way to someone else (RFC 3261 §8.1.3.3).
         if response.fields.list("Via").len() != 1 {
@@ -225,6 +260,7 @@ impl UserAgent {
         let Some(key) = ClientKey::of_response(response) else { return };
         let Some(client) = self.clients.find(&key) else { return };
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
+        self.guard.vouch(source.ip(), now);
         let outputs = self.clients.response(&key, response, now);
         let deliver = outputs.contains(&ClientOutput::Deliver);
         self.client_outputs(&key, outputs, now);
