@@ -3,11 +3,10 @@
 //! Lines are copied as they came; only the top Via is read, for the way back. What has no way back, no way to be matched
 //! (RFC 3261 §8.2.6), or is no request at all gets nothing.
 
-use std::net::SocketAddr;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::sip::message::Via;
+use crate::sip::transport::Hop;
 
 /// A longer head is not copied.
 const LONGEST: usize = 4_096;
@@ -15,7 +14,7 @@ const WANTED: [(&[u8], &[u8]); 5] =
     [(b"via", b"v"), (b"from", b"f"), (b"to", b"t"), (b"call-id", b"i"), (b"cseq", b"cseq")];
 
 /// The answer and the address that it goes to.
-pub fn busy(datagram: &[u8], source: SocketAddr, retry_after: u64) -> Option<(Bytes, SocketAddr)> {
+pub fn busy(datagram: &[u8], source: Hop, retry_after: u64) -> Option<(Bytes, Hop)> {
     let head = datagram.get(..LONGEST).unwrap_or(datagram);
     let mut lines = head.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next()?.trim_ascii_end();
@@ -57,14 +56,14 @@ fn field(line: &[u8]) -> Option<usize> {
 }
 
 /// Writes the line with `received` and `rport` filled in (RFC 3261 §18.2.1, RFC 3581 §4); returns the way back.
-fn top_via(line: &[u8], source: SocketAddr, answer: &mut BytesMut) -> Option<SocketAddr> {
+fn top_via(line: &[u8], source: Hop, answer: &mut BytesMut) -> Option<Hop> {
     let value = std::str::from_utf8(line).ok()?.split_once(':')?.1.trim();
     let (top, rest) = match value.split_once(',') {
         Some((top, rest)) => (top, Some(rest)),
         None => (value, None),
     };
     let mut via = Via::parse(top.trim()).ok()?;
-    via.stamp(source);
+    via.stamp(source.address);
     answer.put_slice(format!("Via: {via}").as_bytes());
     if let Some(rest) = rest {
         answer.put_slice(b",");
@@ -90,8 +89,8 @@ mod tests {
                        v: SIP/2.0/UDP b\r\nMax-Forwards: 70\r\nf: <sip:1@peer>;tag=f\r\nTo: <sip:100@box>\r\ni: abc\r\n\
                        CSeq: 7 OPTIONS\r\nContent-Length: 4\r\n\r\nVia:";
 
-    fn source() -> SocketAddr {
-        "198.51.100.7:6000".parse().expect("address")
+    fn source() -> Hop {
+        Hop::udp("198.51.100.7:6000".parse().expect("address"))
     }
 
     #[test]
