@@ -12,6 +12,7 @@ pub mod guard;
 pub mod message;
 pub mod resolve;
 pub mod sdp;
+pub mod trace;
 pub mod transaction;
 pub mod transport;
 pub mod trunk;

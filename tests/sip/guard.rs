@@ -240,9 +240,8 @@ fn a_scanner_hears_nothing_even_where_extensions_could_sign_in() {
 #[test]
 fn under_a_flood_a_stranger_hears_503_without_having_been_parsed() {
     let mut bench = Bench::new(&[("200", "right")]);
-    let codes: Vec<Option<u16>> = (0..300)
-        .map(|number| bench.code(&request("OPTIONS", &format!("f{number}"), "", ""), STRANGER))
-        .collect();
+    let codes: Vec<Option<u16>> =
+        (0..300).map(|number| bench.code(&request("OPTIONS", &format!("f{number}"), "", ""), STRANGER)).collect();
     assert_eq!(codes.iter().filter(|code| **code == Some(401)).count(), BURST as usize);
     assert_eq!(codes.iter().filter(|code| **code == Some(503)).count(), 20);
     // Whoever has signed in is heard all the while, from wherever it calls.

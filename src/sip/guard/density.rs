@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn a_network_of_ipv6_is_one_host_and_a_site_one_network() {
         let now = Instant::now();
-        let site = |number: u32| -> IpAddr { format!("2001:db8:7:{:x}::{number:x}", number % 9_000).parse().expect("v6") };
+        let site =
+            |number: u32| -> IpAddr { format!("2001:db8:7:{:x}::{number:x}", number % 9_000).parse().expect("v6") };
         let mut density = Density::new();
         let host = (0..1_000).map(|number: u32| -> IpAddr { format!("2001:db8:1:2::{number:x}").parse().expect("v6") });
         assert_eq!(passed(&mut density, now, host), 200);
