@@ -5,12 +5,17 @@ use std::time::Instant;
 use super::{Output, UserAgent};
 use crate::sip::guard::journal::Reason;
 use crate::sip::guard::{BUSY_FOR, Gate, Standing, busy};
+use crate::sip::trace::Trace;
 use crate::sip::transport::Hop;
 
 impl UserAgent {
     /// Takes what came in; `false` when the guard refused it unread.
     pub fn datagram(&mut self, datagram: &[u8], source: Hop, now: Instant) -> bool {
-        match self.guard.gate(datagram, source.ip(), self.standing(source), now) {
+        let gate = self.guard.gate(datagram, source.ip(), self.standing(source), now);
+        if let Some(trace) = &self.trace {
+            trace.received(datagram, source, gate == Gate::Pass);
+        }
+        match gate {
             Gate::Pass => {
                 self.admitted(datagram, source, now);
                 return true;
@@ -23,6 +28,23 @@ impl UserAgent {
             }
         }
         false
+    }
+
+    /// Every message on its way in and out is noted there from now on.
+    pub fn trace_to(&mut self, trace: Trace) {
+        self.trace = Some(trace);
+    }
+
+    /// Notes what goes out.
+    pub(super) fn trace_outputs(&self) {
+        let Some(trace) = &self.trace else { return };
+        for output in &self.out {
+            match output {
+                Output::Transmit { to, datagram, .. } => trace.sent(datagram, *to),
+                Output::Incoming(incoming) => trace.open(&incoming.call_id),
+                _ => {}
+            }
+        }
     }
 
     /// Strangers get few answers, and none at all where nobody could ever sign in: whoever scans finds nothing here.

@@ -20,6 +20,7 @@ use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
 use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
 use super::sdp::SessionDescription;
+use super::trace::Trace;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
 use super::transport::{Hop, Ports, Transport};
@@ -109,6 +110,7 @@ pub struct UserAgent {
     unresolved: HashMap<CallKey, DialOrder>,
     schedule: Schedule,
     refusing: bool,
+    trace: Option<Trace>,
     out: Vec<Output>,
 }
 
@@ -152,12 +154,14 @@ impl UserAgent {
             unresolved: HashMap::new(),
             schedule: Schedule::default(),
             refusing: false,
+            trace: None,
             out: Vec::new(),
         }
     }
 
     /// What is to be done since the last time.
     pub fn outputs(&mut self) -> Vec<Output> {
+        self.trace_outputs();
         std::mem::take(&mut self.out)
     }
 

@@ -1,6 +1,6 @@
 //! What went over the wire, kept for a look afterwards: the messages of the last calls, and of whoever was turned away.
 //!
-//! The driver notes every message; a sent one costs a reference, a received one a copy. Readers take what they want
+//! The agent notes every message on its way in and out; a sent one costs a reference, a received one a copy. Readers take what they want
 //! under the same lock, which is held for moments only.
 //!
 //! | Message | Kept in | Bound |
@@ -18,7 +18,7 @@ mod secrets;
 mod wire;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use bytes::Bytes;
 use crate::clock::{Clock, UtcTime};
 use crate::config::TraceConfig;
 use crate::sip::guard::density::Bucket;
-use crate::sip::transport::Transport;
+use crate::sip::transport::{Hop, Ports, Transport};
 
 pub use hep::{Exporter, encode};
 pub use ladder::{Arrow, Ladder, Participant};
@@ -52,7 +52,7 @@ pub struct Sighting {
     pub bytes: Bytes,
 }
 
-/// Where the driver notes and readers look; cheap to clone.
+/// Where the agent notes and readers look; cheap to clone.
 #[derive(Clone)]
 pub struct Trace {
     rings: Arc<Mutex<Rings>>,
@@ -60,6 +60,9 @@ pub struct Trace {
     clock: Clock,
     start: Instant,
     start_utc: UtcTime,
+    /// Our side of every message.
+    local: IpAddr,
+    ports: Ports,
 }
 
 #[derive(Default)]
@@ -82,10 +85,11 @@ struct Kept {
 }
 
 impl Trace {
-    pub fn new(config: &TraceConfig, exporter: Option<Exporter>, clock: Clock) -> Trace {
+    /// `local` and `ports` are ours, as they are to be shown.
+    pub fn new(config: &TraceConfig, exporter: Option<Exporter>, local: IpAddr, ports: Ports, clock: Clock) -> Trace {
         let rings = Rings { most_calls: config.calls, most_bytes: config.megabytes << 20, ..Rings::default() };
         let (start, start_utc) = (clock.now(), clock.utc());
-        Trace { rings: Arc::new(Mutex::new(rings)), exporter, clock, start, start_utc }
+        Trace { rings: Arc::new(Mutex::new(rings)), exporter, clock, start, start_utc, local, ports }
     }
 
     /// A call with this Call-ID begins: its messages are kept from now on, and those of it that came just before.
@@ -94,27 +98,27 @@ impl Trace {
     }
 
     /// `taken`: the guard let it in.
-    pub fn received(&self, message: &[u8], from: SocketAddr, to: SocketAddr, transport: Transport, taken: bool) {
+    pub fn received(&self, message: &[u8], from: Hop, taken: bool) {
         if self.is_off() || (!taken && !self.lock().may_keep_refused(self.clock.now())) {
             return;
         }
         let cut = if taken { message } else { message.get(..LONGEST_OTHER).unwrap_or(message) };
-        let sighting = Sighting { at: self.now(), from, to, transport, bytes: Bytes::copy_from_slice(cut) };
+        let (to, transport) = (self.ours(from.transport), from.transport);
+        let bytes = Bytes::copy_from_slice(cut);
+        let sighting = Sighting { at: self.now(), from: from.address, to, transport, bytes };
         if taken {
-            self.export(&sighting);
-            self.lock().note(sighting);
+            self.note(sighting);
         } else {
             self.lock().refuse(sighting);
         }
     }
 
-    pub fn sent(&self, message: &Bytes, from: SocketAddr, to: SocketAddr, transport: Transport) {
+    pub fn sent(&self, message: &Bytes, to: Hop) {
         if self.is_off() {
             return;
         }
-        let sighting = Sighting { at: self.now(), from, to, transport, bytes: message.clone() };
-        self.export(&sighting);
-        self.lock().note(sighting);
+        let (from, transport, bytes) = (self.ours(to.transport), to.transport, message.clone());
+        self.note(Sighting { at: self.now(), from, to: to.address, transport, bytes });
     }
 
     /// The messages of the calls with these Call-IDs, in order of time, without secrets.
@@ -142,10 +146,15 @@ impl Trace {
         self.exporter.is_none() && self.lock().most_calls == 0
     }
 
-    fn export(&self, sighting: &Sighting) {
+    fn note(&self, sighting: Sighting) {
         if let Some(exporter) = &self.exporter {
-            exporter.offer(sighting);
+            exporter.offer(&sighting);
         }
+        self.lock().note(sighting);
+    }
+
+    fn ours(&self, transport: Transport) -> SocketAddr {
+        SocketAddr::new(self.local, self.ports.of(transport))
     }
 
     /// Counted from one look at the wall clock, so that it never runs backwards.

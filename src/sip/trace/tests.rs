@@ -1,4 +1,5 @@
 use super::*;
+use crate::sip::transport::Link;
 
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("address")
@@ -6,7 +7,8 @@ fn address(text: &str) -> SocketAddr {
 
 fn trace(calls: usize, megabytes: usize) -> Trace {
     let config = TraceConfig { calls, megabytes, ..TraceConfig::default() };
-    Trace::new(&config, None, Clock::manual(UtcTime(1_700_000_000_000)))
+    let clock = Clock::manual(UtcTime(1_700_000_000_000));
+    Trace::new(&config, None, address("192.0.2.9:0").ip(), Ports::all(5060), clock)
 }
 
 fn message(call_id: &str, size: usize) -> Bytes {
@@ -14,8 +16,7 @@ fn message(call_id: &str, size: usize) -> Bytes {
 }
 
 fn hear(trace: &Trace, call_id: &str, size: usize, taken: bool) {
-    let (from, to) = (address("192.0.2.1:5060"), address("192.0.2.9:5060"));
-    trace.received(&message(call_id, size), from, to, Transport::Udp, taken);
+    trace.received(&message(call_id, size), Hop::udp(address("192.0.2.1:5060")), taken);
 }
 
 #[test]
@@ -23,7 +24,7 @@ fn a_calls_messages_are_kept_with_those_that_came_before_it_was_opened() {
     let trace = trace(10, 1);
     hear(&trace, "a", 0, true);
     hear(&trace, "b", 0, true);
-    trace.sent(&message("a", 1), address("192.0.2.9:5060"), address("192.0.2.1:5060"), Transport::Tcp);
+    trace.sent(&message("a", 1), Hop::new(Transport::Tcp, address("192.0.2.1:5060"), Link::Any));
     trace.open("a");
     trace.clock.advance(Duration::from_micros(1_500));
     hear(&trace, "a", 2, true);
