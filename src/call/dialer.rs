@@ -12,6 +12,7 @@ use super::machine::{self, Action, State};
 use super::record::CallStatus;
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS};
+use super::toll;
 use crate::clock::UtcTime;
 use crate::store::{Change, Order, StoreError};
 
@@ -48,6 +49,7 @@ struct Look {
 
 /// Dials what is due while there are lines; returns when something will be due.
 async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
+    toll::raise_alerts(room).await?;
     let look = look(room)?;
     let mut waiting = Vec::new();
     let mut lines_left = true;
@@ -60,6 +62,7 @@ async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
     if !waiting.is_empty() {
         queue(room, waiting).await?;
     }
+    toll::raise_alerts(room).await?;
     Ok(look.next)
 }
 
@@ -86,9 +89,15 @@ fn look(room: &Room) -> Result<Look, StoreError> {
 
 /// Whether there was a line.
 fn dial(room: &Arc<Room>, id: Uuid) -> bool {
+    let Some(place) = room.directory.dial_place() else { return false };
     let Some(line) = room.lines.outbound(&[], room.clock.now()) else { return false };
     if let Some(orders) = room.registry.claim(id) {
-        tokio::spawn(Box::pin(outbound::dial(Arc::clone(room), id, line, orders)));
+        let room = Arc::clone(room);
+        tokio::spawn(async move {
+            Box::pin(outbound::dial(Arc::clone(&room), id, line, orders)).await;
+            drop(place);
+            room.due.notify_one();
+        });
     }
     true
 }

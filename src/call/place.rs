@@ -13,7 +13,7 @@ use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
 use super::{HungUp, LiveFact, PlaceCall, PlaceError, Placed, ledger, report, restart};
 use crate::clock::UtcTime;
-use crate::directory::Directory;
+use crate::directory::{DialVerdict, Directory};
 use crate::events::{self, EventKind};
 use crate::store::{Change, StoreError};
 
@@ -33,6 +33,7 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     if room.config.trunks.is_empty() {
         return Err(PlaceError::NotConfigured);
     }
+    allowed(room, &order)?;
     let full = room.store.read()?.count(&BY_DUE)? >= room.tuning.waiting_calls;
     let call = new_call(room, &order)?;
     let key = order.idempotency.as_ref().map(|(key, request)| (order_key(order.organization, key), *request));
@@ -65,6 +66,26 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
         room.due.notify_one();
     }
     Ok(placed)
+}
+
+/// Refuses at once what the dialer would refuse later.
+fn allowed(room: &Room, order: &PlaceCall) -> Result<(), PlaceError> {
+    let now = room.clock.utc();
+    let at = order.scheduled_for.map_or(now, |at| at.max(now));
+    let verdict = match order.uri {
+        // The dialer judges it when its time has come.
+        Some(_) => return Ok(()),
+        None => room.directory.may_order(order.organization, &order.phone, order.whitelist, at)?,
+    };
+    match verdict {
+        // What is not listed has always been refused at the dial, where the record shows it.
+        DialVerdict::Allowed | DialVerdict::NotWhitelisted => Ok(()),
+        DialVerdict::MinutesUsed => {
+            let retry_after = Some(room.directory.until_tomorrow());
+            Err(PlaceError::Refused { verdict, retry_after })
+        }
+        verdict => Err(PlaceError::Refused { verdict, retry_after: None }),
+    }
 }
 
 fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {

@@ -38,6 +38,8 @@ pub enum EventKind {
     /// The call reached its final status.
     CallFinished,
     TranscriptSaved,
+    /// A cap of the dial policy is reached, or nearly; the subject is the organization.
+    TollFraudAlert,
 }
 
 /// An event with its place in the outbox: 1, 2, 3 … without a gap at the time of writing, never given twice.

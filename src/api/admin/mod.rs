@@ -1,4 +1,4 @@
-//! The box's own routes: claiming it.
+//! The box's own routes: claiming it, traces of calls.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -18,6 +18,8 @@ use super::dialect::Context;
 use super::fields::Fields;
 use super::problem::{ErrorBody, Problem};
 use super::refusal;
+
+pub(super) mod trace;
 
 /// What the routes need.
 #[derive(Clone)]
