@@ -65,4 +65,6 @@ impl Directory {
 }
 
 #[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
 mod tests;

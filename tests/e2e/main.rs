@@ -7,6 +7,8 @@ mod bad_input;
 mod baresip;
 mod damage_meter;
 mod drain;
+mod flood;
 mod privacy;
 mod restart;
 mod sipp;
+mod trace;

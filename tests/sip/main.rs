@@ -8,4 +8,5 @@ mod failover;
 mod guard;
 mod sipp;
 mod torture;
+mod trace;
 mod wire;
