@@ -29,6 +29,9 @@ bench: setup ## numbers of this machine, medians and p99
 fuzz: setup ## every fuzz target with libFuzzer, FUZZ_SECONDS=300 each
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)
 
+flood: setup-test ## 20,000 requests a second from forged sources while twenty calls talk
+	FLOOD_SECONDS=15 cargo test --locked --test e2e flood:: -- --nocapture --test-threads=1
+
 check: setup ## fast feedback: format, lints, unit tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -58,3 +58,49 @@ pub(super) fn charge(
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::call::ledger;
+    use crate::call::scribe::{Desk, Entry};
+    use crate::clock::UtcTime;
+    use crate::config::Config;
+    use crate::directory::DialVerdict;
+    use crate::store::{OpenOptions, Store};
+
+    #[tokio::test]
+    async fn the_end_of_an_attempt_enters_its_talk_time_once() {
+        let folder = tempfile::tempdir().expect("folder");
+        let clock = Clock::manual(UtcTime(1_700_000_000_000));
+        let store = Store::open(folder.path(), OpenOptions { cache_bytes: 1 << 20 }, clock.clone()).expect("store");
+        let config: Config = toml::from_str("[dial]\nallow = [\"+\"]\nmax_minutes_per_day = 10").expect("valid");
+        let directory = Directory::open(store.clone(), &config).await.expect("directory");
+        let organization = directory.organization("").id;
+        let desk =
+            Desk { store, clock: clock.clone(), transcripts: folder.path().into(), directory: directory.clone() };
+        let mut call = ledger::tests::a_call(&clock);
+        call.organization = organization;
+        call.answered_at = Some(clock.utc());
+        call.ended_at = Some(clock.utc() + Duration::from_secs(5 * 60));
+        let entry = |call: &Call, kind| Entry {
+            call: Some(call.clone()),
+            events: vec![ledger::event(call, kind, &clock)],
+            ..Entry::default()
+        };
+        let verdict = || directory.may_dial(organization, "+4930123456").expect("readable");
+        for kind in [EventKind::CallAnswered, EventKind::CallFinished, EventKind::CallEnded, EventKind::TranscriptSaved]
+        {
+            desk.write_once(call.id, entry(&call, kind)).await.expect("written");
+        }
+        assert_eq!(verdict(), DialVerdict::Allowed, "five minutes of ten");
+        call.direction = Direction::Inbound;
+        desk.write_once(call.id, entry(&call, EventKind::CallEnded)).await.expect("written");
+        assert_eq!(verdict(), DialVerdict::Allowed, "what comes in costs nothing");
+        call.direction = Direction::Outbound;
+        desk.write_once(call.id, entry(&call, EventKind::CallEnded)).await.expect("written");
+        assert_eq!(verdict(), DialVerdict::MinutesUsed);
+    }
+}
