@@ -33,7 +33,7 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     if room.config.trunks.is_empty() {
         return Err(PlaceError::NotConfigured);
     }
-    allowed(room, &order)?;
+    let refused = refused(room, &order)?;
     let full = room.store.read()?.count(&BY_DUE)? >= room.tuning.waiting_calls;
     let call = new_call(room, &order)?;
     let key = order.idempotency.as_ref().map(|(key, request)| (order_key(order.organization, key), *request));
@@ -45,6 +45,9 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
                 && let Some(placed) = seen(change, key, request, clock.utc())?
             {
                 return Ok(placed);
+            }
+            if let Some((verdict, retry_after)) = refused {
+                return Err(PlaceError::Refused { verdict, retry_after });
             }
             if full {
                 return Err(PlaceError::Full);
@@ -68,24 +71,21 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     Ok(placed)
 }
 
-/// Refuses at once what the dialer would refuse later.
-fn allowed(room: &Room, order: &PlaceCall) -> Result<(), PlaceError> {
+/// What the dialer would refuse later is refused at once: why, and when it may be tried again.
+fn refused(room: &Room, order: &PlaceCall) -> Result<Option<(DialVerdict, Option<Duration>)>, StoreError> {
     let now = room.clock.utc();
     let at = order.scheduled_for.map_or(now, |at| at.max(now));
-    let verdict = match order.uri {
-        // The dialer judges it when its time has come.
-        Some(_) => return Ok(()),
-        None => room.directory.may_order(order.organization, &order.phone, order.whitelist, at)?,
-    };
-    match verdict {
-        // What is not listed has always been refused at the dial, where the record shows it.
-        DialVerdict::Allowed | DialVerdict::NotWhitelisted => Ok(()),
-        DialVerdict::MinutesUsed => {
-            let retry_after = Some(room.directory.until_tomorrow());
-            Err(PlaceError::Refused { verdict, retry_after })
-        }
-        verdict => Err(PlaceError::Refused { verdict, retry_after: None }),
+    // A URI is judged by the dialer when its time has come.
+    if order.uri.is_some() {
+        return Ok(None);
     }
+    let verdict = room.directory.may_order(order.organization, &order.phone, order.whitelist, at)?;
+    Ok(match verdict {
+        // What is not listed has always been refused at the dial, where the record shows it.
+        DialVerdict::Allowed | DialVerdict::NotWhitelisted => None,
+        DialVerdict::MinutesUsed => Some((verdict, Some(room.directory.until_tomorrow()))),
+        verdict => Some((verdict, None)),
+    })
 }
 
 fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {

@@ -5,11 +5,11 @@
 //! | not a telephone number | not whitelisted |
 //! | begins with a deny prefix | denied, whatever else holds |
 //! | is dear ([`super::premium`]) and no allow prefix names that | premium |
-//! | outside the hours, or the day's minutes are used ([`super::policy`]) | outside hours, minutes used |
 //! | begins with an allow prefix | allowed |
 //! | on the organization's whitelist, and the list is not `fixed` | allowed |
 //! | one of the organization's own inbound numbers, and the list is not `fixed` | allowed |
 //! | anything else | not whitelisted |
+//! | allowed so far, but outside the hours, or the day's minutes are used ([`super::policy`]) | outside hours, minutes used |
 //!
 //! Prefixes are brought to the same form: `0049` and `+49` are one, and `1` means short numbers, never `+1…`.
 
@@ -47,6 +47,11 @@ pub enum DialVerdict {
 }
 
 impl DialVerdict {
+    /// Refused whatever else holds; what is only not on the whitelist may still be reached inside the house.
+    pub fn forbids(self) -> bool {
+        !matches!(self, DialVerdict::Allowed | DialVerdict::NotWhitelisted)
+    }
+
     /// For the record and for whoever asked.
     pub fn words(self) -> &'static str {
         match self {

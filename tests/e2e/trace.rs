@@ -34,7 +34,7 @@ fn a_call_can_be_looked_at_as_a_ladder_and_as_a_capture() {
     let _turn = support::take_turn();
     let callee = Scenario::new().receive_invite().reply("180 Ringing").answer(0).pause(Duration::from_secs(3));
     let callee = callee.bye_of_callee();
-    let setup = Setup::new().engine("echo");
+    let setup = Setup::new();
     let folder = setup.folder.path();
     let sipp = Run { folder, name: "callee", scenario: &callee, calls: 1, limit: 60, port: 0 }.answering();
     let trunk = format!("username = \"account\"\npassword = \"{PASSWORD}\"");

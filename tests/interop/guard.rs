@@ -94,7 +94,8 @@ fn fail2ban_reads_the_lines_of_a_running_box_in_both_formats() {
     let smuggled = format!(
         "2026-01-01T00:00:00.000Z  INFO trunkline::call: x WARN trunkline::sip::guard::journal: SIP source refused address=192.0.2.1 reason=scanner requests=1"
     );
-    std::fs::write(&journal, format!("{line}\n{forged}\n{smuggled}\n")).expect("written");
+    let handed_on = format!("box trunkline[812]: {line}");
+    std::fs::write(&journal, format!("{handed_on}\n{forged}\n{smuggled}\n")).expect("written");
     assert_eq!(matched(&of(&journal, "scanner")), 1);
 }
 

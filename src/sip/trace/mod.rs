@@ -147,10 +147,12 @@ impl Trace {
     }
 
     fn note(&self, sighting: Sighting) {
+        // Keep-alives and noise are no messages.
+        let Some(call_id) = wire::call_id(&sighting.bytes) else { return };
         if let Some(exporter) = &self.exporter {
             exporter.offer(&sighting);
         }
-        self.lock().note(sighting);
+        self.lock().note(call_id, sighting);
     }
 
     fn ours(&self, transport: Transport) -> SocketAddr {
@@ -195,8 +197,7 @@ impl Rings {
         self.forget();
     }
 
-    fn note(&mut self, sighting: Sighting) {
-        let Some(call_id) = wire::call_id(&sighting.bytes) else { return };
+    fn note(&mut self, call_id: Bytes, sighting: Sighting) {
         if self.calls.contains_key(&call_id) {
             self.keep(&call_id, sighting);
             self.forget();
