@@ -55,7 +55,8 @@ fn day(name: &str) -> Option<u32> {
 
 fn minute(text: &str) -> Option<u32> {
     let (hour, minute) = text.trim().split_once(':')?;
-    let digits = |text: &str| (text.len() == 2).then(|| text.parse::<u32>().ok()).flatten();
+    let whole = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str| whole(text).then(|| text.parse::<u32>().ok()).flatten();
     let (hour, minute) = (digits(hour)?, digits(minute)?);
     (hour < 24 && minute < 60 || (hour, minute) == (24, 0)).then_some(hour * 60 + minute)
 }

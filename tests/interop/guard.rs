@@ -1,4 +1,4 @@
-//! The guard and the traces against the real tools: fail2ban, sipvicious, tshark.
+//! The guard's log lines and the traces against the real tools: fail2ban and tshark.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::tally::Tally;
 use crate::support;
 use support::sipp::{Run, Scenario};
 use support::{Gateway, Setup};
@@ -50,7 +51,22 @@ fn provoke(gateway: &Gateway, sources: &[&str]) {
 
 #[test]
 #[ignore = "make interop"]
-fn fail2ban_reads_the_lines_of_a_running_box_in_both_formats() {
+fn fail2ban() {
+    let mut tally = Tally::of("fail2ban");
+    tally.scenario("reads the lines of a running box in both formats", fail2ban_reads_the_lines_of_a_running_box);
+    tally.close();
+}
+
+#[test]
+#[ignore = "make interop"]
+fn tshark() {
+    let mut tally = Tally::of("tshark");
+    tally.scenario("reads the capture of a call as SIP with right sums", tshark_reads_the_capture_of_a_call_as_sip);
+    tally.scenario("reads what goes to the collector as HEP", tshark_reads_what_goes_to_the_collector_as_hep);
+    tally.close();
+}
+
+fn fail2ban_reads_the_lines_of_a_running_box() {
     let sources = ["127.31.0.1", "127.32.0.2", "127.33.0.3"];
     let gateway = Setup::new().trunk("pbx", support::free_udp_port(), "").start();
     provoke(&gateway, &sources);
@@ -99,27 +115,6 @@ fn fail2ban_reads_the_lines_of_a_running_box_in_both_formats() {
     assert_eq!(matched(&of(&journal, "scanner")), 1);
 }
 
-#[test]
-#[ignore = "make interop"]
-fn sipvicious_finds_nothing_with_or_without_extensions() {
-    let extension = "\n[[extension]]\nuser = \"100\"\npassword = \"1234\"\n";
-    for more in ["", extension] {
-        // The trunk is elsewhere, so that the scanner's 127.0.0.1 is a stranger.
-        let trunk = "\n[[trunk]]\nname = \"pbx\"\nhost = \"127.9.9.9:5060\"\n";
-        let gateway = Setup::new().more(trunk).more(more).start();
-        let port = gateway.setup.sip.port().to_string();
-        let map = tool("timeout", &["20", "svmap", "-p", &port, "127.0.0.1"]);
-        assert!(!map.contains("| 127.0.0.1"), "{map}");
-        let war = tool("timeout", &["20", "svwar", "--force", "-e", "100-102", "-p", &port, "127.0.0.1"]);
-        assert!(!war.contains("| 100 ") && !war.contains("reqauth"), "{war}");
-        let crack = tool("timeout", &["20", "svcrack", "-u", "100", "-r", "1230-1240", "-p", &port, "127.0.0.1"]);
-        assert!(!crack.contains("| 1234 "), "{crack}");
-        assert!(gateway.log().contains("\"reason\":\"scanner\""), "they did come: {}", gateway.log());
-    }
-}
-
-#[test]
-#[ignore = "make interop"]
 fn tshark_reads_the_capture_of_a_call_as_sip() {
     let callee =
         Scenario::new().receive_invite().reply("180 Ringing").answer(0).pause(Duration::from_secs(1)).bye_of_callee();
@@ -169,8 +164,6 @@ fn tshark_reads_the_capture_of_a_call_as_sip() {
     }
 }
 
-#[test]
-#[ignore = "make interop"]
 fn tshark_reads_what_goes_to_the_collector_as_hep() {
     let collector = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     collector.set_read_timeout(Some(SOON)).expect("a timeout");
