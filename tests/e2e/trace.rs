@@ -32,9 +32,11 @@ fn ladder(gateway: &Gateway, id: &str) -> Value {
 #[test]
 fn a_call_can_be_looked_at_as_a_ladder_and_as_a_capture() {
     let _turn = support::take_turn();
-    let callee = Scenario::new().receive_invite().reply("180 Ringing").answer(0).pause(Duration::from_secs(3));
-    let callee = callee.bye_of_callee();
     let setup = Setup::new();
+    let sound = setup.folder.path().join("sound");
+    std::fs::write(&sound, vec![0x55; 4 * 8_000]).expect("written");
+    let callee = Scenario::new().receive_invite().reply("180 Ringing").answer(0).stream(&sound);
+    let callee = callee.pause(Duration::from_secs(3)).bye_of_callee();
     let folder = setup.folder.path();
     let sipp = Run { folder, name: "callee", scenario: &callee, calls: 1, limit: 60, port: 0 }.answering();
     let trunk = format!("username = \"account\"\npassword = \"{PASSWORD}\"");
@@ -55,7 +57,9 @@ fn a_call_can_be_looked_at_as_a_ladder_and_as_a_capture() {
     assert_eq!(summaries, order, "{seen:#}");
     assert_eq!(seen["participants"].as_array().map(Vec::len), Some(2));
     assert!(seen["messages"][4]["offset_ms"].as_f64().is_some_and(|offset| offset > 2_500.0), "{seen:#}");
-    assert!(seen["rtp"]["packets_sent"].as_u64().is_some_and(|sent| sent > 50), "{seen:#}");
+    for count in ["packets_sent", "packets_received"] {
+        assert!(seen["rtp"][count].as_u64().is_some_and(|packets| packets > 50), "{seen:#}");
+    }
     assert!(seen["rtp_samples"].as_array().is_some_and(|samples| samples.len() >= 2), "{seen:#}");
     assert!(seen["summary"].as_str().is_some_and(|line| line.starts_with("6 messages")), "{}", seen["summary"]);
 

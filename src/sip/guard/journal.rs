@@ -105,7 +105,7 @@ impl Line {
     /// The words are part of the interface: `configs/fail2ban/filter.d/trunkline.conf` reads them.
     pub fn write(self) {
         let Line { address, reason, requests } = self;
-        tracing::warn!(%address, reason = reason.word(), requests, "SIP source refused");
+        tracing::warn!(%address, reason = %reason.word(), requests, "SIP source refused");
     }
 }
 
