@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn each_level_lets_its_burst_through_and_then_its_rate() {
         let now = Instant::now();
-        let cases: [(fn(u32) -> IpAddr, usize, usize); 4] = [
+        type Source = fn(u32) -> IpAddr;
+        let cases: [(Source, usize, usize); 4] = [
             (|_| v4(0xc633_6407), 200, 40),
             (|number| v4(0xc633_6400 | (number & 0xff)), 600, 200),
             (|number| v4(0xc633_0000 | (number.wrapping_mul(2_654_435_761) & 0xffff)), 2_000, 1_000),

@@ -94,7 +94,7 @@ impl Trace {
 
     /// A call with this Call-ID begins: its messages are kept from now on, and those of it that came just before.
     pub fn open(&self, call_id: &str) {
-        self.lock().open(Bytes::copy_from_slice(call_id.as_bytes()));
+        self.lock().open(&Bytes::copy_from_slice(call_id.as_bytes()));
     }
 
     /// `taken`: the guard let it in.
@@ -182,17 +182,17 @@ impl Sighting {
 }
 
 impl Rings {
-    fn open(&mut self, call_id: Bytes) {
-        if self.most_calls == 0 || self.calls.contains_key(&call_id) {
+    fn open(&mut self, call_id: &Bytes) {
+        if self.most_calls == 0 || self.calls.contains_key(call_id) {
             return;
         }
         self.order.push_back(call_id.clone());
         self.calls.insert(call_id.clone(), Kept::default());
-        let (early, others) = std::mem::take(&mut self.others).into_iter().partition(|(id, _)| *id == call_id);
+        let (early, others) = std::mem::take(&mut self.others).into_iter().partition(|(id, _)| id == call_id);
         self.others = others;
         let early: VecDeque<(Bytes, Sighting)> = early;
         for (_, sighting) in early {
-            self.keep(&call_id, sighting);
+            self.keep(call_id, sighting);
         }
         self.forget();
     }
