@@ -11,4 +11,5 @@ mod flood;
 mod privacy;
 mod restart;
 mod sipp;
+mod srtp;
 mod trace;
