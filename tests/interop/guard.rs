@@ -85,7 +85,7 @@ fn fail2ban_reads_the_lines_of_a_running_box() {
         shown.lines().find(|line| line.starts_with("Lines:")).unwrap_or_else(|| panic!("no result: {shown}")).to_owned()
     };
     let matched = |line: &str| -> u32 {
-        let words: Vec<&str> = line.split(|letter: char| letter == ' ' || letter == ',').collect();
+        let words: Vec<&str> = line.split([' ', ',']).collect();
         let place = words.iter().position(|word| *word == "matched").expect("a count");
         words[place - 1].parse().expect("a number")
     };
@@ -112,9 +112,7 @@ fn fail2ban_reads_the_lines_of_a_running_box() {
     let line = process.output().lines().find(|line| line.contains("SIP source refused")).expect("a line").to_owned();
     let journal = setup.folder.path().join("journal");
     let forged = line.replace("WARN", "INFO");
-    let smuggled = format!(
-        "2026-01-01T00:00:00.000Z  INFO trunkline::call: x WARN trunkline::sip::guard::journal: SIP source refused address=192.0.2.1 reason=scanner requests=1"
-    );
+    let smuggled = "2026-01-01T00:00:00.000Z  INFO trunkline::call: x WARN trunkline::sip::guard::journal: SIP source refused address=192.0.2.1 reason=scanner requests=1";
     let handed_on = format!("box trunkline[812]: {line}");
     std::fs::write(&journal, format!("{handed_on}\n{forged}\n{smuggled}\n")).expect("written");
     assert_eq!(matched(&of(&journal, "scanner")), 1);
