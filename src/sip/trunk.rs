@@ -113,6 +113,20 @@ impl Trunks {
             .or_else(|| owners().next())
     }
 
+    pub fn with_id(&self, id: TrunkId) -> Option<&Trunk> {
+        self.0.iter().find(|trunk| trunk.id == id)
+    }
+
+    /// As [`Trunks::of_source`], but a trunk of TLS is known over TLS only: an address alone is easily forged.
+    pub fn of_source_over(&self, transport: Transport, source: SocketAddr) -> Option<&Trunk> {
+        let takes = |trunk: &&Trunk| trunk.transport != Transport::Tls || transport == Transport::Tls;
+        let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip())).filter(takes);
+        owners()
+            .find(|trunk| trunk.port == source.port() && trunk.addresses.contains(&source.ip()))
+            .or_else(|| owners().find(|trunk| trunk.transport == transport))
+            .or_else(|| owners().next())
+    }
+
     /// Host names that have to be resolved, by trunk.
     pub fn names(&self) -> Vec<(String, String)> {
         let named = self.0.iter().filter_map(|trunk| match &trunk.host {

@@ -61,13 +61,7 @@ pub struct Servers<O>(HashMap<ServerKey, Server<O>>);
 pub type AckBuilder = Box<dyn Fn(&Response) -> Bytes + Send>;
 
 impl ClientMachine {
-    fn start(
-        request: Bytes,
-        invite: bool,
-        timers: Timers,
-        now: Instant,
-        out: &mut Vec<ClientOutput>,
-    ) -> ClientMachine {
+    fn start(request: Bytes, invite: bool, timers: Timers, now: Instant, out: &mut Vec<ClientOutput>) -> ClientMachine {
         if invite {
             ClientMachine::Invite(ClientInvite::start(request, timers, now, out))
         } else {

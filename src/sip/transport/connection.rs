@@ -202,7 +202,9 @@ async fn take<S: AsyncRead>(
                     pulse.wrote.notified().await;
                 }
             };
-            let last_word = async { tokio::select! { () = answered => {}, () = discard(reader) => {} } };
+            let last_word = async {
+                tokio::select! { () = answered => {}, () = discard(reader) => {} }
+            };
             let _ = timeout(pace.last_word, last_word).await;
             Some(Trouble::Malformed)
         }
@@ -230,7 +232,8 @@ async fn write<S: AsyncWrite>(
     pulse: &Pulse,
     pace: Pace,
 ) -> Trouble {
-    let mut pings = ping.map(|every| Pings { every, timer: Box::pin(sleep(spread(every))), waiting: None, answers: false });
+    let mut pings =
+        ping.map(|every| Pings { every, timer: Box::pin(sleep(spread(every))), waiting: None, answers: false });
     loop {
         let due = async {
             match pings.as_mut() {
@@ -325,4 +328,5 @@ impl Pulse {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests;

@@ -88,7 +88,10 @@ fn mapped_address(source: SocketAddr, transaction: &[u8]) -> Vec<u8> {
 /// 420 with the list (RFC 8489 §14.8, §14.13).
 fn unknown_attribute_error(unknown: &[u16]) -> Vec<u8> {
     let mut bytes = attribute(ERROR_CODE, b"\0\0\x04\x14Unknown Attribute");
-    bytes.extend(attribute(UNKNOWN_ATTRIBUTES, &unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect::<Vec<u8>>()));
+    bytes.extend(attribute(
+        UNKNOWN_ATTRIBUTES,
+        &unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect::<Vec<u8>>(),
+    ));
     bytes
 }
 

@@ -52,11 +52,7 @@ impl Tls {
     }
 
     /// Settings and expected name for a connection to a trunk, or to whoever is at `ip`.
-    pub fn client(
-        &self,
-        trunk: Option<TrunkId>,
-        ip: std::net::IpAddr,
-    ) -> (Arc<ClientConfig>, ServerName<'static>) {
+    pub fn client(&self, trunk: Option<TrunkId>, ip: std::net::IpAddr) -> (Arc<ClientConfig>, ServerName<'static>) {
         let own = trunk.and_then(|id| self.trunk(id));
         let config = own.and_then(|trunk| trunk.config.clone()).unwrap_or_else(|| self.others.clone());
         let name = own.and_then(|trunk| trunk.expected.clone());

@@ -101,16 +101,7 @@ fn keep_alives_stand_between_messages_only() {
     let message = format!("{HEAD}l: 4\r\n\r\n\r\n\r\n");
     let stream = format!("\r\n\r\n{message}\r\n{message}\r\n\r\n\r\n");
     let whole = Frame::Message(Bytes::from(message));
-    let wanted = [
-        Frame::Pong,
-        Frame::Ping,
-        whole.clone(),
-        Frame::Pong,
-        whole,
-        Frame::Pong,
-        Frame::Ping,
-        Frame::Pong,
-    ];
+    let wanted = [Frame::Pong, Frame::Ping, whole.clone(), Frame::Pong, whole, Frame::Pong, Frame::Ping, Frame::Pong];
     assert_eq!(frames(stream.as_bytes(), usize::MAX), wanted);
     assert_eq!(frames(stream.as_bytes(), 1), wanted);
 }
