@@ -85,6 +85,8 @@ struct Pulse {
     owed: AtomicU32,
     owe: Notify,
     pongs: AtomicU64,
+    /// A ping of ours is out.
+    waiting: AtomicBool,
 }
 
 /// Serves until it ends, and says why.
@@ -152,6 +154,11 @@ async fn read<S: AsyncRead>(
         let mut ended = false;
         while let Some(frame) = framer.next() {
             ended = true;
+            if frame == Frame::Pong && pulse.waiting.swap(false, Ordering::AcqRel) {
+                pulse.pongs.fetch_add(1, Ordering::AcqRel);
+                framer.answered();
+                continue;
+            }
             if let Some(trouble) = take(frame, from, pulse, arrivals, reader, pace).await {
                 return trouble;
             }
@@ -186,10 +193,8 @@ async fn take<S: AsyncRead>(
             let _ = arrivals.send(Arrival::Message { from, bytes }).await;
             None
         }
-        Frame::Pong => {
-            pulse.pongs.fetch_add(1, Ordering::AcqRel);
-            None
-        }
+        // The first half of a ping, or nothing.
+        Frame::Pong => None,
         Frame::Ping => {
             pulse.owe();
             None
@@ -255,7 +260,10 @@ async fn write<S: AsyncWrite>(
                 put(writer, &b"\r\n".repeat(pongs as usize), pace.write).await
             }
             () = due => match pings.as_mut().map(|pings| pings.turn(pulse.pongs.load(Ordering::Acquire), pace.pong)) {
-                Some(Turn::Ping) => put(writer, b"\r\n\r\n", pace.write).await,
+                Some(Turn::Ping) => {
+                    pulse.waiting.store(true, Ordering::Release);
+                    put(writer, b"\r\n\r\n", pace.write).await
+                }
                 Some(Turn::Dead) => return Trouble::Dead,
                 Some(Turn::Wait) | None => Ok(()),
             },

@@ -98,6 +98,11 @@ impl Framer {
         !self.buffer.is_empty() && self.state != State::Broken
     }
 
+    /// The CRLF that came last answered a ping of ours: it is not the first half of one of theirs.
+    pub fn answered(&mut self) {
+        self.odd = false;
+    }
+
     /// The next frame that is whole.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Frame> {

@@ -258,7 +258,7 @@ async fn open(shared: Arc<Shared>, line: u64, to: Hop, trunk: Option<TrunkId>, w
 
 fn during_handshake(error: &io::Error) -> Trouble {
     match Trouble::of(error) {
-        Trouble::Broken => Trouble::Handshake,
+        Trouble::Broken | Trouble::Closed => Trouble::Handshake,
         trouble => trouble,
     }
 }

@@ -138,7 +138,14 @@ impl Trouble {
                 | AlertDescription::AccessDenied,
             )) => Trouble::Distrusted,
             Some(_) => Trouble::Handshake,
-            None => Trouble::Broken,
+            // A TLS peer that is killed says no farewell.
+            None => match error.kind() {
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe => Trouble::Closed,
+                _ => Trouble::Broken,
+            },
         }
     }
 }
