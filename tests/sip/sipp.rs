@@ -59,6 +59,9 @@ impl Sipp {
             "-error_file",
             "errors",
         ]);
+        if mode.ends_with('n') {
+            command.args(["-max_socket", "200"]);
+        }
         command.args(to.map(|to| to.to_string()));
         let log = std::fs::File::create(folder.path().join("screen")).expect("a log");
         command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).kill_on_drop(true);
@@ -75,7 +78,9 @@ impl Sipp {
     async fn listening(&self, transport: &str) {
         let wanted = format!("0100007F:{:04X} ", self.address.port());
         let bound = async {
-            while !std::fs::read_to_string(format!("/proc/net/{transport}")).is_ok_and(|sockets| sockets.contains(&wanted)) {
+            while !std::fs::read_to_string(format!("/proc/net/{transport}"))
+                .is_ok_and(|sockets| sockets.contains(&wanted))
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -87,8 +87,3 @@ async fn takes_calls_that_share_a_connection() {
 async fn takes_calls_that_have_a_connection_each() {
     taken("tn", 20, "uac_answer").await;
 }
-
-#[tokio::test]
-async fn repeats_its_200_until_a_late_ack_over_tcp() {
-    taken("t1", 1, "uac_late_ack").await;
-}

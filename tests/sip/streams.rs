@@ -51,7 +51,11 @@ async fn two_boxes_call_each_other_over_one_connection() {
         call.control.answer(answer_to(&call.offer.clone().expect("an offer"), 5000));
         assert!(matches!(next(&mut events).await, CallEvent::Answered { session: Some(_) }));
         assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
-        if hang_up_by_caller { control.hang_up() } else { call.control.hang_up() }
+        if hang_up_by_caller {
+            control.hang_up()
+        } else {
+            call.control.hang_up()
+        }
         assert!(matches!(next(&mut events).await, CallEvent::Ended { .. }));
         assert!(matches!(next(&mut call.events).await, CallEvent::Ended { .. }));
     }
@@ -66,7 +70,10 @@ async fn what_goes_out_names_tcp_and_is_sent_once() {
     let request = line.message().await;
     assert!(request.starts_with(&format!("INVITE sip:100@{address};transport=tcp SIP/2.0\r\n")), "{request}");
     let own = endpoint.ports().tcp;
-    assert!(header(&request, "Via").starts_with(&format!("SIP/2.0/TCP 127.0.0.1:{own};rport;alias;branch=")), "{request}");
+    assert!(
+        header(&request, "Via").starts_with(&format!("SIP/2.0/TCP 127.0.0.1:{own};rport;alias;branch=")),
+        "{request}"
+    );
     assert!(header(&request, "Contact").ends_with(&format!("@127.0.0.1:{own};transport=tcp>")), "{request}");
     assert_eq!(line.message_within(Duration::from_millis(10 * T1)).await, None, "no retransmission");
     line.send(&reply(&request, 200, &format!("<sip:{address};transport=tcp>"), &session(6100).write())).await;
@@ -110,6 +117,22 @@ async fn a_call_goes_on_over_a_new_connection_when_its_own_is_killed() {
     drop(line);
     control.hang_up();
     assert!(Line::accept(&listener).await.message().await.starts_with("BYE "));
+}
+
+#[tokio::test]
+async fn the_200_is_repeated_over_tcp_until_its_ack() {
+    let (endpoint, mut calls) = open_endpoint(T1).await;
+    let mut line = Line::to(endpoint.local_address()).await;
+    line.send(&line.invite("a")).await;
+    let mut call = incoming(&mut calls).await;
+    call.control.answer(answer_to(&call.offer.clone().expect("an offer"), 5000));
+    let answer = line.final_response().await;
+    assert_eq!(line.final_response().await, answer);
+    line.send(&line.request("ACK", "sip:100@127.0.0.1", "b", &tag_of(&answer), "")).await;
+    assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
+    call.control.hang_up();
+    // Before it, at most what was under way.
+    while !line.message().await.starts_with("BYE ") {}
 }
 
 #[tokio::test]

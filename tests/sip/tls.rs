@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -32,6 +31,7 @@ impl Authority {
         let folder = tempfile::tempdir().expect("a folder");
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut params = rcgen::CertificateParams::new(Vec::new()).expect("valid");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Test Authority");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).expect("signed");
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("written");
@@ -46,6 +46,7 @@ impl Authority {
     fn sign(&self, name: &str, until: i32) -> (PathBuf, PathBuf) {
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("valid");
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 12, 31);
         let signed = params.signed_by(&key, &self.issuer).expect("signed");
@@ -216,16 +217,16 @@ async fn a_trunk_of_tls_is_not_believed_over_udp_or_tcp() {
 async fn plain_text_on_the_tls_port_and_tls_on_the_tcp_port_are_closed() {
     let authority = Authority::new();
     let (endpoint, _calls) = start(&server(&authority, "sip.example.com", 2090), &[lab()]).await;
-    let mut plain = Line::to(tls_address(&endpoint)).await;
-    let request = plain.options("a");
-    plain.send(&request).await;
-    let mut heard = Vec::new();
-    let mut stream = TcpStream::connect(endpoint.local_address()).await.expect("connected");
-    stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.expect("written");
-    // Either end of the stream is one.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("closed in time");
-    assert!(heard.is_empty());
-    assert!(Line::to(tls_address(&endpoint)).await.message_within(Duration::from_millis(100)).await.is_none());
+    let request = Line::over(tokio::io::empty(), tls_address(&endpoint), "TLS").options("a");
+    let hello: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    for (address, bytes) in [(tls_address(&endpoint), request.as_bytes()), (endpoint.local_address(), hello)] {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.write_all(bytes).await.expect("written");
+        let mut heard = Vec::new();
+        // Reset or closed, either is an end.
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("ended in time");
+        assert!(!heard.windows(4).any(|word| word == b"SIP/"), "no SIP to whoever speaks something else");
+    }
 }
 
 #[tokio::test]
@@ -259,4 +260,71 @@ async fn a_file_that_cannot_be_used_is_named() {
         assert!(error.contains(words), "{error}");
     }
     PrivateKeyDer::from_pem_file(authority.sign("x", 2090).1).expect("the test's keys are keys");
+}
+
+/// A softphone that answers over TLS by itself. Its TLS port is the one after `port`.
+fn baresip(authority: &Authority, home: &Path, port: u16) -> tokio::process::Child {
+    let (certificate, key) = authority.sign("phone.example.com", 2090);
+    let pem =
+        std::fs::read_to_string(key).expect("a key") + &std::fs::read_to_string(certificate).expect("a certificate");
+    std::fs::write(home.join("phone.pem"), pem).expect("written");
+    let folders = [
+        "/usr/lib/baresip/modules",
+        "/usr/lib/x86_64-linux-gnu/baresip/modules",
+        "/usr/lib/aarch64-linux-gnu/baresip/modules",
+    ];
+    let modules = folders.iter().find(|folder| Path::new(folder).join("g711.so").is_file()).expect("baresip's modules");
+    let config = format!(
+        "module_path {modules}\nsip_listen 127.0.0.1:{port}\nnet_interface 127.0.0.1\nsip_certificate {pem}\n\
+         sip_cafile {ca}\naudio_player aubridge,nobody\naudio_source aubridge,nobody\naudio_alert aubridge,nobody\n\
+         module g711.so\nmodule aubridge.so\nmodule_tmp account.so\nmodule_app menu.so\n",
+        pem = home.join("phone.pem").display(),
+        ca = authority.ca().display(),
+    );
+    std::fs::write(home.join("config"), config).expect("written");
+    let account =
+        format!("<sip:100@127.0.0.1:{};transport=tls>;regint=0;answermode=auto;audio_codecs=PCMU\n", port + 1);
+    std::fs::write(home.join("accounts"), account).expect("written");
+    std::fs::write(home.join("contacts"), "").expect("written");
+    let log = std::fs::File::create(home.join("log")).expect("a log");
+    let mut command = tokio::process::Command::new("baresip");
+    command.arg("-f").arg(home).stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).kill_on_drop(true);
+    command.spawn().expect("baresip is not installed: run `make setup`")
+}
+
+#[tokio::test]
+async fn a_softphone_is_called_over_tls() {
+    let authority = Authority::new();
+    let home = tempfile::tempdir().expect("a folder");
+    // Both free now; the second is where it takes TLS.
+    let port = loop {
+        let first =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
+        if first < 65_000 && std::net::TcpListener::bind(("127.0.0.1", first + 1)).is_ok() {
+            break first;
+        }
+    };
+    let _phone = baresip(&authority, home.path(), port);
+    let address = SocketAddr::from(([127, 0, 0, 1], port + 1));
+    let listening = async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, listening).await.expect("baresip listens");
+    let pbx = tls_trunk(address, &authority.ca(), "tls_name = \"phone.example.com\"");
+    let (caller, _) = start(&server(&authority, "sip.example.com", 2090), &[pbx]).await;
+    let (control, mut events) = invite(&caller, "pbx", "100");
+    let log = || std::fs::read_to_string(home.path().join("log")).unwrap_or_default();
+    let answer = decisive(&mut events).await;
+    assert!(matches!(answer, CallEvent::Answered { session: Some(_) }), "{answer:?}\n{}", log());
+    control.hang_up();
+    assert_eq!(next(&mut events).await, CallEvent::Ended { by: EndedBy::Us });
+    caller.stop(PATIENCE).await;
+    let ended = async {
+        while !log().contains("session closed") && !log().contains("terminate") {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, ended).await.is_ok(), "{}", log());
 }

@@ -198,18 +198,20 @@ fn rfc_4475_messages_are_told_apart_in_one_stream_of_single_bytes() {
             assert!(messages.is_empty(), "{name}: {frames:?}");
             continue;
         }
-        // Two requests in one datagram are one request and noise; in a stream they are two.
-        let wanted = if name == "dblreq" { 3 } else { 2 };
-        assert_eq!((messages.len(), messages.last()), (wanted, Some(&&sentinel[..])), "{name}: {frames:?}");
         assert_eq!(judge(messages[0]).0, expected, "{name} gets the same over a stream");
-        stream.extend_from_slice(&bytes);
-        whole.extend(messages[..wanted - 1].iter().map(|message| message.to_vec()));
+        // Two requests in one datagram are one request and noise; in a stream they are two, and the second lies about its
+        // length.
+        if name != "dblreq" {
+            assert_eq!((messages.len(), messages[1]), (2, &sentinel[..]), "{name}: {frames:?}");
+            stream.extend_from_slice(&bytes);
+            whole.push(messages[0].to_vec());
+        }
     }
     let told: Vec<Vec<u8>> = framed(&stream)
         .into_iter()
         .map(|frame| if let Frame::Message(bytes) = frame { bytes.to_vec() } else { panic!("{frame:?}") })
         .collect();
-    assert_eq!((told.len(), told == whole), (45, true));
+    assert_eq!((told.len(), told == whole), (43, true));
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Trouble {
                 | CertificateError::ExpiredContext { .. }
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. } => Trouble::Expired,
-                CertificateError::UnknownIssuer => Trouble::Foreign,
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Trouble::Foreign,
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     Trouble::WrongName
                 }
