@@ -70,6 +70,8 @@ pub struct Incoming {
     pub offer: Option<SessionDescription>,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// It came over TLS.
+    pub secure: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -327,7 +329,7 @@ impl UserAgent {
     fn carry_out(&mut self, key: CallKey, acts: Vec<Act>, now: Instant) {
         for act in acts {
             match act {
-                Act::Send { request, to, purpose } => self.send(key, request, to, purpose, now),
+                Act::Send { request, to, purpose } => self.send(key, &request, to, purpose, now),
                 Act::Ack { request, to } => {
                     if let Ok(datagram) = self.carried_by(&request, to.transport).write() {
                         self.out.push(Output::bare(to, datagram));

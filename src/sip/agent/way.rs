@@ -43,8 +43,8 @@ const MOST_NO_TCP: usize = 1_024;
 
 impl UserAgent {
     /// A request in a new transaction.
-    pub(super) fn send(&mut self, call: CallKey, request: Arc<Request>, to: Hop, purpose: Purpose, now: Instant) {
-        let key = ClientKey::of_request(&request);
+    pub(super) fn send(&mut self, call: CallKey, request: &Arc<Request>, to: Hop, purpose: Purpose, now: Instant) {
+        let key = ClientKey::of_request(request);
         // Every 1xx of an attempt that nobody wants any more asks for its CANCEL.
         if purpose == Purpose::Cancel && self.clients.find(&key).is_some() {
             return;
@@ -52,13 +52,13 @@ impl UserAgent {
         let of_invite = ClientKey::new(&request.branch(), "INVITE");
         let cancelled = self.clients.find(&of_invite).filter(|_| purpose == Purpose::Cancel).map(|invite| invite.to);
         let to = cancelled.unwrap_or(to);
-        let carried = Arc::new(self.carried_by(&request, to.transport));
+        let carried = Arc::new(self.carried_by(request, to.transport));
         let datagram = match carried.write() {
             Ok(datagram) => datagram,
             Err(problem) => {
                 tracing::warn!(%problem, method = %request.method, "a request was not sent");
                 let failure = CallFailure::Unreachable("the request would hold a line break".into());
-                return self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
+                return self.with_call(call, now, |call, step| call.failed(purpose, request, failure, step));
             }
         };
         let invite = request.is(rsip::Method::Invite);
@@ -70,7 +70,7 @@ impl UserAgent {
         let owner = ClientOwner { call, purpose, request: request.clone() };
         let timers = self.settings.timers;
         let large = to.transport == Transport::Udp && datagram.len() > MOST_OVER_UDP && cancelled.is_none();
-        let over_tcp = large.then(|| Arc::new(self.carried_by(&request, Transport::Tcp)));
+        let over_tcp = large.then(|| Arc::new(self.carried_by(request, Transport::Tcp)));
         let over_tcp = over_tcp.filter(|_| !self.refuses_tcp(to.address, now));
         let outputs = match over_tcp.and_then(|request| request.write().ok().map(|bytes| (request, bytes))) {
             Some((switched, bytes)) => {
@@ -162,7 +162,7 @@ impl UserAgent {
     }
 
     /// Answers the head of a message that ended its connection.
-    pub fn unframed(&mut self, refusal: Refusal, source: Hop, now: Instant) {
+    pub fn unframed(&mut self, refusal: &Refusal, source: Hop, now: Instant) {
         metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
         if let Some(fields) = fields_of(&refusal.head, &self.settings.limits) {
             self.refuse_malformed(refusal.status, refusal.problem, fields, source, now);

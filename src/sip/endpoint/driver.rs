@@ -172,7 +172,7 @@ impl Driver {
             let now = self.clock.now();
             match arrival {
                 Arrival::Message { from, bytes } => self.agent.datagram(&bytes, from, now),
-                Arrival::Refused { from, refusal } => self.agent.unframed(refusal, from, now),
+                Arrival::Refused { from, refusal } => self.agent.unframed(&refusal, from, now),
                 Arrival::Named { line, trunks } => self.agent.line_named(line, &trunks),
                 Arrival::Ended { line, opened, trouble } => {
                     self.agent.line_lost(line, opened, trouble.sentence(), now);
@@ -294,7 +294,8 @@ impl Driver {
     fn offer_call(&mut self, incoming: Incoming) {
         let (sender, events) = mpsc::channel(EVENT_QUEUE);
         let key = incoming.call;
-        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local));
+        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local))
+            .over_tls(incoming.secure);
         let call = IncomingCall {
             control,
             events,

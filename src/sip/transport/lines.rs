@@ -152,13 +152,11 @@ impl Lines {
                     }
                 }
             }
-            Some(End::Ours(way)) => {
-                // A newer line may lead there already.
-                if self.ways.get(&way) == Some(&id) {
-                    self.ways.remove(&way);
-                }
+            // A newer line may lead there already.
+            Some(End::Ours(way)) if self.ways.get(&way) == Some(&id) => {
+                self.ways.remove(&way);
             }
-            None => {}
+            Some(End::Ours(_)) | None => {}
         }
     }
 }

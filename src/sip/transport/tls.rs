@@ -113,17 +113,17 @@ fn server(config: &SipConfig) -> Result<Arc<ServerConfig>, BadFile> {
     };
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| failed(certificate, error))?;
+        .map_err(|error| failed(certificate, &error))?;
     let builder = match &config.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let roots = Arc::new(authorities(path)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| failed(path, error))?)
+            builder.with_client_cert_verifier(verifier.map_err(|error| failed(path, &error))?)
         }
     };
     let (chain, private) = pair(certificate, key)?;
-    let config = builder.with_single_cert(chain, private).map_err(|error| failed(certificate, error))?;
+    let config = builder.with_single_cert(chain, private).map_err(|error| failed(certificate, &error))?;
     Ok(Arc::new(config))
 }
 
@@ -131,13 +131,13 @@ fn client(authorities: RootCertStore, own: Option<(&Path, &Path)>) -> Result<Arc
     let path = own.map_or(Path::new("[sip]"), |(certificate, _)| certificate);
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| failed(path, error))?
+        .map_err(|error| failed(path, &error))?
         .with_root_certificates(authorities);
     let config = match own {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let (chain, private) = pair(certificate, key)?;
-            builder.with_client_auth_cert(chain, private).map_err(|error| failed(certificate, error))?
+            builder.with_client_auth_cert(chain, private).map_err(|error| failed(certificate, &error))?
         }
     };
     Ok(Arc::new(config))
@@ -150,13 +150,13 @@ fn public_authorities() -> RootCertStore {
 fn authorities(path: &Path) -> Result<RootCertStore, BadFile> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| failed(path, error))?;
+        roots.add(certificate).map_err(|error| failed(path, &error))?;
     }
     Ok(roots)
 }
 
 fn pair(certificate: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), BadFile> {
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
     Ok((certificates(certificate)?, private))
 }
 
@@ -165,10 +165,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadFile> {
     match read {
         Ok(found) if found.is_empty() => Err(failed(path, "there is no certificate in it; PEM is expected")),
         Ok(found) => Ok(found),
-        Err(error) => Err(failed(path, error)),
+        Err(error) => Err(failed(path, &error)),
     }
 }
 
-fn failed(path: &Path, problem: impl ToString) -> BadFile {
+fn failed(path: &Path, problem: &(impl ToString + ?Sized)) -> BadFile {
     BadFile { path: PathBuf::from(path).display().to_string(), problem: problem.to_string() }
 }
