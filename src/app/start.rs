@@ -127,7 +127,8 @@ async fn planes(
         async move { media.stop().await }
     });
     let sip = with_certificate(config, clock)?;
-    let (endpoint, inbound) = Endpoint::start(&sip, &config.trunks, &config.extensions, clock.clone()).await?;
+    let (endpoint, inbound) =
+        Endpoint::start_traced(&sip, &config.trunks, &config.extensions, &config.trace, clock.clone()).await?;
     undo.push({
         let endpoint = endpoint.clone();
         async move { endpoint.stop(Duration::ZERO).await }

@@ -104,6 +104,9 @@ impl UserAgent {
 
     /// The socket or the connection refused a message of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, problem: &'static str, now: Instant) {
+        if self.errand_transport_failed(key, problem, now) {
+            return;
+        }
         let Some(client) = self.clients.find(key) else { return };
         let before = client.to;
         let outputs = self.clients.transport_failed(key, problem, self.settings.timers, now);
@@ -120,11 +123,13 @@ impl UserAgent {
     /// A message of that transaction went out on that connection.
     pub fn sent_on(&mut self, key: &ClientKey, line: u64) {
         self.clients.sent_on(key, line);
+        self.errand_sent_on(key, line);
     }
 
     /// A connection is gone; `opened` when it ever stood.
     pub fn line_lost(&mut self, line: u64, opened: bool, problem: &'static str, now: Instant) {
         self.ways.named.remove(&line);
+        self.errands_lost(line, opened, problem, now);
         for key in self.clients.unanswered_on(line) {
             let again = if opened { self.clients.again(&key) } else { Vec::new() };
             if again.is_empty() {
@@ -171,7 +176,7 @@ impl UserAgent {
 
     /// Whether an answer of ours may go to that address: strangers get only so many.
     pub fn may_answer(&mut self, source: Hop, now: Instant) -> bool {
-        self.trunk_of(source).is_some() || self.guard.may_answer(source.ip(), now)
+        !self.is_unheard(source, now)
     }
 }
 

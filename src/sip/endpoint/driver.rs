@@ -1,5 +1,7 @@
 //! The task that owns the user agent: sockets, clock, DNS and queues around it.
 
+mod phones;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
@@ -11,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::inbox::{Inbox, Order};
-use super::{CallControl, EVENT_QUEUE, IncomingCall};
+use super::{CallControl, EVENT_QUEUE, IncomingCall, IncomingMessage};
 use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
@@ -35,6 +37,7 @@ pub struct Driver {
     resolver: Resolver,
     events: HashMap<CallKey, Owner>,
     offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
+    texts: phones::Texts,
     stopping: Option<Stopping>,
 }
 
@@ -81,6 +84,7 @@ impl Driver {
         agent: UserAgent,
         inbox: Arc<Inbox>,
         incoming: mpsc::Sender<IncomingCall>,
+        texting: mpsc::Sender<IncomingMessage>,
         clock: Clock,
         resolver: Resolver,
     ) -> Driver {
@@ -96,6 +100,7 @@ impl Driver {
             resolver,
             events: HashMap::new(),
             offers: HashMap::new(),
+            texts: phones::Texts::new(texting),
             stopping: None,
         }
     }
@@ -171,7 +176,9 @@ impl Driver {
         for arrival in std::mem::take(&mut self.arrived) {
             let now = self.clock.now();
             match arrival {
-                Arrival::Message { from, bytes } => self.agent.datagram(&bytes, from, now),
+                Arrival::Message { from, bytes } => {
+                    self.agent.datagram(&bytes, from, now);
+                }
                 Arrival::Refused { from, refusal } => self.agent.unframed(&refusal, from, now),
                 Arrival::Named { line, trunks } => self.agent.line_named(line, &trunks),
                 Arrival::Ended { line, opened, trouble } => {
@@ -223,6 +230,15 @@ impl Driver {
                     self.agent.dial(call, *order, now);
                 }
             }
+            Order::Ring { call, order, events } => {
+                self.own(call, events, Duration::ZERO);
+                if self.stopping.is_some() {
+                    self.tell(call, CallEvent::Ended { by: EndedBy::Us });
+                } else {
+                    self.agent.ring(call, *order, now);
+                }
+            }
+            Order::Phones(order) => self.take_phone_order(order),
             Order::Command { call, command, backlog } => {
                 backlog.taken(&command);
                 self.agent.command(call, command, now);
@@ -272,6 +288,8 @@ impl Driver {
                     }
                     Output::Resolve { call, host } => self.resolve(call, host),
                     Output::Incoming(incoming) => self.offer_call(incoming),
+                    Output::Message(message) => self.deliver_text(*message),
+                    Output::MessageDone { key, outcome } => self.text_done(key, outcome),
                     Output::Event { call, event } => self.tell(call, event),
                     Output::OfferDone { call, outcome } => {
                         if let Some(done) = self.offers.remove(&call) {
