@@ -52,7 +52,10 @@ impl UserAgent {
         let called = request.uri.number();
         let (caller, caller_name) = caller(&request, checked, &origin);
         let local_ip = (self.settings.local_address)(source.ip());
-        let local = self.local_end(source, &called);
+        let mut local = self.local_end(source, &called);
+        if request.uri.sip().is_some_and(|uri| uri.secure) {
+            local = local.secured();
+        }
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let has_offer = offer.is_some();
@@ -81,7 +84,7 @@ impl UserAgent {
 
     /// Only trunks and extensions come in; strangers cost no state.
     pub(super) fn admit(&mut self, request: &Request, source: Hop, now: Instant) -> Result<Origin, Box<Response>> {
-        let origin = match self.trunks.of_source(source.address) {
+        let origin = match self.trunk_of(source) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
             None => return Err(Box::new(Response::to(request, 403))),
@@ -92,7 +95,12 @@ impl UserAgent {
         Ok(origin)
     }
 
-    fn authenticate(&mut self, request: &Request, source: Hop, now: Instant) -> Result<String, Box<Response>> {
+    pub(super) fn authenticate(
+        &mut self,
+        request: &Request,
+        source: Hop,
+        now: Instant,
+    ) -> Result<String, Box<Response>> {
         if let Some(left) = self.guard.locked_for(source.ip(), now) {
             let seconds = left.as_secs() + 1;
             return Err(Box::new(Response::to(request, 503).with("Retry-After", seconds.to_string())));
@@ -105,7 +113,10 @@ impl UserAgent {
             self.guard.failed(source.ip(), now);
         }
         match verdict {
-            Verdict::Accepted(user) => Ok(user),
+            Verdict::Accepted(user) => {
+                self.guard.vouch(source.ip(), now);
+                Ok(user)
+            }
             Verdict::Wrong | Verdict::Challenge { .. } => {
                 let stale = verdict == Verdict::Challenge { stale: true };
                 let mut response = Response::to(request, 401);
@@ -129,7 +140,7 @@ fn takes_sdp(request: &Request) -> bool {
 }
 
 /// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
-fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
+pub(super) fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
     let asserted = request.fields.list("P-Asserted-Identity");
     let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
     let asserted =

@@ -2,9 +2,15 @@
 //! datagrams, commands and instants go in, [`Output`]s come out.
 
 mod dial;
+mod gate;
 mod invite;
+pub mod message;
+mod phones;
+mod register;
 mod request;
+mod ring;
 mod schedule;
+mod way;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,13 +25,19 @@ use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
 use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
 use super::sdp::SessionDescription;
+use super::trace::Trace;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
 use super::transport::{Hop, Ports, Transport};
 use super::trunk::Trunks;
 
 pub use dial::{DialOrder, dialable, number_on};
+pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
+pub use phones::PhoneSettings;
+pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
+pub use way::MOST_OVER_UDP;
+use way::Ways;
 
 /// Names a call towards the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +64,12 @@ pub enum Output {
     OfferDone {
         call: CallKey,
         outcome: OfferOutcome,
+    },
+    /// A text came in; to be answered with [`UserAgent::answer_message`].
+    Message(Box<ReceivedMessage>),
+    MessageDone {
+        key: MessageKey,
+        outcome: MessageOutcome,
     },
 }
 
@@ -108,8 +126,11 @@ pub struct UserAgent {
     merged: HashMap<String, ServerKey>,
     /// Calls that wait for DNS.
     unresolved: HashMap<CallKey, DialOrder>,
+    phones: phones::Phones,
     schedule: Schedule,
+    ways: Ways,
     refusing: bool,
+    trace: Option<Trace>,
     out: Vec<Output>,
 }
 
@@ -169,18 +190,23 @@ impl UserAgent {
             dialogs: HashMap::new(),
             merged: HashMap::new(),
             unresolved: HashMap::new(),
+            phones: phones::Phones::default(),
             schedule: Schedule::default(),
+            ways: Ways::default(),
             refusing: false,
+            trace: None,
             out: Vec::new(),
         }
     }
 
     /// What is to be done since the last time.
     pub fn outputs(&mut self) -> Vec<Output> {
+        self.trace_outputs();
         std::mem::take(&mut self.out)
     }
 
-    pub fn datagram(&mut self, datagram: &[u8], source: Hop, now: Instant) {
+    /// What the guard let in.
+    fn admitted(&mut self, datagram: &[u8], source: Hop, now: Instant) {
         match read(datagram, &self.settings.limits) {
             Ok(Message::Request(request)) => {
                 metrics::counter!("trunkline_sip_messages_received_total", "kind" => "request").increment(1);
@@ -219,7 +245,7 @@ impl UserAgent {
 
     /// Sends a response outside any transaction; strangers get only so many.
     fn send_stateless(&mut self, mut response: Response, source: Hop, now: Instant) {
-        if self.trunks.of_source(source.address).is_none() && !self.guard.may_answer(source.ip(), now) {
+        if self.is_unheard(source, now) {
             metrics::counter!("trunkline_sip_answers_withheld_total").increment(1);
             return;
         }
@@ -244,8 +270,16 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
+        if self.on_errand_response(&key, response, now) {
+            return;
+        }
         let Some(client) = self.clients.find(&key) else { return };
+        // What was asked over TLS is not answered in plain text.
+        if client.to.transport == Transport::Tls && source.transport != Transport::Tls {
+            return;
+        }
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
+        self.guard.vouch(source.ip(), now);
         let outputs = self.clients.response(&key, response, now);
         let deliver = outputs.contains(&ClientOutput::Deliver);
         self.client_outputs(&key, outputs, now);
@@ -258,6 +292,7 @@ impl UserAgent {
     fn client_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {
         let Some(client) = self.clients.find(key) else { return };
         let (to, call, purpose) = (client.to, client.owner.call, client.owner.purpose);
+        let problem = client.problem.unwrap_or("the network refused the packet");
         let request = client.owner.request.clone();
         for output in outputs {
             let failure = match output {
@@ -267,7 +302,7 @@ impl UserAgent {
                 }
                 ClientOutput::Deliver => continue,
                 ClientOutput::TimedOut => CallFailure::TrunkSilent,
-                ClientOutput::Failed => CallFailure::Unreachable("the network refused the packet".into()),
+                ClientOutput::Failed => CallFailure::Unreachable(problem.into()),
             };
             self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
         }
@@ -319,15 +354,15 @@ impl UserAgent {
     fn carry_out(&mut self, key: CallKey, acts: Vec<Act>, now: Instant) {
         for act in acts {
             match act {
-                Act::Send { request, to, purpose } => self.send(key, request, to, purpose, now),
+                Act::Send { request, to, purpose } => self.send(key, &request, to, purpose, now),
                 Act::Ack { request, to } => {
-                    if let Ok(datagram) = request.write() {
-                        self.out.push(Output::Transmit { to, datagram, transaction: None });
+                    if let Ok(datagram) = self.carried_by(&request, to.transport).write() {
+                        self.out.push(Output::bare(to, datagram));
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
-                Act::Event(event) => self.out.push(Output::Event { call: key, event }),
-                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: key, outcome }),
+                Act::Event(event) => self.tell(key, event, now),
+                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: self.known_as(key), outcome }),
                 Act::Expire(transaction) => {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
@@ -335,32 +370,6 @@ impl UserAgent {
                 Act::Silent(address) => self.trunks.silent(address.ip(), now),
             }
         }
-    }
-
-    fn send(&mut self, call: CallKey, request: Arc<Request>, to: Hop, purpose: Purpose, now: Instant) {
-        let datagram = match request.write() {
-            Ok(datagram) => datagram,
-            Err(problem) => {
-                tracing::warn!(%problem, method = %request.method, "a request was not sent");
-                let failure = CallFailure::Unreachable("the request would hold a line break".into());
-                return self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
-            }
-        };
-        let key = ClientKey::of_request(&request);
-        // Every 1xx of an attempt that nobody wants any more asks for its CANCEL.
-        if purpose == Purpose::Cancel && self.clients.find(&key).is_some() {
-            return;
-        }
-        let ack = request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
-        if ack.is_some()
-            && let Some(entry) = self.calls.get_mut(&call)
-        {
-            entry.invites.retain(|invite| self.clients.find(invite).is_some());
-            entry.invites.push(key.clone());
-        }
-        let owner = ClientOwner { call, purpose, request };
-        let outputs = self.clients.start(key.clone(), datagram, to, owner, ack, self.settings.timers, now);
-        self.client_outputs(&key, outputs, now);
     }
 
     /// After every step: gives back the guard's place of a call that is over, and notes when to wake it.
@@ -374,6 +383,7 @@ impl UserAgent {
         if entry.call.is_gone(now) {
             let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
             self.dialogs.remove(&name);
+            self.phones.branches.remove(&key);
             let invites = self.calls.remove(&key).map(|entry| entry.invites).unwrap_or_default();
             for invite in invites {
                 self.clients.forget(&invite);
@@ -386,6 +396,7 @@ impl UserAgent {
     }
 
     pub fn command(&mut self, call: CallKey, command: Command, now: Instant) {
+        let Some(call) = self.aimed(call, &command, now) else { return };
         if self.unresolved.contains_key(&call) {
             if command == Command::HangUp {
                 self.unresolved.remove(&call);
@@ -402,12 +413,6 @@ impl UserAgent {
         self.with_call(call, now, |call, step| call.command(command, step));
     }
 
-    /// The socket refused a datagram of that transaction.
-    pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
-        let outputs = self.clients.transport_failed(key);
-        self.client_outputs(key, outputs, now);
-    }
-
     /// The addresses of a trunk's host.
     pub fn trunk_resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
         self.trunks.resolved(name, addresses);
@@ -419,7 +424,8 @@ impl UserAgent {
 
     /// Ends every call in the way that its state owes.
     pub fn hang_up_all(&mut self, now: Instant) {
-        let waiting: Vec<CallKey> = self.unresolved.keys().chain(self.calls.keys()).copied().collect();
+        let waiting: Vec<CallKey> =
+            self.phones.ringing.keys().chain(self.unresolved.keys()).chain(self.calls.keys()).copied().collect();
         for call in waiting {
             self.command(call, Command::HangUp, now);
         }
@@ -459,6 +465,8 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                Wake::Errand(key) => self.tick_errand(&key, now),
+                Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.
                 Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
             }
