@@ -40,9 +40,11 @@ mod scribe;
 mod simulation;
 mod tables;
 mod transcript;
+pub mod transfer;
 
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
+pub use transfer::{TransferError, TransferMode, TransferOrder};
 
 use self::registry::Order;
 use self::room::Room;
@@ -162,6 +164,16 @@ impl Calls {
             tracing::info!(%call, actor, "call ended through the API");
         }
         Ok(found)
+    }
+
+    /// Transfers a live call to a person; returns how, once it has begun. What comes of it is told by the record.
+    pub async fn transfer(
+        &self,
+        organization: Uuid,
+        call: Uuid,
+        order: TransferOrder,
+    ) -> Result<TransferMode, TransferError> {
+        place::transfer(&self.room, organization, call, order).await
     }
 
     /// What happens to live calls, as it happens (demo, console). A slow reader loses the oldest.

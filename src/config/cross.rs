@@ -87,6 +87,9 @@ fn trunks(notes: &mut Notes<'_, '_>) {
         needs(notes, &name, trunk, "username", "password");
         needs(notes, &name, trunk, "password", "username");
     }
+    for (at, (_, number)) in notes.tree.many("number").into_iter().enumerate() {
+        needs(notes, &format!("number[{}]", at + 1), number, "transfer_whisper", "transfer_to");
+    }
     let Some(dial) = notes.tree.section("dial") else { return };
     if dial.flag("fixed") == Some(true) && !dial.has("allow") {
         let place = dial.place("fixed").unwrap_or_default();

@@ -52,6 +52,9 @@ pub struct TrunkConfig {
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
+    /// A call is transferred by asking the peer to do it (REFER), where the peer takes that.
+    #[serde(default)]
+    pub refer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -17,6 +17,7 @@
 //!
 //! This room knows nothing of SIP, calls or AI services.
 
+pub mod bridge;
 pub mod codec;
 pub mod conceal;
 pub mod dtmf;

@@ -1,4 +1,4 @@
-//! The box's own routes: claiming it.
+//! The box's own routes: claiming it, transferring a call.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -18,6 +18,8 @@ use super::dialect::Context;
 use super::fields::Fields;
 use super::problem::{ErrorBody, Problem};
 use super::refusal;
+
+pub(super) mod transfer;
 
 /// What the routes need.
 #[derive(Clone)]

@@ -34,6 +34,10 @@ impl UserAgent {
         if !takes_sdp(&request) {
             return self.send_stateless(Response::to(&request, 406), source, now);
         }
+        let replaces = match self.replaced(&request, &origin) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.send_stateless(*refusal, source, now),
+        };
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
             return self.send_stateless(Response::to(&request, 482), source, now);
@@ -64,7 +68,7 @@ impl UserAgent {
             return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
-        self.calls.insert(call_key, Entry { call, place: Some(source.ip()) });
+        self.calls.insert(call_key, Entry { call, place: Some(source.ip()), origin: origin.clone() });
         self.settle(call_key, now);
         self.out.push(Output::Incoming(Incoming {
             call: call_key,
@@ -75,6 +79,7 @@ impl UserAgent {
             origin,
             offer,
             local: local_ip,
+            replaces,
         }));
     }
 

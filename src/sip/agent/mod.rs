@@ -3,6 +3,7 @@
 
 mod dial;
 mod invite;
+mod refer;
 mod request;
 mod schedule;
 
@@ -24,6 +25,7 @@ use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timer
 use super::trunk::Trunks;
 
 pub use dial::{DialOrder, dialable, number_on};
+pub use refer::Referred;
 use schedule::{Schedule, Wake};
 
 /// Names a call towards the driver.
@@ -66,6 +68,8 @@ pub struct Incoming {
     pub offer: Option<SessionDescription>,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// The call whose place it takes (RFC 3891).
+    pub replaces: Option<CallKey>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +124,8 @@ struct Entry {
     call: Call,
     /// The source whose place in the guard it holds.
     place: Option<IpAddr>,
+    /// Who is on the other side.
+    origin: Origin,
 }
 
 struct ClientOwner {

@@ -83,6 +83,8 @@ impl UserAgent {
                 let response = self.options(&request, source, now);
                 self.send_stateless(response, source, now);
             }
+            // Outside a call nobody may send us calling.
+            Method::Known(rsip::Method::Refer) => self.send_stateless(Response::to(&request, 403), source, now),
             // BYE, UPDATE and INFO live in dialogs only.
             _ => self.send_stateless(Response::to(&request, 481), source, now),
         }
@@ -139,7 +141,7 @@ impl UserAgent {
             .with("Accept", "application/sdp")
             .with("Accept-Encoding", "identity")
             .with("Accept-Language", "en")
-            .with("Supported", "")
+            .with("Supported", "replaces, norefersub")
     }
 
     /// Neither a trunk, nor could it ever become an extension.
@@ -153,6 +155,9 @@ impl UserAgent {
     }
 }
 
+/// Option tags that a peer may require.
+const SPOKEN: [&str; 2] = ["replaces", "norefersub"];
+
 /// What we do not do, and how it is said (RFC 3261 §8.2.1, §8.2.2).
 fn unsupported(request: &Request) -> Option<Response> {
     let spoken = match &request.method {
@@ -163,7 +168,9 @@ fn unsupported(request: &Request) -> Option<Response> {
             | rsip::Method::Options
             | rsip::Method::Update
             | rsip::Method::Info
-            | rsip::Method::PRack,
+            | rsip::Method::PRack
+            | rsip::Method::Refer
+            | rsip::Method::Notify,
         ) => true,
         Method::Known(_) => false,
     };
@@ -173,7 +180,8 @@ fn unsupported(request: &Request) -> Option<Response> {
     if matches!(request.uri, Uri::Other(_)) || request.uri.sip().is_some_and(|uri| uri.secure) {
         return Some(Response::to(request, 416));
     }
-    let required = request.fields.list("Require");
+    let mut required = request.fields.list("Require");
+    required.retain(|tag| !SPOKEN.iter().any(|spoken| tag.eq_ignore_ascii_case(spoken)));
     if !required.is_empty() {
         return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
     }

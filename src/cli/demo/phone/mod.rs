@@ -87,6 +87,7 @@ fn exchange() -> TrunkConfig {
         max_calls: 8,
         codecs: vec![CodecName::Pcmu, CodecName::Pcma],
         ring_seconds: 30,
+        refer: false,
     }
 }
 
