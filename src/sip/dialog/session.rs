@@ -1,12 +1,12 @@
 //! A confirmed dialog: offers in both directions, the wait for an ACK, and the end.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use crate::sip::message::{Checked, Request, Response, media_type};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{Backoff, ServerKey};
+use crate::sip::transport::Hop;
 
 use super::call::{ALLOW, Common, Phase, over};
 use super::refer::Refer;
@@ -175,7 +175,7 @@ impl Session {
         purpose: Purpose,
         request: &Request,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Phase> {
@@ -211,7 +211,7 @@ impl Session {
     fn offer_answered(
         &mut self,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Phase> {
@@ -257,7 +257,7 @@ impl Session {
         request: &Request,
         checked: &Checked,
         key: &ServerKey,
-        source: SocketAddr,
+        source: Hop,
         local_tag: &str,
         common: &mut Common,
         step: &mut Step<'_>,
@@ -293,7 +293,7 @@ impl Session {
         &mut self,
         request: &Request,
         key: &ServerKey,
-        source: SocketAddr,
+        source: Hop,
         local_tag: &str,
         common: &mut Common,
         step: &mut Step<'_>,
