@@ -78,8 +78,9 @@ impl MediaPlane {
         let (reply, answer) = oneshot::channel();
         let order = Order::Open(Box::new(OpenOrder { options, load: worker.take_load(), reply }));
         worker.orders.send(order).await.map_err(|_| OpenError::Stopping)?;
-        let leg = answer.await.map_err(|_| OpenError::Stopping)??;
-        Ok(Leg { thread, ..leg })
+        let mut leg = answer.await.map_err(|_| OpenError::Stopping)??;
+        leg.thread = thread;
+        Ok(leg)
     }
 
     pub fn live_legs(&self) -> usize {

@@ -88,7 +88,7 @@ fn pass(count: u32, period: Duration, late: u32) -> Vec<Option<i16>> {
     let (mut one, mut other) = (Phone::new(start), Phone::new(start));
     let mut context = Context::from_waker(Waker::noop());
     let mut next = 0;
-    for step in 0..count * 40 {
+    for step in 0..(count + 3) * 40 {
         // The second leg wakes every half a millisecond.
         let now = start + Duration::from_micros(500) * step;
         let delay = Duration::from_micros(u64::from(next * 7_919 % (late + 1)));

@@ -95,7 +95,7 @@ pub(super) enum Phase {
 const MAX_ACKS: usize = 32;
 
 impl Common {
-    fn new(local: LocalEnd, auth: Authentication, outbound: bool) -> Common {
+    pub(super) fn new(local: LocalEnd, auth: Authentication, outbound: bool) -> Common {
         Common { local, auth, outbound, quiet: false, refuses_refer: false, acks: Vec::new() }
     }
 
