@@ -206,8 +206,15 @@ impl Engines {
     /// A session of the box's own voice, whatever the configured service is, that speaks `text` and ends.
     pub fn announcement(&self, text: String, voice: String, language: String) -> SessionFactory {
         let Engines { speech, clock, .. } = self.clone();
-        let options =
-            SessionOptions { instructions: text, voice, language, model: None, key: None, speak_only: true, person: None };
+        let options = SessionOptions {
+            instructions: text,
+            voice,
+            language,
+            model: None,
+            key: None,
+            speak_only: true,
+            person: None,
+        };
         Box::new(move || Box::new(LocalSession::new(Parts { speech, clock, chat: None }, &options)))
     }
 

@@ -135,7 +135,10 @@ pub(super) struct Bridge {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mark {
-    FirstSound { item: u64, caller_stopped: Option<Instant> },
+    FirstSound {
+        item: u64,
+        caller_stopped: Option<Instant>,
+    },
     ItemEnd(u64),
     Left,
     /// Everything was said before a transfer.

@@ -72,10 +72,8 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
     let terms = room.terms(&call);
     let mut voice = Voice::default();
     voice.prepare(instructions(&room, &number), None, number.mode == NumberMode::Tts);
-    voice.person = number
-        .transfer_to
-        .clone()
-        .map(|destination| Person { destination, whisper: number.transfer_whisper });
+    voice.person =
+        number.transfer_to.clone().map(|destination| Person { destination, whisper: number.transfer_whisper });
     room.registry.note_leg(call.id, incoming.control.key());
     if let Some(remote) = &media.remote {
         media.leg.control.connect(remote.clone());

@@ -149,8 +149,13 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
     /// `bridge`: where REFER is refused, the box dials.
-    AskRefer { bridge: bool, whisper: bool },
-    AskBridge { whisper: bool },
+    AskRefer {
+        bridge: bool,
+        whisper: bool,
+    },
+    AskBridge {
+        whisper: bool,
+    },
     Refer(ReferNews),
     Answered,
     Failed(TransferOutcome),
@@ -205,9 +210,7 @@ pub(super) fn step(state: State, event: Event, limits: Limits, now: Instant) -> 
         },
         (State::Referring { until, .. }, Event::Tick) if now >= until => back(TransferOutcome::NoAnswer),
         (State::Ringing { whisper: false, .. }, Event::Answered) => join(),
-        (State::Ringing { .. }, Event::Answered) => {
-            (State::Whispering { until: now + limits.whisper }, vec![Whisper])
-        }
+        (State::Ringing { .. }, Event::Answered) => (State::Whispering { until: now + limits.whisper }, vec![Whisper]),
         (State::Ringing { .. }, Event::Failed(outcome)) => drop(outcome),
         (State::Ringing { .. }, Event::PersonLeft | Event::PersonSilent) => drop(TransferOutcome::Failed),
         (State::Ringing { until, .. }, Event::Tick) if now >= until => drop(TransferOutcome::NoAnswer),

@@ -195,7 +195,13 @@ mod tests {
             ),
             (
                 Answer::Person,
-                &["Operator.", "A person, please.", "Can I speak to somebody?", "A human", "I'd like to talk to a real person."],
+                &[
+                    "Operator.",
+                    "A person, please.",
+                    "Can I speak to somebody?",
+                    "A human",
+                    "I'd like to talk to a real person.",
+                ],
             ),
             (Answer::Repeat, &["Are you a person?", "Who is that person?"]),
             (Answer::Unclear, &["", "Banana.", "Yes and no.", "I'm not sure.", "You", "Thank you.", "I don't know."]),

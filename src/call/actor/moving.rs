@@ -142,8 +142,7 @@ impl Actor {
         let (codecs, address) = (wire::codecs(names), media.local.address);
         match &incoming.offer {
             Some(offer) => {
-                let (answer, agreed) =
-                    offer.answer(outbound::session_id(), address, &codecs).map_err(|_| 488_u16)?;
+                let (answer, agreed) = offer.answer(outbound::session_id(), address, &codecs).map_err(|_| 488_u16)?;
                 media.remote = Some(wire::remote(&agreed));
                 media.local = answer;
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Actor;
 use crate::ai::Command;
+use crate::call::ledger;
 use crate::call::lines::Line;
 use crate::call::machine;
 use crate::call::record::Call;
@@ -14,7 +15,6 @@ use crate::call::transfer::{
     Action, Event, Limits, Person, PersonNews, State, Transfer, TransferError, TransferMode, TransferOrder,
     TransferOutcome, step,
 };
-use crate::call::ledger;
 use crate::events::EventKind;
 use crate::sip::endpoint::Origin;
 

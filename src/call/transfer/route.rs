@@ -62,9 +62,7 @@ pub(in crate::call) fn judge(
 ) -> Result<Route, TransferError> {
     let number = normalize(&target.uri.number());
     let verdict = match &number {
-        Some(number) => {
-            Some(room.directory.may_dial(organization, number).map_err(|_| TransferError::Unavailable)?)
-        }
+        Some(number) => Some(room.directory.may_dial(organization, number).map_err(|_| TransferError::Unavailable)?),
         None => None,
     };
     decide(&room.config.trunks, target, from, number, verdict).ok_or(TransferError::Forbidden)
@@ -85,9 +83,8 @@ fn decide(
     };
     let Uri::Sip(uri) = &target.uri else { return as_number() };
     let there = |trunk: &&TrunkConfig| {
-        Host::parse_with_port(&trunk.host).is_ok_and(|(host, port)| {
-            host == uri.host && port.unwrap_or(5060) == uri.port.unwrap_or(5060)
-        })
+        Host::parse_with_port(&trunk.host)
+            .is_ok_and(|(host, port)| host == uri.host && port.unwrap_or(5060) == uri.port.unwrap_or(5060))
     };
     // The one that asks comes first: two trunks may lead to one host.
     let home = from.filter(there).or_else(|| trunks.iter().find(there));
@@ -108,8 +105,7 @@ fn decide(
 
 /// `user` at the host of `trunk`.
 fn at(user: &str, trunk: &TrunkConfig) -> Uri {
-    let (host, port) =
-        Host::parse_with_port(&trunk.host).unwrap_or_else(|_| (Host::Name(trunk.host.clone()), None));
+    let (host, port) = Host::parse_with_port(&trunk.host).unwrap_or_else(|_| (Host::Name(trunk.host.clone()), None));
     Uri::Sip(crate::sip::message::SipUri::new(Some(user), host, port))
 }
 
@@ -164,8 +160,14 @@ mod tests {
     fn a_destination_is_a_number_or_a_plain_uri() {
         assert_eq!(parse(" +49 30 123 ").map(|target| target.uri.to_string()), Ok("tel:+4930123".into()));
         assert_eq!(parse("sip:201@192.0.2.1").map(|target| target.uri.to_string()), Ok("sip:201@192.0.2.1".into()));
-        for text in ["", "boss", "sips:a@b", "sip:192.0.2.1", "sip:a@b>\r\nX: y", "sip:a@b?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2"]
-        {
+        for text in [
+            "",
+            "boss",
+            "sips:a@b",
+            "sip:192.0.2.1",
+            "sip:a@b>\r\nX: y",
+            "sip:a@b?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2",
+        ] {
             assert_eq!(parse(text), Err(TransferError::Malformed), "{text:?}");
         }
     }

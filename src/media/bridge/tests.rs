@@ -4,8 +4,8 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::*;
-use crate::media::{FRAME, Flushed};
 use crate::media::playout::PlayoutQueue;
+use crate::media::{FRAME, Flushed};
 
 /// A playout in virtual time whose sent frames are kept.
 struct Phone {

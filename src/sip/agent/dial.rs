@@ -117,7 +117,8 @@ impl UserAgent {
         };
         let call = Call::dial(dial, &mut step);
         self.dialogs.insert((order.call_id, tag), key);
-        self.calls.insert(key, Entry { call, place: None, origin: Origin::Trunk(order.trunk) });
+        let origin = Origin::Trunk(order.trunk);
+        self.calls.insert(key, Entry { call, place: None, origin, invites: Vec::new() });
         self.carry_out(key, acts, now);
         self.settle(key, now);
     }

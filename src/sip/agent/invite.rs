@@ -68,7 +68,8 @@ impl UserAgent {
             return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
-        self.calls.insert(call_key, Entry { call, place: Some(source.ip()), origin: origin.clone() });
+        let entry = Entry { call, place: Some(source.ip()), origin: origin.clone(), invites: Vec::new() };
+        self.calls.insert(call_key, entry);
         self.settle(call_key, now);
         self.out.push(Output::Incoming(Incoming {
             call: call_key,

@@ -162,7 +162,10 @@ impl Common {
         for route in request.fields.all("Record-Route") {
             response.fields.push("Record-Route", route);
         }
-        response.with("Contact", self.local.contact.clone()).with("Allow", ALLOW).with("Supported", "replaces, norefersub")
+        response
+            .with("Contact", self.local.contact.clone())
+            .with("Allow", ALLOW)
+            .with("Supported", "replaces, norefersub")
     }
 }
 

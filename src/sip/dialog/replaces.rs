@@ -2,9 +2,9 @@
 //!
 //! Of the fields in a URI only `Replaces` is taken: whoever names a target must not write the rest of our request.
 
+use crate::sip::message::params::Params;
 use crate::sip::message::uri::{escape_user, unescape};
 use crate::sip::message::{NameAddr, SipUri, Uri};
-use crate::sip::message::params::Params;
 
 /// Which dialog a new INVITE takes the place of. `to_tag` is the tag of whoever receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,10 +125,15 @@ mod tests {
     #[test]
     fn reads_what_rfc_3891_shows() {
         let replaces = Replaces::parse("425928@bobster.example.org;to-tag=7743;from-tag=6472").expect("valid");
-        assert_eq!((replaces.to_tag.as_str(), replaces.from_tag.as_str(), replaces.early_only), ("7743", "6472", false));
+        assert_eq!(
+            (replaces.to_tag.as_str(), replaces.from_tag.as_str(), replaces.early_only),
+            ("7743", "6472", false)
+        );
         assert_eq!(Replaces::parse(&replaces.to_string()), Some(replaces));
         assert!(Replaces::parse("a;from-tag=1;to-tag=2;early-only").expect("valid").early_only);
-        for broken in ["a", "a;to-tag=1", "a;to-tag=1;to-tag=2;from-tag=3", ";to-tag=1;from-tag=2", "a;to-tag=;from-tag=2"] {
+        for broken in
+            ["a", "a;to-tag=1", "a;to-tag=1;to-tag=2;from-tag=3", ";to-tag=1;from-tag=2", "a;to-tag=;from-tag=2"]
+        {
             assert_eq!(Replaces::parse(broken), None, "{broken}");
         }
     }
@@ -158,7 +163,10 @@ mod tests {
         let replaces = Replaces::parse("x=y&z+1,2@h;to-tag=a;from-tag=b").expect("valid");
         carry(&mut uri, Some(&replaces), Some("\"A, B\" <sip:a@b;x=1>"));
         let fields = carried(&mut uri);
-        assert_eq!(fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["Replaces", "Referred-By", "Require"]);
+        assert_eq!(
+            fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["Replaces", "Referred-By", "Require"]
+        );
         assert_eq!(Replaces::parse(&fields[0].1), Some(replaces));
         assert_eq!(fields[1].1, "\"A, B\" <sip:a@b;x=1>");
         assert_eq!(uri.to_string(), "sip:100@192.0.2.1");

@@ -64,7 +64,14 @@ const GLARE_TRIES: u8 = 4;
 impl Session {
     /// After a 2xx of the peer.
     pub fn confirmed(dialog: Dialog) -> Session {
-        Session { dialog, unacknowledged: None, asked: None, offering: Offering::Idle, bye_wanted: false, refer: Refer::default() }
+        Session {
+            dialog,
+            unacknowledged: None,
+            asked: None,
+            offering: Offering::Idle,
+            bye_wanted: false,
+            refer: Refer::default(),
+        }
     }
 
     /// After our own first 2xx.

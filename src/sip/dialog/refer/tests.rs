@@ -170,7 +170,10 @@ fn ours_walks_the_table_to_every_other_end() {
     assert_eq!(sent().act(|refer, _, common, step| refer.failed(Purpose::Refer, 408, common, step)), ["Refused(408)"]);
     assert_eq!(watching().notified(&notify(2, "terminated", "SIP/2.0 503 Busy\r\n")), ["200", "Done(503)"]);
     assert_eq!(watching().notified(&notify(2, "terminated;reason=timeout", TRYING)), ["200", "Unknown"]);
-    assert_eq!(watching().notified(&of_peer("NOTIFY", 2, "Event: refer\nSubscription-State: terminated")), ["200", "Unknown"]);
+    assert_eq!(
+        watching().notified(&of_peer("NOTIFY", 2, "Event: refer\nSubscription-State: terminated")),
+        ["200", "Unknown"]
+    );
     let mut silent = watching();
     let begin = silent.now;
     assert_eq!(silent.wait(), ["Unknown"]);
@@ -200,7 +203,13 @@ fn a_challenge_is_answered_and_the_events_follow_the_new_cseq() {
     bench.send();
     assert_eq!(bench.answer(401, &[("WWW-Authenticate", "Digest realm=\"r\", nonce=\"n\", algorithm=MD5")]), ["REFER"]);
     assert_eq!(bench.answer(202, &[]), ["Accepted"]);
-    let of = |id: u32| of_peer("NOTIFY", 10 + id, &format!("Event: refer;id={id}\nSubscription-State: active\nContent-Type: message/sipfrag\n\n{OK}"));
+    let of = |id: u32| {
+        of_peer(
+            "NOTIFY",
+            10 + id,
+            &format!("Event: refer;id={id}\nSubscription-State: active\nContent-Type: message/sipfrag\n\n{OK}"),
+        )
+    };
     assert_eq!(bench.notified(&of(1)), ["481"], "the CSeq that was challenged");
     assert_eq!(bench.notified(&of(2)), ["200", "Done(200)"]);
 }
@@ -248,7 +257,8 @@ fn theirs_walks_the_table() {
 #[test]
 fn theirs_is_refused_when_it_must_be() {
     let mut bench = Bench::new();
-    for more in ["", "Refer-To: nonsense", "Refer-To: <http://example.com>", "Refer-To: <sip:a@b>\nRefer-To: <sip:c@d>"] {
+    for more in ["", "Refer-To: nonsense", "Refer-To: <http://example.com>", "Refer-To: <sip:a@b>\nRefer-To: <sip:c@d>"]
+    {
         assert_eq!(bench.asked(&of_peer("REFER", 2, more)), ["400"], "{more}");
     }
     bench.asked(&refer_of_peer(3, ""));
