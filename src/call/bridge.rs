@@ -296,6 +296,8 @@ impl Bridge {
     fn unpark(&mut self, playout: &mut dyn Playout) {
         if self.parked.take().is_some() {
             playout.flush();
+            // What was late of items from before has come and gone meanwhile.
+            self.cut.clear();
             if self.leaving.is_some() {
                 self.mark(Mark::Left, playout);
             }
@@ -327,18 +329,21 @@ impl Bridge {
         self.report(Report::ItemOver { item: item.id, text, interrupted: true, at: now });
     }
 
-    /// Numbers of this version bring no tools of their own; the one that every agent has is to end the call.
+    /// Numbers of this version bring no tools of their own; those that every agent has end the call or ask for a person.
     fn on_tool_call(&mut self, id: String, name: &str, arguments: &serde_json::Value, playout: &mut dyn Playout) {
-        let known = name == "hangup";
+        let text = |name: &str| arguments.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let person = text("destination").filter(|_| name == "transfer");
+        let known = name == "hangup" || person.is_some();
         let output = if known {
             serde_json::json!({ "ok": true })
         } else {
             serde_json::json!({ "error": "there is no such tool" })
         };
         self.session.command(Command::ToolResult { id, output });
-        if known {
-            let reason = arguments.get("reason").and_then(serde_json::Value::as_str).unwrap_or_default();
-            self.leave(Some(reason.to_owned()), playout);
+        match person {
+            Some(destination) => self.want_person(destination, text("whisper"), playout),
+            None if known => self.leave(Some(text("reason").unwrap_or_default()), playout),
+            None => {}
         }
     }
 

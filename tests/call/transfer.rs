@@ -58,8 +58,11 @@ impl Scene {
         self.gateway.calls.transfer(self.gateway.organization, self.call.id, order).await
     }
 
-    async fn transferred(&self, outcome: TransferOutcome) -> Transfer {
-        let settled = |call: &Call| call.transfers.last().is_some_and(|last| last.outcome.is_some());
+    /// The outcome of transfer number `count`.
+    async fn transferred(&self, count: usize, outcome: TransferOutcome) -> Transfer {
+        let settled = |call: &Call| {
+            call.transfers.len() == count && call.transfers.last().is_some_and(|last| last.outcome.is_some())
+        };
         let call = self.gateway.until(self.call.id, settled).await;
         let last = call.transfers.last().cloned().expect("a transfer");
         assert_eq!(last.outcome, Some(outcome), "{call:?}");
@@ -117,9 +120,11 @@ async fn a_caller_and_a_person_are_joined_and_the_call_stays_one() {
     person.hears_tone(CALLER_HZ).await;
     scene.caller.press("5");
     assert_eq!(person.gets_key().await, '5');
+    // Once the key is over: what comes with it would be taken for its echo.
+    person.hears_tone(CALLER_HZ).await;
     person.press("#");
     assert_eq!(scene.caller.gets_key().await, '#');
-    let transfer = scene.transferred(TransferOutcome::Answered).await;
+    let transfer = scene.transferred(1, TransferOutcome::Answered).await;
     assert_eq!((transfer.destination.as_str(), transfer.mode), (CALLEE, TransferMode::Bridge));
 
     person.control.hang_up();
@@ -177,12 +182,12 @@ async fn the_person_hears_the_whisper_first_and_the_caller_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_person_gives_the_caller_back_to_the_agent() {
     let mut scene = Scene::talking("echo", "", "").await;
-    for (code, outcome) in [(486, TransferOutcome::Busy), (603, TransferOutcome::Rejected)] {
+    for (count, code, outcome) in [(1, 486, TransferOutcome::Busy), (2, 603, TransferOutcome::Rejected)] {
         scene.order(CALLEE, TransferMode::Bridge, None).await.expect("begun");
         let ringing = scene.person.rings().await;
         scene.caller.hears_tone(RINGBACK_HZ as u64).await;
         ringing.control.reject(code);
-        scene.transferred(outcome).await;
+        scene.transferred(count, outcome).await;
         scene.caller.hears_tone(CALLER_HZ).await;
     }
     assert_eq!(scene.gateway.call(scene.call.id).status, CallStatus::InProgress);
@@ -200,7 +205,7 @@ async fn a_caller_who_leaves_stops_the_ringing() {
     scene.caller.hears_tone(RINGBACK_HZ as u64).await;
     scene.caller.control.hang_up();
     is_cancelled(ringing).await;
-    scene.transferred(TransferOutcome::Cancelled).await;
+    scene.transferred(1, TransferOutcome::Cancelled).await;
     scene.no_leg_is_left().await;
 }
 
@@ -233,7 +238,7 @@ async fn the_peer_transfers_by_refer_and_else_the_box_does() {
     assert!(referral.contains(CALLEE), "{referral}");
     scene.caller.control.answer_refer(603);
     scene.person.rings().await.control.reject(486);
-    let transfer = scene.transferred(TransferOutcome::Busy).await;
+    let transfer = scene.transferred(1, TransferOutcome::Busy).await;
     assert_eq!(transfer.mode, TransferMode::Bridge);
     scene.caller.hears_tone(CALLER_HZ).await;
     // It tries and fails: the caller is the agent's again.
@@ -242,7 +247,7 @@ async fn the_peer_transfers_by_refer_and_else_the_box_does() {
     scene.caller.control.answer_refer(202);
     scene.caller.control.report_refer(180);
     scene.caller.control.report_refer(480);
-    scene.transferred(TransferOutcome::NoAnswer).await;
+    scene.transferred(2, TransferOutcome::NoAnswer).await;
     scene.caller.hears_tone(CALLER_HZ).await;
     // It does: the box is out of it.
     scene.order(CALLEE, TransferMode::Auto, None).await.expect("begun");
@@ -252,7 +257,7 @@ async fn the_peer_transfers_by_refer_and_else_the_box_does() {
     assert_eq!(scene.caller.ends().await, CallEvent::Ended { by: LegEnd::Peer });
     let call = scene.gateway.finished(scene.call.id).await;
     assert_eq!((call.end_reason, call.ended_by), (Some(EndReason::Finished), Some(EndedBy::Agent)));
-    scene.transferred(TransferOutcome::Answered).await;
+    scene.transferred(3, TransferOutcome::Answered).await;
     scene.no_leg_is_left().await;
 }
 
@@ -296,7 +301,7 @@ async fn the_agent_follows_a_refer_of_the_house_to_another_phone() {
     assert_eq!(scene.caller.ends().await, CallEvent::Ended { by: LegEnd::Peer });
     // The agent, which repeats what it hears, is with the other phone now.
     talk.hears_tone(1_400).await;
-    let moved = scene.transferred(TransferOutcome::Answered).await;
+    let moved = scene.transferred(1, TransferOutcome::Answered).await;
     assert_eq!((moved.mode, moved.destination), (TransferMode::Moved, target));
     assert_eq!(scene.gateway.call(scene.call.id).status, CallStatus::InProgress);
     talk.control.hang_up();
@@ -318,7 +323,7 @@ async fn a_refer_that_leads_nowhere_or_where_nobody_may_call_leaves_the_call_as_
     scene.person.rings().await.control.reject(486);
     assert_eq!(refer_news(&mut scene.caller).await.last(), Some(&ReferNews::Done(486)));
     scene.caller.hears_tone(CALLER_HZ).await;
-    scene.transferred(TransferOutcome::Busy).await;
+    scene.transferred(1, TransferOutcome::Busy).await;
     // The referrer leaves before the target has answered: the call waits for the target.
     scene.caller.control.refer(format!("sip:{CALLEE}@{carrier}"), None);
     let ringing = scene.person.rings().await;

@@ -3,6 +3,8 @@
 
 use crate::sipp::{Sipp, answered, call};
 use crate::support::*;
+use crate::world::{Link, World};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use trunkline::sip::endpoint::{CallEvent, EndedBy, ReferNews};
 
@@ -149,4 +151,63 @@ async fn an_invite_with_replaces_is_answered_by_the_table() {
     let late = Peer::new(endpoint.local_address()).await;
     let refused = late.ask(&late.invite("late", &format!("Replaces: {ours}\r\n"))).await;
     assert_eq!(status(&refused), 603);
+}
+
+/// REFERs of both sides, decisions, reports and hang-ups cross on bad links.
+#[test]
+fn refers_and_hang_ups_cross_and_nothing_is_left_behind() {
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+    use trunkline::sip::event::Command;
+    let (mut asked, mut told, mut accepted) = (0, 0, 0);
+    for seed in 0..400 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let link = Link {
+            lost: [0, 10, 50, 200][random.random_range(0..4)],
+            doubled: [0, 20, 100][random.random_range(0..3)],
+            delay: [(0, 0), (5, 30), (0, 1_500)][random.random_range(0..3)],
+        };
+        let mut world = World::new(seed, link);
+        world.dial(1, Duration::from_secs(40));
+        world.run(Duration::from_secs(30));
+        let ends: Vec<_> = world.legs.keys().copied().collect();
+        for (side, call) in ends {
+            for _ in 0..random.random_range(0..4) {
+                let mut at = || Duration::from_millis(random.random_range(0..90_000));
+                let to = "sip:person@192.0.2.9".to_owned();
+                world.later(at(), side, call, Command::Refer { to, referred_by: None });
+                world.later(at(), side, call, Command::AnswerRefer(202));
+                world.later(at(), side, call, Command::ReportRefer(180));
+                world.later(at(), side, call, Command::ReportRefer(200));
+                world.later(at(), side, call, Command::AnswerRefer(603));
+                if random.random_ratio(1, 3) {
+                    let after = Duration::from_millis(random.random_range(0..120_000));
+                    world.later(after, side, call, Command::HangUp);
+                }
+            }
+        }
+        world.run(Duration::from_secs(400));
+        for ((side, call), leg) in &world.legs {
+            let news = leg.events.iter().filter_map(|event| match event {
+                CallEvent::Refer(news) => Some(*news),
+                _ => None,
+            });
+            let news: Vec<ReferNews> = news.collect();
+            let last = |news: &ReferNews| !matches!(news, ReferNews::Accepted | ReferNews::Progress(_));
+            told += news.iter().filter(|news| last(news)).count();
+            accepted += news.iter().filter(|news| **news == ReferNews::Accepted).count();
+            asked += leg.events.iter().filter(|event| matches!(event, CallEvent::Referred(_))).count();
+            // What was accepted came to an end, unless the call did first.
+            let over = leg.events.last().is_some_and(CallEvent::is_last);
+            let begun = news.iter().rposition(|news| *news == ReferNews::Accepted);
+            let ended = begun.is_none_or(|begun| news[begun..].iter().any(last));
+            assert!(over || ended, "seed {seed}, {call:?} of side {side}: {news:?}");
+        }
+        world.hang_up_all();
+        world.run(Duration::from_secs(600));
+        if let Err(problem) = world.settled() {
+            panic!("seed {seed}, {:?}: {problem}", world.link);
+        }
+    }
+    println!("refer: {asked} asked, {accepted} accepted, {told} ended");
+    assert!(asked > 150 && accepted > 25 && told > 150, "{asked} {accepted} {told}");
 }

@@ -241,6 +241,10 @@ impl Actor {
                 if let Some(media) = &self.media {
                     media.leg.control.close();
                 }
+                // The far end has left for a dialog that is not there yet: nobody else will say that it is gone.
+                if self.sip.is_none() {
+                    return Some(Event::Left);
+                }
             }
             Action::Settle(settlement) => self.settle(&settlement).await,
             Action::Release => {}

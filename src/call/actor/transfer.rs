@@ -47,6 +47,7 @@ impl Actor {
             _ => (TransferMode::Bridge, Event::AskBridge { whisper }),
         };
         self.note_transfer(&order.destination, mode);
+        self.note(Vec::new()).await;
         let state = State::Idle;
         self.transfer = Some(UnderWay { state, route, whisper: order.whisper, person: None, late: None });
         self.feed_transfer(event).await;
@@ -172,8 +173,11 @@ impl Actor {
         self.drop_person();
         self.moving = None;
         let now = self.room.clock.utc();
+        let state = self.transfer.as_ref().map(|transfer| transfer.state);
+        let taken_over = matches!(state, Some(State::Referring { accepted: true, .. }));
+        let outcome = if taken_over { TransferOutcome::Unknown } else { TransferOutcome::Cancelled };
         for transfer in self.call.transfers.iter_mut().filter(|transfer| transfer.outcome.is_none()) {
-            transfer.outcome = Some(TransferOutcome::Cancelled);
+            transfer.outcome = Some(outcome);
             transfer.settled_at = Some(now);
         }
         if let Some(transfer) = &mut self.transfer {
