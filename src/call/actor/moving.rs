@@ -21,6 +21,9 @@ use crate::config::CodecName;
 use crate::sip::endpoint::{CallEvent, CallFailure, IncomingCall, Referral};
 use crate::sip::sdp::SessionDescription;
 
+/// A longer Referred-By is not passed on: the INVITE must stay a small message.
+const LONGEST_REFERRED_BY: usize = 512;
+
 /// The dialog that the call is about to move to.
 pub(in crate::call) struct Moving {
     pub(in crate::call) sip: SipLeg,
@@ -48,7 +51,8 @@ impl Actor {
         sip.control.answer_refer(202);
         let destination = referral.target.uri.to_string();
         self.note_transfer(&destination, TransferMode::Moved);
-        if let Err(code) = self.move_to(&route, referral.referred_by) {
+        let referred_by = referral.referred_by.filter(|value| value.len() <= LONGEST_REFERRED_BY);
+        if let Err(code) = self.move_to(&route, referred_by) {
             self.not_moved(code).await;
         }
     }
