@@ -32,7 +32,10 @@ const DIALECTS: &[Dialect] = &[
     },
     Dialect {
         prefixes: &["/api/v2/"],
-        routes: |context| admin::routes(admin::Desk::of(context)).merge(admin::transfer::routes(context)),
+        routes: |context| {
+            let own = admin::routes(admin::Desk::of(context)).merge(admin::messages::routes(context));
+            own.merge(admin::transfer::routes(context))
+        },
         render: refusal::render,
     },
 ];

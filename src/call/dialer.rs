@@ -7,7 +7,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::actor::outbound;
+use super::internal::{self, Ready};
 use super::ledger;
+use super::lines::Line;
 use super::machine::{self, Action, State};
 use super::record::CallStatus;
 use super::room::Room;
@@ -52,8 +54,15 @@ async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
     let mut waiting = Vec::new();
     let mut lines_left = true;
     for (id, status) in look.due {
-        lines_left = lines_left && dial(room, id);
-        if !lines_left && status != CallStatus::Queued {
+        let began = match internal::line(room, id)? {
+            Ready::Line(line) => dial(room, id, line),
+            Ready::Busy => false,
+            Ready::Elsewhere => {
+                lines_left = lines_left && dial_out(room, id);
+                lines_left
+            }
+        };
+        if !began && status != CallStatus::Queued {
             waiting.push(id);
         }
     }
@@ -85,8 +94,11 @@ fn look(room: &Room) -> Result<Look, StoreError> {
 }
 
 /// Whether there was a line.
-fn dial(room: &Arc<Room>, id: Uuid) -> bool {
-    let Some(line) = room.lines.outbound(&[], room.clock.now()) else { return false };
+fn dial_out(room: &Arc<Room>, id: Uuid) -> bool {
+    room.lines.outbound(&[], room.clock.now()).is_some_and(|line| dial(room, id, line))
+}
+
+fn dial(room: &Arc<Room>, id: Uuid, line: Line) -> bool {
     if let Some(orders) = room.registry.claim(id) {
         tokio::spawn(Box::pin(outbound::dial(Arc::clone(room), id, line, orders)));
     }

@@ -6,6 +6,7 @@
 mod control;
 mod driver;
 mod inbox;
+mod phones;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,11 +27,12 @@ use super::trunk::Trunks;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TrunkConfig};
 
-pub use super::agent::{CallKey, Origin, Referred};
+pub use super::agent::{CallKey, MessageOrder, MessageOutcome, MessageRoute, Origin, Referred};
 pub use super::dialog::replaces::Target;
 pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome, ReferNews, Referral};
 pub use super::message::{Host, Uri};
 pub use control::CallControl;
+pub use phones::IncomingMessage;
 
 use driver::Driver;
 use inbox::{Inbox, Order};
@@ -48,6 +50,8 @@ struct Shared {
     resolver: Resolver,
     /// Only names, hosts and callers are read here; addresses live in the driver.
     trunks: Trunks,
+    /// Until somebody takes them.
+    texts: std::sync::Mutex<Option<mpsc::Receiver<IncomingMessage>>>,
     stopping: AtomicBool,
 }
 
@@ -80,6 +84,8 @@ pub enum Destination {
     Uri(String),
     /// What a REFER asked for, or a person is called by.
     Referred(Referred),
+    /// Every registered phone of an extension, without a trunk.
+    Extension(String),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -130,12 +136,14 @@ impl Endpoint {
         let local = udp.local();
         let inbox = Arc::new(Inbox::default());
         let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
-        let authority = Authority::new(rand::random(), REALM, users, clock.now());
+        let authority = Authority::new(rand::random(), REALM, users, clock.now()).offering(&config.digest);
         let settings = settings(config, local, inbox.clone());
-        let agent = UserAgent::new(settings, Trunks::new(trunks), authority);
+        let phones = phones::settings(config, trunks, &clock);
+        let agent = UserAgent::new(settings, Trunks::new(trunks), authority).with_phones(phones);
         let resolver = Resolver::system();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
-        let driver = Driver::new(udp, agent, inbox.clone(), incoming, clock, resolver.clone());
+        let (texting, texts) = mpsc::channel(phones::TEXT_QUEUE);
+        let driver = Driver::new(udp, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
         tokio::spawn(driver.run());
         for (trunk, host) in Trunks::new(trunks).names() {
             tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
@@ -146,6 +154,7 @@ impl Endpoint {
             advertised: config.advertised,
             resolver,
             trunks: Trunks::new(trunks),
+            texts: std::sync::Mutex::new(Some(texts)),
             stopping: AtomicBool::new(false),
         };
         tracing::info!(address = %local, "listening for SIP over UDP");
@@ -175,6 +184,9 @@ impl Endpoint {
 
     /// Places a call; dropping the receiver of its events hangs it up.
     pub fn invite(&self, call: OutboundInvite) -> Result<(CallControl, mpsc::Receiver<CallEvent>), InviteError> {
+        if let Some(user) = call.destination.extension().map(str::to_owned) {
+            return self.ring(user, call);
+        }
         let trunks = &self.shared.trunks;
         let trunk = trunks.find(&call.trunk).ok_or_else(|| InviteError::UnknownTrunk(call.trunk.clone()))?;
         let target = match &call.destination {
@@ -183,6 +195,7 @@ impl Endpoint {
             Destination::Referred(referred) => {
                 referred.dialable(&trunk.host, trunk.explicit_port.then_some(trunk.port))
             }
+            Destination::Extension(_) => None,
         };
         let target = target.ok_or(InviteError::BadDestination)?;
         if self.shared.stopping.load(Ordering::Acquire) {

@@ -7,5 +7,6 @@ mod sip_support;
 mod speech_common;
 
 mod life;
+mod srtp;
 mod transfer;
 mod wire;

@@ -6,6 +6,7 @@ mod agent;
 mod endpoints;
 mod failover;
 mod guard;
+mod phones;
 mod refer;
 mod simulation;
 mod sipp;

@@ -1,4 +1,6 @@
-//! The box's own routes: claiming it, transferring a call.
+//! The box's own routes: claiming it, text messages, transferring a call.
+
+pub(super) mod messages;
 
 use axum::Router;
 use axum::extract::{Request, State};

@@ -27,7 +27,7 @@ impl Phone {
     fn speak(&mut self, now: Instant) {
         self.now = now;
         while let Some(slot) = self.queue.poll(now, false) {
-            self.heard.push(slot.speech.map(|pcm| pcm[80]));
+            self.heard.push(slot.speech.as_ref().map(|pcm| pcm[80]));
             if slot.speech.is_some() {
                 self.last_sent = Some(now);
             }

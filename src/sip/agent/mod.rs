@@ -3,8 +3,12 @@
 
 mod dial;
 mod invite;
+pub mod message;
+mod phones;
 mod refer;
+mod register;
 mod request;
+mod ring;
 mod schedule;
 
 use std::collections::HashMap;
@@ -26,7 +30,10 @@ use super::transport::{Hop, Ports, Transport};
 use super::trunk::Trunks;
 
 pub use dial::{DialOrder, dialable, number_on};
+pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
+pub use phones::PhoneSettings;
 pub use refer::Referred;
+pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
 
 /// Names a call towards the driver.
@@ -55,6 +62,12 @@ pub enum Output {
         call: CallKey,
         outcome: OfferOutcome,
     },
+    /// A text came in; to be answered with [`UserAgent::answer_message`].
+    Message(Box<ReceivedMessage>),
+    MessageDone {
+        key: MessageKey,
+        outcome: MessageOutcome,
+    },
 }
 
 /// An INVITE that passed the guard.
@@ -71,6 +84,8 @@ pub struct Incoming {
     pub local: IpAddr,
     /// The call whose place it takes (RFC 3891).
     pub replaces: Option<CallKey>,
+    /// It came over TLS.
+    pub secure: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +125,7 @@ pub struct UserAgent {
     merged: HashMap<String, ServerKey>,
     /// Calls that wait for DNS.
     unresolved: HashMap<CallKey, DialOrder>,
+    phones: phones::Phones,
     schedule: Schedule,
     refusing: bool,
     out: Vec<Output>,
@@ -173,6 +189,7 @@ impl UserAgent {
             dialogs: HashMap::new(),
             merged: HashMap::new(),
             unresolved: HashMap::new(),
+            phones: phones::Phones::default(),
             schedule: Schedule::default(),
             refusing: false,
             out: Vec::new(),
@@ -248,6 +265,9 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
+        if self.on_errand_response(&key, response, now) {
+            return;
+        }
         let Some(client) = self.clients.find(&key) else { return };
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
         let outputs = self.clients.response(&key, response, now);
@@ -330,8 +350,8 @@ impl UserAgent {
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
-                Act::Event(event) => self.out.push(Output::Event { call: key, event }),
-                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: key, outcome }),
+                Act::Event(event) => self.tell(key, event, now),
+                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: self.known_as(key), outcome }),
                 Act::Expire(transaction) => {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
@@ -378,6 +398,7 @@ impl UserAgent {
         if entry.call.is_gone(now) {
             let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
             self.dialogs.remove(&name);
+            self.phones.branches.remove(&key);
             let invites = self.calls.remove(&key).map(|entry| entry.invites).unwrap_or_default();
             for invite in invites {
                 self.clients.forget(&invite);
@@ -390,6 +411,7 @@ impl UserAgent {
     }
 
     pub fn command(&mut self, call: CallKey, command: Command, now: Instant) {
+        let Some(call) = self.aimed(call, &command, now) else { return };
         if self.unresolved.contains_key(&call) {
             if command == Command::HangUp {
                 self.unresolved.remove(&call);
@@ -408,6 +430,9 @@ impl UserAgent {
 
     /// The socket refused a datagram of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
+        if self.errand_transport_failed(key, now) {
+            return;
+        }
         let outputs = self.clients.transport_failed(key);
         self.client_outputs(key, outputs, now);
     }
@@ -423,7 +448,8 @@ impl UserAgent {
 
     /// Ends every call in the way that its state owes.
     pub fn hang_up_all(&mut self, now: Instant) {
-        let waiting: Vec<CallKey> = self.unresolved.keys().chain(self.calls.keys()).copied().collect();
+        let waiting: Vec<CallKey> =
+            self.phones.ringing.keys().chain(self.unresolved.keys()).chain(self.calls.keys()).copied().collect();
         for call in waiting {
             self.command(call, Command::HangUp, now);
         }
@@ -463,6 +489,8 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                Wake::Errand(key) => self.tick_errand(&key, now),
+                Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.
                 Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
             }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::invite::RETRY_AFTER;
+use super::register::UNDERSTOOD;
 use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
@@ -78,6 +79,8 @@ impl UserAgent {
             }
             // Outside a call nobody may send us calling.
             Method::Known(rsip::Method::Refer) => self.send_stateless(Response::to(&request, 403), source, now),
+            Method::Known(rsip::Method::Register) => self.on_register(&request, checked, key, source, now),
+            Method::Known(rsip::Method::Message) => self.on_message(&request, checked, key, source, now),
             // BYE, UPDATE and INFO live in dialogs only.
             _ => self.send_stateless(Response::to(&request, 481), source, now),
         }
@@ -130,8 +133,8 @@ impl UserAgent {
             return *refusal;
         }
         Response::to(request, 200)
-            .with("Allow", ALLOW)
-            .with("Accept", "application/sdp")
+            .with("Allow", format!("{ALLOW}, MESSAGE"))
+            .with("Accept", "application/sdp, text/plain")
             .with("Accept-Encoding", "identity")
             .with("Accept-Language", "en")
             .with("Supported", "replaces, norefersub")
@@ -163,7 +166,9 @@ fn unsupported(request: &Request) -> Option<Response> {
             | rsip::Method::Info
             | rsip::Method::PRack
             | rsip::Method::Refer
-            | rsip::Method::Notify,
+            | rsip::Method::Notify
+            | rsip::Method::Register
+            | rsip::Method::Message,
         ) => true,
         Method::Known(_) => false,
     };
@@ -175,6 +180,9 @@ fn unsupported(request: &Request) -> Option<Response> {
     }
     let mut required = request.fields.list("Require");
     required.retain(|tag| !SPOKEN.iter().any(|spoken| tag.eq_ignore_ascii_case(spoken)));
+    if request.is(rsip::Method::Register) {
+        required.retain(|tag| !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(tag)));
+    }
     if !required.is_empty() {
         return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
     }
