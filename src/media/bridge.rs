@@ -43,6 +43,8 @@ fn factory(out: mpsc::Sender<Passed>, come: mpsc::Receiver<Passed>) -> PeerFacto
     Box::new(move || Box::new(End { out, come, begun: false, waiting: None }))
 }
 
+// Boxed, a frame would cost an allocation.
+#[allow(clippy::large_enum_variant)]
 enum Passed {
     Sound(Piece),
     Key(char),

@@ -65,20 +65,20 @@ pub(in crate::call) fn judge(
         Some(number) => Some(room.directory.may_dial(organization, number).map_err(|_| TransferError::Unavailable)?),
         None => None,
     };
-    decide(&room.config.trunks, target, from, number, verdict).ok_or(TransferError::Forbidden)
+    decide(&room.config.trunks, target, from, number.as_deref(), verdict).ok_or(TransferError::Forbidden)
 }
 
 fn decide(
     trunks: &[TrunkConfig],
     target: &Target,
     from: Option<&TrunkConfig>,
-    number: Option<String>,
+    number: Option<&str>,
     verdict: Option<DialVerdict>,
 ) -> Option<Route> {
     let allowed = verdict == Some(DialVerdict::Allowed);
     let not_denied = verdict != Some(DialVerdict::Denied);
     let as_number = || {
-        let number = number.clone().filter(|_| allowed && target.replaces.is_none())?;
+        let number = number.map(str::to_owned).filter(|_| allowed && target.replaces.is_none())?;
         Some(Route { trunk: None, target: Target { uri: Uri::Tel(number), replaces: None } })
     };
     let Uri::Sip(uri) = &target.uri else { return as_number() };
@@ -122,7 +122,7 @@ mod tests {
         let trunks = [trunk("pbx", "192.0.2.1", true), trunk("carrier", "sip.example.com:5070", false)];
         let target = Target::parse(target).expect("a target");
         let number = normalize(&target.uri.number());
-        let route = decide(&trunks, &target, from.map(|at| &trunks[at]), number, verdict)?;
+        let route = decide(&trunks, &target, from.map(|at| &trunks[at]), number.as_deref(), verdict)?;
         Some((route.trunk.unwrap_or_default(), route.target.uri.to_string()))
     }
 
