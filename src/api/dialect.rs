@@ -33,8 +33,10 @@ const DIALECTS: &[Dialect] = &[
     Dialect {
         prefixes: &["/api/v2/"],
         routes: |context| {
-            let own = admin::routes(admin::Desk::of(context)).merge(admin::messages::routes(context));
-            own.merge(admin::transfer::routes(context))
+            admin::routes(admin::Desk::of(context))
+                .merge(admin::messages::routes(context))
+                .merge(admin::trace::routes(context.calls.clone()))
+                .merge(admin::transfer::routes(context))
         },
         render: refusal::render,
     },

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::ai::Engines;
 use crate::clock::{Clock, UtcTime};
 use crate::config::{Config, Secret};
-use crate::directory::Directory;
+use crate::directory::{DialVerdict, Directory};
 use crate::events::Mailer;
 use crate::media::{MediaPlane, Quality};
 use crate::sip::endpoint::{Endpoint, IncomingCall};
@@ -41,11 +41,14 @@ mod scribe;
 #[cfg(test)]
 mod simulation;
 mod tables;
+mod toll;
+mod trace;
 mod transcript;
 pub mod transfer;
 
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
+pub use trace::CallTrace;
 pub use transfer::{TransferError, TransferMode, TransferOrder};
 
 use self::message::Messages;
@@ -101,6 +104,13 @@ pub enum PlaceError {
     /// The idempotency key was used for another request.
     #[error("this idempotency key belongs to another request")]
     KeyReused,
+    /// The dial policy is against it.
+    #[error("{}", verdict.words())]
+    Refused {
+        verdict: DialVerdict,
+        /// When it may be tried again, where that is known.
+        retry_after: Option<Duration>,
+    },
     /// Too many calls wait.
     #[error("too many calls are waiting")]
     Full,

@@ -8,5 +8,6 @@ mod speech_common;
 
 mod life;
 mod srtp;
+mod toll;
 mod transfer;
 mod wire;

@@ -11,5 +11,6 @@ mod refer;
 mod simulation;
 mod sipp;
 mod torture;
+mod trace;
 mod wire;
 mod world;

@@ -1,6 +1,7 @@
-//! The box's own routes: claiming it, text messages, transferring a call.
+//! The box's own routes: claiming it, text messages, traces of calls, transferring a call.
 
 pub(super) mod messages;
+pub(super) mod trace;
 
 use axum::Router;
 use axum::extract::{Request, State};

@@ -76,7 +76,8 @@ fn decide(
     verdict: Option<DialVerdict>,
 ) -> Option<Route> {
     let allowed = verdict == Some(DialVerdict::Allowed);
-    let not_denied = verdict != Some(DialVerdict::Denied);
+    // Hours, caps and denied prefixes hold for everybody; the whitelist is for who comes from outside.
+    let not_denied = matches!(verdict, None | Some(DialVerdict::Allowed | DialVerdict::NotWhitelisted));
     let as_number = || {
         let number = number.map(str::to_owned).filter(|_| allowed && target.replaces.is_none())?;
         Some(Route { trunk: None, target: Target { uri: Uri::Tel(number), replaces: None } })
