@@ -141,6 +141,7 @@ fn data(call: &Call) -> serde_json::Value {
         "tokens_prompt": call.tokens_prompt,
         "tokens_total": call.tokens_total,
         "outcome": call.outcome,
+        "transfers": call.transfers,
     })
 }
 
@@ -240,6 +241,7 @@ pub(super) mod tests {
             tokens_total: 0,
             quality: None,
             outcome: None,
+            transfers: Vec::new(),
         }
     }
 

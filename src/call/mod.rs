@@ -44,10 +44,12 @@ mod tables;
 mod toll;
 mod trace;
 mod transcript;
+pub mod transfer;
 
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
 pub use trace::CallTrace;
+pub use transfer::{TransferError, TransferMode, TransferOrder};
 
 use self::message::Messages;
 use self::registry::Order;
@@ -177,6 +179,16 @@ impl Calls {
             tracing::info!(%call, actor, "call ended through the API");
         }
         Ok(found)
+    }
+
+    /// Transfers a live call to a person; returns how, once it has begun. What comes of it is told by the record.
+    pub async fn transfer(
+        &self,
+        organization: Uuid,
+        call: Uuid,
+        order: TransferOrder,
+    ) -> Result<TransferMode, TransferError> {
+        place::transfer(&self.room, organization, call, order).await
     }
 
     /// What happens to live calls, as it happens (demo, console). A slow reader loses the oldest.

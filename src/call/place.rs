@@ -11,6 +11,7 @@ use super::record::{Call, CallStatus, Direction};
 use super::registry;
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
+use super::transfer::{TransferError, TransferMode, TransferOrder};
 use super::{HungUp, LiveFact, PlaceCall, PlaceError, Placed, ledger, report, restart};
 use crate::clock::UtcTime;
 use crate::directory::{DialVerdict, Directory};
@@ -146,6 +147,7 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         tokens_total: 0,
         quality: None,
         outcome: None,
+        transfers: Vec::new(),
     })
 }
 
@@ -213,6 +215,23 @@ pub(super) async fn hang_up(room: &Room, organization: Uuid, id: Uuid) -> Result
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     Err(StoreError::Busy)
+}
+
+/// Hands the order to the call's actor.
+pub(super) async fn transfer(
+    room: &Room,
+    organization: Uuid,
+    id: Uuid,
+    order: TransferOrder,
+) -> Result<TransferMode, TransferError> {
+    let found = room.store.read().and_then(|store| store.get(&CALLS, &id)).map_err(|_| TransferError::Unavailable)?;
+    if found.is_none_or(|call| call.organization != organization) {
+        return Err(TransferError::Unknown);
+    }
+    let orders = room.registry.orders(id).ok_or(TransferError::NotLive)?;
+    let (reply, answer) = oneshot::channel();
+    orders.send(registry::Order::Transfer(Box::new(order), reply)).await.map_err(|_| TransferError::NotLive)?;
+    answer.await.unwrap_or(Err(TransferError::NotLive))
 }
 
 /// `None` when the call turned out to have an actor.

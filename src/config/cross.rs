@@ -127,6 +127,9 @@ fn trunks(notes: &mut Notes<'_, '_>) {
         trunk_tls(notes, &name, trunk);
         trunk_srtp(notes, &name, trunk);
     }
+    for (at, (_, number)) in notes.tree.many("number").into_iter().enumerate() {
+        needs(notes, &format!("number[{}]", at + 1), number, "transfer_whisper", "transfer_to");
+    }
     let Some(dial) = notes.tree.section("dial") else { return };
     if dial.flag("fixed") == Some(true) && !dial.has("allow") {
         let place = dial.place("fixed").unwrap_or_default();

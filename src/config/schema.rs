@@ -211,6 +211,7 @@ const SECTIONS: &[Section] = &[
             may("srtp_over_plain", Flag),
             may("messages", Flag),
             may("ring_seconds", Whole(1, 300)),
+            may("refer", Flag),
         ],
     ),
     many(
@@ -231,6 +232,8 @@ const SECTIONS: &[Section] = &[
             may("record_calls", Flag),
             may("max_duration_seconds", Whole(10, 36_000)),
             may("email", Text(check::mailbox)),
+            may("transfer_to", Text(check::phone_number)),
+            may("transfer_whisper", Flag),
         ],
     ),
     many("prompt", &[must("slug", Text(check::slug)), must("text", Text(check::filled))]),

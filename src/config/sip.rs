@@ -100,6 +100,9 @@ pub struct TrunkConfig {
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
+    /// A call is transferred by asking the peer to do it (REFER), where the peer takes that.
+    #[serde(default)]
+    pub refer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -178,6 +181,7 @@ impl TrunkConfig {
             sources: Vec::new(),
             internal: false,
             messages: false,
+            refer: false,
             max_calls: defaults::max_calls(),
             codecs: defaults::codecs(),
             codec_order: CodecOrder::default(),

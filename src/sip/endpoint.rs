@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::agent::{CallKey, DialOrder, Settings, UserAgent};
+use super::agent::{DialOrder, Settings, UserAgent};
 use super::digest::server::Authority;
 use super::message::Limits;
 use super::resolve::Resolver;
@@ -30,8 +30,10 @@ use super::trunk::Trunks;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TraceConfig, TrunkConfig};
 
-pub use super::agent::{MessageOrder, MessageOutcome, MessageRoute, Origin};
-pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
+pub use super::agent::{CallKey, MessageOrder, MessageOutcome, MessageRoute, Origin, Referred};
+pub use super::dialog::replaces::Target;
+pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome, ReferNews, Referral};
+pub use super::message::{Host, Uri};
 pub use control::CallControl;
 pub use phones::IncomingMessage;
 
@@ -92,6 +94,8 @@ pub enum Destination {
     Number(String),
     /// A complete SIP URI; only for calls that the operator places by hand.
     Uri(String),
+    /// What a REFER asked for, or a person is called by.
+    Referred(Referred),
     /// Every registered phone of an extension, without a trunk.
     Extension(String),
 }
@@ -119,6 +123,8 @@ pub struct IncomingCall {
     pub origin: Origin,
     /// Absent when the peer asks us for an offer.
     pub offer: Option<SessionDescription>,
+    /// The call whose place it takes (RFC 3891): from the same trunk or extension, confirmed when it came.
+    pub replaces: Option<CallKey>,
 }
 
 /// Inbound calls that may wait for their owner; more get 503.
@@ -227,6 +233,9 @@ impl Endpoint {
         let target = match &call.destination {
             Destination::Number(number) => super::agent::number_on(trunk, number),
             Destination::Uri(uri) => super::agent::dialable(uri),
+            Destination::Referred(referred) => {
+                referred.dialable(&trunk.host, trunk.explicit_port.then_some(trunk.port))
+            }
             Destination::Extension(_) => None,
         };
         let target = target.ok_or(InviteError::BadDestination)?;

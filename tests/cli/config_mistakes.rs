@@ -79,6 +79,21 @@ const ROWS: &[Row] = &[
         "correct the path",
     ),
     ("[speech]\nmodel_directory = \"/no/model\"", 2, "speech.model_directory", "no folder", "remove the key"),
+    ("[[trunk]]\nname = \"a\"\nhost = \"b\"\nrefer = \"yes\"", 4, "trunk[1].refer", "wrong type", "true or false"),
+    (
+        "[[number]]\nname = \"a\"\nnumber = \"1\"\nsystem_prompt = \"p\"\ntransfer_to = \"the boss\"",
+        5,
+        "number[1].transfer_to",
+        "cannot be used",
+        "number",
+    ),
+    (
+        "[[number]]\nname = \"a\"\nnumber = \"1\"\nsystem_prompt = \"p\"\ntransfer_whisper = true",
+        5,
+        "number[1].transfer_whisper",
+        "without `transfer_to`",
+        "add `transfer_to = …`",
+    ),
     ("[engine]\nkind = \"locl\"", 2, "engine.kind", "not known here", "did you mean \"local\"?"),
     ("[engine.chat]\nmodel = \"m\"", 1, "engine.chat.url", "is missing", "add `url = …`"),
     (

@@ -8,6 +8,7 @@ mod failover;
 mod guard;
 mod line;
 mod phones;
+mod refer;
 mod simulation;
 mod sipp;
 mod sipp_tcp;

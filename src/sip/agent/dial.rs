@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{CallKey, Entry, Output, UserAgent};
+use super::{CallKey, Entry, Origin, Output, UserAgent};
 use crate::sip::dialog::call::{ALLOW, Dial, Target};
+use crate::sip::dialog::replaces::carried;
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, EndedBy};
@@ -127,7 +128,8 @@ impl UserAgent {
         };
         let call = Call::dial(dial, &mut step);
         self.dialogs.insert((order.call_id, tag), key);
-        self.calls.insert(key, Entry { call, place: None, invites: Vec::new() });
+        let origin = Origin::Trunk(order.trunk);
+        self.calls.insert(key, Entry { call, place: None, origin, invites: Vec::new() });
         self.carry_out(key, acts, now);
         self.settle(key, now);
     }
@@ -146,7 +148,9 @@ fn transport_to(target: &SipUri, trunk: &Trunk) -> Transport {
 
 /// Everything but Via.
 fn invite(order: &DialOrder, caller: &str, host: &Host, tag: &str, contact: &str, user_agent: &str) -> Request {
-    let target = Uri::Sip(order.target.clone());
+    let mut target = order.target.clone();
+    let carried = carried(&mut target);
+    let target = Uri::Sip(target);
     let user = escape_user(if caller.is_empty() { "anonymous" } else { caller });
     let name = order.caller_name.as_deref().map(|name| format!("{} ", quote(name))).unwrap_or_default();
     let mut invite = Request::new(rsip::Method::Invite.into(), target.clone());
@@ -157,7 +161,11 @@ fn invite(order: &DialOrder, caller: &str, host: &Host, tag: &str, contact: &str
     invite.fields.push("CSeq", "1 INVITE");
     invite.fields.push("Contact", contact);
     invite.fields.push("Allow", ALLOW);
+    invite.fields.push("Supported", "replaces");
     invite.fields.push("User-Agent", user_agent);
+    for (name, value) in carried {
+        invite.fields.push(&name, value);
+    }
     invite.with_body("application/sdp", order.offer.write())
 }
 

@@ -34,6 +34,10 @@ impl UserAgent {
         if !takes_sdp(&request) {
             return self.send_stateless(Response::to(&request, 406), source, now);
         }
+        let replaces = match self.replaced(&request, &origin) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.send_stateless(*refusal, source, now),
+        };
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
             return self.send_stateless(Response::to(&request, 482), source, now);
@@ -67,7 +71,8 @@ impl UserAgent {
             return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
-        self.calls.insert(call_key, Entry { call, place: Some(source.ip()), invites: Vec::new() });
+        let entry = Entry { call, place: Some(source.ip()), origin: origin.clone(), invites: Vec::new() };
+        self.calls.insert(call_key, entry);
         self.settle(call_key, now);
         self.out.push(Output::Incoming(Incoming {
             call: call_key,
@@ -78,6 +83,7 @@ impl UserAgent {
             origin,
             offer,
             local: local_ip,
+            replaces,
             secure: source.transport == Transport::Tls,
         }));
     }

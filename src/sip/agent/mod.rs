@@ -6,6 +6,7 @@ mod gate;
 mod invite;
 pub mod message;
 mod phones;
+mod refer;
 mod register;
 mod request;
 mod ring;
@@ -34,6 +35,7 @@ use super::trunk::Trunks;
 pub use dial::{DialOrder, dialable, number_on};
 pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
 pub use phones::PhoneSettings;
+pub use refer::Referred;
 pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
 pub use way::MOST_OVER_UDP;
@@ -85,6 +87,8 @@ pub struct Incoming {
     pub offer: Option<SessionDescription>,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// The call whose place it takes (RFC 3891).
+    pub replaces: Option<CallKey>,
     /// It came over TLS.
     pub secure: bool,
 }
@@ -160,6 +164,8 @@ struct Entry {
     call: Call,
     /// The source whose place in the guard it holds.
     place: Option<IpAddr>,
+    /// Who is on the other side.
+    origin: Origin,
     /// Its INVITEs. One that got a 1xx and then nothing would outlive the call for ever (RFC 3261 §17.1.1.2).
     invites: Vec<ClientKey>,
 }

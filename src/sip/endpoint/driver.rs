@@ -322,6 +322,7 @@ impl Driver {
             caller_name: incoming.caller_name,
             origin: incoming.origin,
             offer: incoming.offer,
+            replaces: incoming.replaces,
         };
         self.own(key, sender, LAST_WORD);
         if self.incoming.try_send(call).is_err() {
