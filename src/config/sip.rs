@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::trunk::{DtmfMode, IdentityHeader, NumberFormat, NumberRule, TrunkHost};
 use super::{Secret, defaults};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -26,8 +27,14 @@ pub struct SipConfig {
 #[serde(deny_unknown_fields)]
 pub struct TrunkConfig {
     pub name: String,
-    /// `host`, `host:port`, `[v6]:port` of the peer.
+    /// `host`, `host:port`, `[v6]:port` of the peer: the domain of its URIs, and where it is unless `hosts` says more.
     pub host: String,
+    /// Where it can be reached instead, best first.
+    #[serde(default)]
+    pub hosts: Vec<TrunkHost>,
+    /// All requests go there, with a Route that names it.
+    #[serde(default)]
+    pub outbound_proxy: Option<String>,
     #[serde(default)]
     pub username: Option<String>,
     #[serde(default)]
@@ -52,6 +59,52 @@ pub struct TrunkConfig {
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
+    /// Register under `username`, so that the trunk finds us.
+    #[serde(default)]
+    pub register: bool,
+    /// Lifetime asked for, seconds.
+    #[serde(default = "defaults::register_seconds")]
+    pub register_seconds: u32,
+    /// A registrar that lists other devices under our account is refused.
+    #[serde(default)]
+    pub sole_contact: bool,
+    /// Seconds between two OPTIONS that ask whether it lives; 0 = never asked.
+    #[serde(default)]
+    pub options_seconds: u64,
+    /// Among the trunks that may carry a call the lowest comes first.
+    #[serde(default)]
+    pub priority: u16,
+    /// Share of the calls among trunks of one priority; all 0 = in the order of the file.
+    #[serde(default)]
+    pub weight: u16,
+    /// Beginnings of the numbers that go this way; all when empty.
+    #[serde(default)]
+    pub destinations: Vec<String>,
+    /// New calls a second in each direction; 0 = unlimited.
+    #[serde(default)]
+    pub calls_per_second: u32,
+    #[serde(default)]
+    pub dtmf: DtmfMode,
+    /// Where our caller's number stands.
+    #[serde(default = "defaults::identity")]
+    pub identity: Vec<IdentityHeader>,
+    /// Our number is withheld from the called side.
+    #[serde(default)]
+    pub anonymous: bool,
+    #[serde(default)]
+    pub number_format: NumberFormat,
+    /// Country code without `+`, for the national format.
+    #[serde(default)]
+    pub country: Option<String>,
+    /// Rules by which numbers are rewritten, after the format when going out, before it when coming in.
+    #[serde(default)]
+    pub called_out: Vec<NumberRule>,
+    #[serde(default)]
+    pub caller_out: Vec<NumberRule>,
+    #[serde(default)]
+    pub called_in: Vec<NumberRule>,
+    #[serde(default)]
+    pub caller_in: Vec<NumberRule>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
