@@ -32,7 +32,7 @@ const DIALECTS: &[Dialect] = &[
     },
     Dialect {
         prefixes: &["/api/v2/"],
-        routes: |context| admin::routes(admin::Desk::of(context)),
+        routes: |context| admin::routes(admin::Desk::of(context)).merge(admin::insight(context.calls.clone())),
         render: refusal::render,
     },
 ];

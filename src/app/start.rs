@@ -20,7 +20,7 @@ use crate::identity::Identity;
 use crate::media::MediaPlane;
 use crate::ops::metrics::Metrics;
 use crate::ops::{limits, notify};
-use crate::sip::endpoint::{Endpoint, IncomingCall};
+use crate::sip::endpoint::{Endpoint, IncomingCall, Resolver};
 use crate::speech::Speech;
 use crate::store::Store;
 
@@ -126,7 +126,10 @@ async fn planes(
         let media = media.clone();
         async move { media.stop().await }
     });
-    let (endpoint, inbound) = Endpoint::start(&config.sip, &config.trunks, &config.extensions, clock.clone()).await?;
+    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.0).collect();
+    let resolver = Resolver::new(&servers, clock.clone());
+    let (endpoint, inbound) =
+        Endpoint::start_with(&config.sip, &config.trunks, &config.extensions, resolver, clock.clone()).await?;
     undo.push({
         let endpoint = endpoint.clone();
         async move { endpoint.stop(Duration::ZERO).await }

@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::actor::outbound;
 use super::ledger;
+use super::lines::{NoLine, Wish};
 use super::machine::{self, Action, State};
-use super::record::CallStatus;
+use super::place;
+use super::record::{Call, CallStatus};
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS};
 use crate::clock::UtcTime;
@@ -19,6 +21,8 @@ use crate::store::{Change, Order, StoreError};
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How far behind the head of a full queue newly due calls are entered as queued in one go.
 const LOOK_AHEAD: usize = 512;
+/// Said of a call that waited for a trunk which the configuration does not have any more.
+const NO_TRUNK: &str = "no trunk carries this call";
 /// After a failed read.
 const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
 
@@ -26,8 +30,7 @@ const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
 pub(super) async fn run(room: Arc<Room>) {
     while !room.is_draining() {
         let pause = match take_up(&room).await {
-            Ok(Some(next)) => next.since(room.clock.utc()).min(LONGEST_SLEEP),
-            Ok(None) => LONGEST_SLEEP,
+            Ok(again) => again.min(LONGEST_SLEEP),
             Err(error) => {
                 tracing::warn!(%error, "the dialer cannot read its queue; trying again");
                 AFTER_AN_ERROR
@@ -46,21 +49,29 @@ struct Look {
     next: Option<UtcTime>,
 }
 
-/// Dials what is due while there are lines; returns when something will be due.
-async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
+/// Dials what is due while there are lines; returns how long nothing will be due.
+async fn take_up(room: &Arc<Room>) -> Result<Duration, StoreError> {
     let look = look(room)?;
     let mut waiting = Vec::new();
-    let mut lines_left = true;
+    let mut again = look.next.map_or(LONGEST_SLEEP, |next| next.since(room.clock.utc()));
     for (id, status) in look.due {
-        lines_left = lines_left && dial(room, id);
-        if !lines_left && status != CallStatus::Queued {
-            waiting.push(id);
+        match dial(room, id).await? {
+            Ok(()) => {}
+            Err(NoLine::Nowhere) => place::end_waiting(room, id, machine::Event::Unready(NO_TRUNK.into())).await?,
+            Err(no_line) => {
+                if let NoLine::Paced(at) = no_line {
+                    again = again.min(at.saturating_duration_since(room.clock.now()));
+                }
+                if status != CallStatus::Queued {
+                    waiting.push(id);
+                }
+            }
         }
     }
     if !waiting.is_empty() {
         queue(room, waiting).await?;
     }
-    Ok(look.next)
+    Ok(again)
 }
 
 fn look(room: &Room) -> Result<Look, StoreError> {
@@ -84,13 +95,26 @@ fn look(room: &Room) -> Result<Look, StoreError> {
     Ok(look)
 }
 
-/// Whether there was a line.
-fn dial(room: &Arc<Room>, id: Uuid) -> bool {
-    let Some(line) = room.lines.outbound(&[], room.clock.now()) else { return false };
+/// Takes a line for the call and hands both to an actor.
+async fn dial(room: &Arc<Room>, id: Uuid) -> Result<Result<(), NoLine>, StoreError> {
+    if !room.lines.any_free() {
+        return Ok(Err(NoLine::Busy));
+    }
+    let Some(call) = room.store.read()?.get(&CALLS, &id)? else { return Ok(Ok(())) };
+    let line = match room.lines.outbound(&wish(&call, &[]), room.clock.now(), rand::random()) {
+        Ok(line) => line,
+        Err(no_line) => return Ok(Err(no_line)),
+    };
     if let Some(orders) = room.registry.claim(id) {
         tokio::spawn(Box::pin(outbound::dial(Arc::clone(room), id, line, orders)));
     }
-    true
+    Ok(Ok(()))
+}
+
+/// What a call asks of a trunk.
+pub(super) fn wish<'a>(call: &'a Call, tried: &'a [String]) -> Wish<'a> {
+    let number = call.uri.is_none().then_some(call.phone.as_str());
+    Wish { named: call.wanted_trunk.as_deref(), number, tried }
 }
 
 /// Enters due calls without a line as queued.

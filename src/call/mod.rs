@@ -40,9 +40,11 @@ mod scribe;
 mod simulation;
 mod tables;
 mod transcript;
+mod trunks;
 
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
+pub use trunks::{TrunkHealth, TrunkRegistration, TrunkReport};
 
 use self::registry::Order;
 use self::room::Room;
@@ -57,6 +59,8 @@ pub struct PlaceCall {
     pub phone: String,
     /// A complete SIP URI to dial in place of `phone` through the trunk (only the operator's own tools set it).
     pub uri: Option<String>,
+    /// Name of the trunk to go through; the box chooses when absent.
+    pub trunk: Option<String>,
     pub display_name: String,
     pub email: Option<String>,
     /// Text or slug as given.
@@ -90,6 +94,9 @@ pub enum PlaceError {
     /// No trunk or no engine is configured.
     #[error("no outbound trunk is configured")]
     NotConfigured,
+    /// The trunk that was named does not exist, or no trunk's destinations hold the number.
+    #[error("no trunk carries this call: it does not exist, or none is configured for this destination")]
+    NoTrunk,
     /// The SIP engine is not running or the box is stopping.
     #[error("the SIP engine is not running")]
     Unavailable,
@@ -146,6 +153,7 @@ impl Calls {
         let room = Arc::new(Room::new(services, tuning));
         restart::close_interrupted(&room).await?;
         tokio::spawn(dialer::run(Arc::clone(&room)));
+        tokio::spawn(trunks::follow(Arc::clone(&room)));
         tokio::spawn(inbound::run(Arc::clone(&room), inbound));
         Ok(Calls { room })
     }
@@ -167,6 +175,11 @@ impl Calls {
     /// What happens to live calls, as it happens (demo, console). A slow reader loses the oldest.
     pub fn watch(&self) -> broadcast::Receiver<LiveEvent> {
         self.room.live.subscribe()
+    }
+
+    /// How each trunk is, in the order of the configuration.
+    pub fn trunks(&self) -> Vec<TrunkReport> {
+        trunks::reports(&self.room)
     }
 
     pub fn live(&self) -> usize {

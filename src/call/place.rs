@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::lines::Wish;
 use super::machine::{self, State};
 use super::record::{Call, CallStatus, Direction};
 use super::registry;
@@ -32,6 +33,10 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     }
     if room.config.trunks.is_empty() {
         return Err(PlaceError::NotConfigured);
+    }
+    let number = order.uri.is_none().then_some(order.phone.as_str());
+    if !room.lines.reach(&Wish { named: order.trunk.as_deref(), number, tried: &[] }) {
+        return Err(PlaceError::NoTrunk);
     }
     let full = room.store.read()?.count(&BY_DUE)? >= room.tuning.waiting_calls;
     let call = new_call(room, &order)?;
@@ -80,6 +85,7 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         requested_by: order.requested_by.clone(),
         phone: order.phone.clone(),
         uri: order.uri.clone(),
+        wanted_trunk: order.trunk.clone(),
         display_name: order.display_name.clone(),
         email: order.email.clone(),
         number: String::new(),
@@ -191,8 +197,17 @@ pub(super) async fn hang_up(room: &Room, organization: Uuid, id: Uuid) -> Result
     Err(StoreError::Busy)
 }
 
+/// Ends a call that waits, by an event of the machine; nothing happens when it waits no more.
+pub(super) async fn end_waiting(room: &Room, id: Uuid, event: machine::Event) -> Result<(), StoreError> {
+    close_waiting(room, id, event).await.map(|_| ())
+}
+
 /// `None` when the call turned out to have an actor.
 async fn cancel_waiting(room: &Room, id: Uuid) -> Result<Option<HungUp>, StoreError> {
+    close_waiting(room, id, machine::Event::HangUp).await
+}
+
+async fn close_waiting(room: &Room, id: Uuid, event: machine::Event) -> Result<Option<HungUp>, StoreError> {
     let clock = room.clock.clone();
     let Some(found) = room.store.read()?.get(&CALLS, &id)? else { return Ok(None) };
     if found.status.is_final() {
@@ -210,7 +225,7 @@ async fn cancel_waiting(room: &Room, id: Uuid) -> Result<Option<HungUp>, StoreEr
             let Some(state @ State::Waiting(_)) = State::of_record(call.status, call.direction, clock.now()) else {
                 return Ok(None);
             };
-            let (_, actions) = machine::step(state, &terms, machine::Event::HangUp, clock.now());
+            let (_, actions) = machine::step(state, &terms, event, clock.now());
             let Some(settlement) = restart::settlement(actions) else { return Ok(None) };
             let events = ledger::settle(&mut call, &settlement, false, clock.utc(), &clock);
             tables::save(change, &call)?;

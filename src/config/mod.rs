@@ -25,7 +25,7 @@ mod tree;
 mod trunk;
 mod walk;
 
-pub use dns::DnsConfig;
+pub use dns::{DnsConfig, DnsServer};
 pub use engine::{ChatConfig, EngineConfig, EngineKind};
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailSecurity};

@@ -124,6 +124,44 @@ pub struct ExtensionConfig {
     pub password: Secret,
 }
 
+impl TrunkConfig {
+    /// With nothing but its two required keys.
+    pub fn at(name: &str, host: &str) -> TrunkConfig {
+        TrunkConfig {
+            name: name.into(),
+            host: host.into(),
+            hosts: Vec::new(),
+            outbound_proxy: None,
+            username: None,
+            password: None,
+            realm: None,
+            caller_id: None,
+            sources: Vec::new(),
+            internal: false,
+            max_calls: defaults::max_calls(),
+            codecs: defaults::codecs(),
+            ring_seconds: defaults::ring_seconds(),
+            register: false,
+            register_seconds: defaults::register_seconds(),
+            sole_contact: false,
+            options_seconds: 0,
+            priority: 0,
+            weight: 0,
+            destinations: Vec::new(),
+            calls_per_second: 0,
+            dtmf: DtmfMode::default(),
+            identity: defaults::identity(),
+            anonymous: false,
+            number_format: NumberFormat::default(),
+            country: None,
+            called_out: Vec::new(),
+            caller_out: Vec::new(),
+            called_in: Vec::new(),
+            caller_in: Vec::new(),
+        }
+    }
+}
+
 impl Default for SipConfig {
     fn default() -> Self {
         Self {

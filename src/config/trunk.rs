@@ -93,7 +93,7 @@ mod tests {
         let rule = NumberRule::parse("+49 -> 0").expect("a rule");
         assert_eq!((rule.from.as_str(), rule.to.as_str()), ("+49", "0"));
         assert!(NumberRule::parse(" -> 9").is_some() && NumberRule::parse("0->").is_some());
-        for text in ["", "->", "+49", "0 -> a b", "0 -> <sip:x>", "0\r\n -> 1"] {
+        for text in ["", "->", "+49", "0 -> a b", "0 -> <sip:x>", "0\r\n1 -> 1"] {
             assert_eq!(NumberRule::parse(text), None, "{text:?}");
         }
     }

@@ -12,22 +12,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::agent::{CallKey, DialOrder, Settings, UserAgent};
 use super::digest::server::Authority;
 use super::message::Limits;
-use super::resolve::Resolver;
+use super::resolve::Families;
 use super::sdp::SessionDescription;
 use super::transaction::Timers;
 use super::transport::Ports;
 use super::transport::udp::{Udp, local_address_towards};
 use super::trunk::Trunks;
+use super::trunk::status::Board;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TrunkConfig};
 
 pub use super::agent::Origin;
 pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
+pub use super::resolve::Resolver;
+pub use super::trunk::status::{Living, Registered, TrunkStatus};
 pub use control::CallControl;
 
 use driver::Driver;
@@ -44,6 +47,7 @@ struct Shared {
     local: SocketAddr,
     advertised: Option<IpAddr>,
     resolver: Resolver,
+    board: Board,
     /// Only names, hosts and callers are read here; addresses live in the driver.
     trunks: Trunks,
     stopping: AtomicBool,
@@ -120,6 +124,18 @@ impl Endpoint {
         extensions: &[ExtensionConfig],
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
+        let resolver = Resolver::new(&[], clock.clone());
+        Endpoint::start_with(config, trunks, extensions, resolver, clock).await
+    }
+
+    /// [`Endpoint::start`] with name servers of the operator's choice.
+    pub async fn start_with(
+        config: &SipConfig,
+        trunks: &[TrunkConfig],
+        extensions: &[ExtensionConfig],
+        resolver: Resolver,
+        clock: Clock,
+    ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
         let udp = Udp::bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
         let local = udp.local();
         let inbox = Arc::new(Inbox::default());
@@ -127,18 +143,16 @@ impl Endpoint {
         let authority = Authority::new(rand::random(), REALM, users, clock.now());
         let settings = settings(config, local, inbox.clone());
         let agent = UserAgent::new(settings, Trunks::new(trunks), authority);
-        let resolver = Resolver::system();
+        let board = Board::new();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
-        let driver = Driver::new(udp, agent, inbox.clone(), incoming, clock, resolver.clone());
+        let driver = Driver::new(udp, agent, inbox.clone(), incoming, clock, resolver.clone(), board.clone());
         tokio::spawn(driver.run());
-        for (trunk, host) in Trunks::new(trunks).names() {
-            tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
-        }
         let shared = Shared {
             inbox,
             local,
             advertised: config.advertised,
             resolver,
+            board,
             trunks: Trunks::new(trunks),
             stopping: AtomicBool::new(false),
         };
@@ -160,11 +174,22 @@ impl Endpoint {
         if !listen.ip().is_unspecified() {
             return listen.ip();
         }
-        let host = self.shared.trunks.find(trunk).map(|trunk| trunk.host.to_string()).unwrap_or_default();
-        let found = self.shared.resolver.addresses(&host, listen).await.unwrap_or_default();
+        let trunk = self.shared.trunks.find(trunk);
+        let peer = match trunk.map(|trunk| (trunk.first_ip(), trunk.wanted(Families::of(listen)))) {
+            Some((Some(ip), _)) => Some(ip),
+            Some((None, Some(wanted))) => {
+                let found = self.shared.resolver.locate(&wanted).await.ok();
+                found.and_then(|located| located.sites.first()?.addresses.first().map(SocketAddr::ip))
+            }
+            _ => None,
+        };
         // Without an address, the route to the internet is the best guess; nothing is sent on it.
-        let peer = found.first().copied().unwrap_or_else(|| IpAddr::from([192, 0, 2, 1]));
-        local_address_towards(peer)
+        local_address_towards(peer.unwrap_or_else(|| IpAddr::from([192, 0, 2, 1])))
+    }
+
+    /// How each trunk is, as of now; changes wake the receiver.
+    pub fn trunk_statuses(&self) -> watch::Receiver<Vec<TrunkStatus>> {
+        self.shared.board.read()
     }
 
     /// Places a call; dropping the receiver of its events hangs it up.

@@ -9,9 +9,10 @@ use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dia
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::event::{CallEvent, CallFailure, Command, EndedBy};
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
+use trunkline::sip::resolve::Site;
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 use trunkline::sip::transaction::Timers;
-use trunkline::sip::transport::{Hop, Ports};
+use trunkline::sip::transport::{Hop, Ports, Transport, TrunkId};
 use trunkline::sip::trunk::Trunks;
 
 const FIRST: &str = "192.0.2.1";
@@ -55,7 +56,8 @@ impl Bench {
         };
         let authority = Authority::new([0; 32], "test", [], start);
         let mut agent = UserAgent::new(settings, Trunks::new(&[trunk]), authority);
-        agent.trunk_resolved("pbx", vec![ip(FIRST), ip(SECOND)]);
+        let addresses = [FIRST, SECOND].map(|address| SocketAddr::new(ip(address), 5060)).into();
+        agent.trunk_located(TrunkId(0), 0, Ok(vec![Site::of(Transport::Udp, addresses)]), start);
         Bench { agent, start, now: start, sent: Vec::new(), invites: Vec::new(), events: Vec::new() }
     }
 
@@ -86,6 +88,7 @@ impl Bench {
                     self.sent.push(((self.now - self.start).as_millis(), to, request));
                 }
                 Output::Event { event, .. } => self.events.push(event),
+                Output::Trunk(_) => {}
                 other => panic!("unexpected: {other:?}"),
             }
         }

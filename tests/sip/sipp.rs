@@ -17,16 +17,16 @@ const T1: u64 = 50;
 /// Longer than SIPp's own limit.
 const SIPP_LIMIT: Duration = Duration::from_secs(25);
 
-struct Sipp {
+pub struct Sipp {
     child: Child,
     folder: tempfile::TempDir,
-    address: SocketAddr,
+    pub address: SocketAddr,
     scenario: &'static str,
 }
 
 impl Sipp {
     /// Waits for a call.
-    async fn called(scenario: &'static str) -> Sipp {
+    pub async fn called(scenario: &'static str) -> Sipp {
         Sipp::start(scenario, None).await
     }
 
@@ -76,7 +76,7 @@ impl Sipp {
     }
 
     /// Its scenario went through to the end.
-    async fn succeeded(mut self) {
+    pub async fn succeeded(mut self) {
         let status = timeout(SIPP_LIMIT, self.child.wait()).await.expect("sipp ends in time").expect("sipp ran");
         if !status.success() {
             let read = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();

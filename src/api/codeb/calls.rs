@@ -144,7 +144,7 @@ impl From<PlaceError> for Problem {
         match error {
             PlaceError::NotConfigured => Problem::BridgeNotConfigured(text),
             PlaceError::Unavailable => Problem::BridgeUnreachable(text),
-            PlaceError::KeyReused => Problem::BadRequest(text),
+            PlaceError::KeyReused | PlaceError::NoTrunk => Problem::BadRequest(text),
             PlaceError::Full => Problem::Overloaded(text),
             PlaceError::Store(error) => error.into(),
         }
@@ -211,6 +211,7 @@ mod tests {
         assert_eq!(status(PlaceError::NotConfigured), 503);
         assert_eq!(status(PlaceError::Unavailable), 502);
         assert_eq!(status(PlaceError::KeyReused), 400);
+        assert_eq!(status(PlaceError::NoTrunk), 400);
         assert_eq!(status(PlaceError::Full), 503);
     }
 }

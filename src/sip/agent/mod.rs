@@ -5,6 +5,8 @@ mod dial;
 mod invite;
 mod request;
 mod schedule;
+mod trunk_ask;
+mod trunk_call;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,14 +20,17 @@ use super::digest::server::Authority;
 use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
 use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
+use super::resolve::{Families, Wanted};
 use super::sdp::SessionDescription;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
-use super::transport::{Hop, Ports, Transport};
+use super::transport::{Hop, Ports, Transport, TrunkId};
 use super::trunk::Trunks;
+use super::trunk::status::TrunkStatus;
 
 pub use dial::{DialOrder, dialable, number_on};
 use schedule::{Schedule, Wake};
+use trunk_ask::Asked;
 
 /// Names a call towards the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,8 +47,10 @@ pub enum Output {
     /// Ask DNS, then call [`UserAgent::resolved`].
     Resolve {
         call: CallKey,
-        host: String,
+        wanted: Wanted,
     },
+    /// A trunk is not as it was.
+    Trunk(TrunkStatus),
     Incoming(Incoming),
     Event {
         call: CallKey,
@@ -106,6 +113,16 @@ pub struct UserAgent {
     merged: HashMap<String, ServerKey>,
     /// Calls that wait for DNS.
     unresolved: HashMap<CallKey, DialOrder>,
+    /// What our sockets reach.
+    families: Families,
+    /// REGISTER and OPTIONS of ours to trunks.
+    asks: Clients<Asked>,
+    /// How each trunk was said to be.
+    told: HashMap<TrunkId, TrunkStatus>,
+    /// Begins the Call-ID of every REGISTER between two starts (RFC 3261 §10.2).
+    boot: String,
+    /// Registrations are given back.
+    leaving: bool,
     schedule: Schedule,
     refusing: bool,
     out: Vec<Output>,
@@ -136,9 +153,10 @@ struct ServerOwner {
 }
 
 impl UserAgent {
-    pub fn new(settings: Settings, trunks: Trunks, authority: Authority) -> UserAgent {
+    pub fn new(mut settings: Settings, trunks: Trunks, authority: Authority) -> UserAgent {
         let guard = Guard::new(settings.max_dialogs_per_source);
         UserAgent {
+            boot: (settings.tokens)(),
             settings,
             trunks,
             authority,
@@ -149,6 +167,10 @@ impl UserAgent {
             dialogs: HashMap::new(),
             merged: HashMap::new(),
             unresolved: HashMap::new(),
+            families: Families { v4: true, v6: true },
+            asks: Clients::new(),
+            told: HashMap::new(),
+            leaving: false,
             schedule: Schedule::default(),
             refusing: false,
             out: Vec::new(),
@@ -224,12 +246,17 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
+        if self.ask_answered(&key, response, now) {
+            return;
+        }
         let Some(client) = self.clients.find(&key) else { return };
+        let address = client.to.address;
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
         let outputs = self.clients.response(&key, response, now);
         let deliver = outputs.contains(&ClientOutput::Deliver);
         self.client_outputs(&key, outputs, now);
         if deliver {
+            self.note_answer(address, response, now);
             self.with_call(call, now, |call, step| call.response(purpose, &request, response, source, step));
         }
     }
@@ -312,7 +339,7 @@ impl UserAgent {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
                 }
-                Act::Silent(address) => self.trunks.silent(address.ip(), now),
+                Act::Silent(hop) => self.trunks.silent(hop.address, now),
             }
         }
     }
@@ -374,13 +401,11 @@ impl UserAgent {
 
     /// The socket refused a datagram of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
+        if self.ask_failed(key, now) {
+            return;
+        }
         let outputs = self.clients.transport_failed(key);
         self.client_outputs(key, outputs, now);
-    }
-
-    /// The addresses of a trunk's host.
-    pub fn trunk_resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
-        self.trunks.resolved(name, addresses);
     }
 
     pub fn refuse_new_calls(&mut self) {
@@ -400,6 +425,7 @@ impl UserAgent {
         self.calls.values().all(|entry| entry.call.is_over() && !entry.call.owes_bye())
             && self.unresolved.is_empty()
             && !self.clients.any_awaits_final()
+            && self.has_left_trunks()
     }
 
     pub fn next_wake(&self) -> Option<Instant> {
@@ -418,6 +444,8 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                Wake::Trunk(id) => self.tick_trunk(id, now),
+                Wake::Ask(key) => self.tick_ask(&key, now),
                 // Whoever is gone, or wants nothing any more.
                 Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
             }

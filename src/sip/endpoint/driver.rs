@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,9 +13,11 @@ use super::{CallControl, EVENT_QUEUE, IncomingCall};
 use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
-use crate::sip::resolve::Resolver;
+use crate::sip::resolve::keep::keep_located;
+use crate::sip::resolve::{Families, Resolver, Wanted};
 use crate::sip::transport::Hop;
 use crate::sip::transport::udp::Udp;
+use crate::sip::trunk::status::Board;
 
 pub struct Driver {
     udp: Udp,
@@ -25,6 +26,7 @@ pub struct Driver {
     incoming: mpsc::Sender<IncomingCall>,
     clock: Clock,
     resolver: Resolver,
+    board: Board,
     events: HashMap<CallKey, Owner>,
     offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
     stopping: Option<Stopping>,
@@ -54,10 +56,6 @@ struct Stopping {
 const BATCH: usize = 64;
 /// Places in an event queue that are kept for what may not be lost.
 const RESERVED: usize = 8;
-/// How often the names of trunks are looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(60);
-/// How soon again after a failure.
-const RESOLVE_RETRY: Duration = Duration::from_secs(5);
 /// Whoever drops an incoming call may be about to say with which code it is refused.
 const LAST_WORD: Duration = Duration::from_millis(50);
 /// Longest time that stopping may take, whatever is asked for.
@@ -73,6 +71,7 @@ impl Driver {
         incoming: mpsc::Sender<IncomingCall>,
         clock: Clock,
         resolver: Resolver,
+        board: Board,
     ) -> Driver {
         Driver {
             udp,
@@ -81,6 +80,7 @@ impl Driver {
             incoming,
             clock,
             resolver,
+            board,
             events: HashMap::new(),
             offers: HashMap::new(),
             stopping: None,
@@ -89,6 +89,8 @@ impl Driver {
 
     pub async fn run(mut self) {
         let mut buffer = vec![0; MAX_DATAGRAM];
+        self.begin_trunks();
+        self.flush().await;
         while !self.finished() {
             self.wait().await;
             self.receive(&mut buffer).await;
@@ -101,6 +103,20 @@ impl Driver {
         for done in self.stopping.take().map(|stopping| stopping.done).unwrap_or_default() {
             // Whoever waited may have given up.
             let _ = done.send(());
+        }
+    }
+
+    /// Trunks are looked for, registered with and asked whether they live.
+    fn begin_trunks(&mut self) {
+        self.agent.begin_trunks(Families::of(self.udp.local()), self.clock.now());
+        for (trunk, place, wanted) in self.agent.wanted() {
+            let inbox = Arc::downgrade(&self.inbox);
+            let tell = move |found| {
+                let Some(inbox) = inbox.upgrade().filter(|inbox| !inbox.is_closed()) else { return false };
+                inbox.push(Order::TrunkLocated { trunk, place, found });
+                true
+            };
+            tokio::spawn(keep_located(self.resolver.clone(), wanted, tell));
         }
     }
 
@@ -169,7 +185,7 @@ impl Driver {
             }
             Order::Deserted(call) => self.agent.command(call, Command::HangUp, now),
             Order::Resolved { call, found } => self.agent.resolved(call, found, now),
-            Order::TrunkResolved { trunk, addresses } => self.agent.trunk_resolved(&trunk, addresses),
+            Order::TrunkLocated { trunk, place, found } => self.agent.trunk_located(trunk, place, found, now),
             Order::RefuseNewCalls => self.agent.refuse_new_calls(),
             Order::Ping(answer) => {
                 let _ = answer.send(());
@@ -181,6 +197,7 @@ impl Driver {
     fn begin_stop(&mut self, until: Instant, done: oneshot::Sender<()>) {
         self.agent.refuse_new_calls();
         self.agent.hang_up_all(self.clock.now());
+        self.agent.leave_trunks(self.clock.now());
         let stopping = self.stopping.get_or_insert_with(|| Stopping { until, done: Vec::new() });
         stopping.until = stopping.until.min(until);
         stopping.done.push(done);
@@ -204,7 +221,8 @@ impl Driver {
                             }
                         }
                     }
-                    Output::Resolve { call, host } => self.resolve(call, host),
+                    Output::Resolve { call, wanted } => self.resolve(call, wanted),
+                    Output::Trunk(status) => self.board.write(status),
                     Output::Incoming(incoming) => self.offer_call(incoming),
                     Output::Event { call, event } => self.tell(call, event),
                     Output::OfferDone { call, outcome } => {
@@ -217,10 +235,10 @@ impl Driver {
         }
     }
 
-    fn resolve(&self, call: CallKey, host: String) {
-        let (resolver, inbox, listen) = (self.resolver.clone(), self.inbox.clone(), self.udp.local());
+    fn resolve(&self, call: CallKey, wanted: Wanted) {
+        let (resolver, inbox) = (self.resolver.clone(), self.inbox.clone());
         tokio::spawn(async move {
-            let found = resolver.addresses(&host, listen).await;
+            let found = resolver.locate(&wanted).await.map(|located| located.sites);
             inbox.push(Order::Resolved { call, found });
         });
     }
@@ -295,28 +313,5 @@ fn send_last(sender: mpsc::Sender<CallEvent>, event: CallEvent) {
         tokio::spawn(async move {
             let _ = sender.send(event).await;
         });
-    }
-}
-
-/// Keeps the addresses of a trunk known by name; ends with the endpoint.
-pub async fn keep_resolved(trunk: String, host: String, resolver: Resolver, listen: SocketAddr, inbox: Weak<Inbox>) {
-    loop {
-        let found = resolver.addresses(&host, listen).await;
-        let Some(inbox) = inbox.upgrade() else { return };
-        let pause = match found {
-            Ok(addresses) => {
-                inbox.push(Order::TrunkResolved { trunk: trunk.clone(), addresses });
-                RESOLVE_EVERY
-            }
-            Err(problem) => {
-                tracing::warn!(trunk, problem, "the host of a trunk cannot be found");
-                RESOLVE_RETRY
-            }
-        };
-        if inbox.is_closed() {
-            return;
-        }
-        drop(inbox);
-        tokio::time::sleep(pause).await;
     }
 }

@@ -65,7 +65,10 @@ impl Dns {
             Kind::A => RecordType::A,
             Kind::Aaaa => RecordType::AAAA,
         };
-        match tokio::time::timeout(PATIENCE, resolver.lookup(question.name.as_str(), kind)).await {
+        // With its last dot a name is complete: no search domain is tried. A single label is one of the local network.
+        let dot = if question.name.contains('.') { "." } else { "" };
+        let name = format!("{}{dot}", question.name);
+        match tokio::time::timeout(PATIENCE, resolver.lookup(name.as_str(), kind)).await {
             Ok(Ok(found)) => {
                 let ttl = found.valid_until().saturating_duration_since(now);
                 Ok((answer(question.kind, found.answers()), ttl))
@@ -94,9 +97,7 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-fn prepared(
-    mut builder: ResolverBuilder<TokioRuntimeProvider>,
-) -> ResolverBuilder<TokioRuntimeProvider> {
+fn prepared(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> ResolverBuilder<TokioRuntimeProvider> {
     let options = builder.options_mut();
     // Ours keeps what DNS said beyond its failure; two caches would not know of each other.
     options.cache_size = 0;

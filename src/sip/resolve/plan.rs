@@ -122,13 +122,13 @@ impl Search<'_> {
         let name = match &wanted.host {
             Host::Ip(ip) if !wanted.families.take(*ip) => return Err(Lost::WrongFamily),
             Host::Ip(ip) => {
-                let port = wanted.port.unwrap_or(default_port(usual));
-                return Ok(vec![Site::single(usual, vec![SocketAddr::new(*ip, port)])]);
+                let port = wanted.port.unwrap_or(usual.default_port());
+                return Ok(vec![Site::of(usual, vec![SocketAddr::new(*ip, port)])]);
             }
             Host::Name(name) => name,
         };
         if let Some(port) = wanted.port {
-            return Ok(vec![Site::single(usual, self.addresses(name, port))]);
+            return Ok(vec![Site::of(usual, self.addresses(name, port))]);
         }
         let services = self.services(name);
         if !self.missing.is_empty() {
@@ -144,7 +144,7 @@ impl Search<'_> {
         if offered || !self.missing.is_empty() {
             return if self.missing.is_empty() && sites.is_empty() { Err(Lost::NoTransport) } else { Ok(sites) };
         }
-        Ok(vec![Site::single(usual, self.addresses(name, default_port(usual)))])
+        Ok(vec![Site::of(usual, self.addresses(name, usual.default_port()))])
     }
 
     fn usual_transport(&self) -> Transport {
@@ -178,7 +178,9 @@ impl Search<'_> {
     fn addresses(&mut self, name: &str, port: u16) -> Vec<SocketAddr> {
         let families = self.wanted.families;
         let mut found = Vec::new();
-        for kind in [(families.v4, Kind::A), (families.v6, Kind::Aaaa)].into_iter().filter_map(|(on, kind)| on.then_some(kind)) {
+        for kind in
+            [(families.v4, Kind::A), (families.v6, Kind::Aaaa)].into_iter().filter_map(|(on, kind)| on.then_some(kind))
+        {
             if let Some(Answer::Addresses(ips)) = self.ask(name, kind) {
                 let fitting = ips.into_iter().filter(|ip| families.take(*ip));
                 found.extend(fitting.take(MAX_ADDRESSES).map(|ip| SocketAddr::new(ip, port)));
@@ -220,7 +222,8 @@ impl Search<'_> {
 }
 
 impl Site {
-    fn single(transport: Transport, addresses: Vec<SocketAddr>) -> Site {
+    /// One rank for all.
+    pub fn of(transport: Transport, addresses: Vec<SocketAddr>) -> Site {
         Site { transport, rank: 0, weight: 0, addresses }
     }
 }
@@ -233,14 +236,6 @@ impl Families {
     /// What a socket bound to `listen` reaches; an IPv6 wildcard takes IPv4 as well.
     pub fn of(listen: SocketAddr) -> Families {
         Families { v4: listen.is_ipv4() || listen.ip().is_unspecified(), v6: listen.is_ipv6() }
-    }
-}
-
-/// RFC 3261 §19.1.2.
-pub fn default_port(transport: Transport) -> u16 {
-    match transport {
-        Transport::Udp | Transport::Tcp => 5060,
-        Transport::Tls => 5061,
     }
 }
 

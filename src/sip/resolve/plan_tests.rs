@@ -24,7 +24,7 @@ impl Zone {
             priority: *priority,
             weight: *weight,
             port: *port,
-            target: (*target).into(),
+            target: crate::sip::resolve::record::plain(target),
         });
         let answer = Answer::Srv(records.collect());
         self.0.insert(Question::new(name, Kind::Srv), Reply::Said(answer));

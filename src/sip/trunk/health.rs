@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub struct Health {
     every: Duration,
     state: State,
-    /// `None` while a question is under way.
+    /// `None` before the beginning and while a question is under way.
     next: Option<Instant>,
 }
 
@@ -35,8 +35,17 @@ pub const FAILURES: u32 = 3;
 pub const RECOVERIES: u32 = 2;
 
 impl Health {
-    pub fn new(every: Duration, now: Instant) -> Health {
-        Health { every, state: State::Unproven { failures: 0 }, next: Some(now) }
+    pub fn new(every: Duration) -> Health {
+        Health { every, state: State::Unproven { failures: 0 }, next: None }
+    }
+
+    pub fn begin(&mut self, now: Instant) {
+        self.next = Some(now);
+    }
+
+    /// Nothing is asked any more.
+    pub fn end(&mut self) {
+        self.next = None;
     }
 
     pub fn wake_at(&self) -> Option<Instant> {
@@ -91,7 +100,7 @@ mod tests {
 
     fn after(outcomes: &str) -> State {
         let now = Instant::now();
-        let mut health = Health::new(Duration::from_secs(30), now);
+        let mut health = Health::new(Duration::from_secs(30));
         for outcome in outcomes.chars() {
             health.heard(outcome == '+', now);
         }
@@ -119,7 +128,8 @@ mod tests {
     #[test]
     fn one_question_at_a_time_and_a_change_is_told_once() {
         let now = Instant::now();
-        let mut health = Health::new(Duration::from_secs(30), now);
+        let mut health = Health::new(Duration::from_secs(30));
+        health.begin(now);
         assert!(health.tick(now) && !health.tick(now + Duration::from_secs(99)));
         assert!(!health.heard(true, now) && health.wake_at() == Some(now + Duration::from_secs(30)));
         assert_eq!([false, false, false, false].map(|good| health.heard(good, now)), [false, false, true, false]);

@@ -3,6 +3,7 @@
 //!
 //! | State | Input | Wish | Next |
 //! |---|---|---|---|
+//! | Fresh | begin | – | Waiting, due |
 //! | Waiting | its time has come | REGISTER | Asking |
 //! | Waiting | our address changed | REGISTER | Asking |
 //! | Asking | 2xx that lists our contact, or no contact at all | – | Waiting for the renewal; stands |
@@ -50,6 +51,7 @@ pub struct Terms {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    Fresh,
     Waiting {
         at: Instant,
     },
@@ -96,10 +98,10 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(1_800);
 const LONGEST_LIFE: u32 = 7 * 24 * 3_600;
 
 impl Registration {
-    pub fn new(terms: Terms, credentials: Option<Credentials>, now: Instant) -> Registration {
+    pub fn new(terms: Terms, credentials: Option<Credentials>) -> Registration {
         Registration {
             auth: Authentication::new(credentials),
-            state: State::Waiting { at: now },
+            state: State::Fresh,
             standing: None,
             seconds: terms.seconds,
             failures: 0,
@@ -109,10 +111,16 @@ impl Registration {
         }
     }
 
+    pub fn begin(&mut self, now: Instant) {
+        if self.state == State::Fresh {
+            self.state = State::Waiting { at: now };
+        }
+    }
+
     pub fn wake_at(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { at } => Some(at),
-            State::Asking { .. } | State::Leaving { .. } | State::Gone => None,
+            State::Fresh | State::Asking { .. } | State::Leaving { .. } | State::Gone => None,
         }
     }
 
@@ -140,7 +148,7 @@ impl Registration {
                 self.state = State::Leaving { again: None };
                 None
             }
-            State::Waiting { .. } | State::Asking { .. } | State::Gone => {
+            State::Fresh | State::Waiting { .. } | State::Asking { .. } | State::Gone => {
                 self.state = State::Gone;
                 None
             }
@@ -156,7 +164,7 @@ impl Registration {
     /// A final response to the last REGISTER.
     pub fn answered(&mut self, response: &Response, around: &Surroundings<'_>) -> Option<Register> {
         match (self.state, response.code()) {
-            (State::Waiting { .. } | State::Gone, _) => None,
+            (State::Fresh | State::Waiting { .. } | State::Gone, _) => None,
             (State::Asking { .. } | State::Leaving { .. }, 401 | 407) => self.challenged(response, around),
             (State::Leaving { .. }, _) => {
                 self.left();
@@ -180,7 +188,7 @@ impl Registration {
                 self.left();
                 None
             }
-            State::Waiting { .. } | State::Gone => None,
+            State::Fresh | State::Waiting { .. } | State::Gone => None,
         }
     }
 
@@ -226,9 +234,12 @@ impl Registration {
         if around.another {
             return Some(self.ask());
         }
-        let pause = FIRST_WAIT * (1 << self.failures.min(6));
-        let pause = retry_after.map_or(pause, |pause| pause.clamp(FIRST_WAIT, LONGEST_RETRY_AFTER));
-        self.wait(pause.min(LONG_WAIT).max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)), problem.into(), around);
+        let own = (FIRST_WAIT * (1 << self.failures.min(6))).min(LONG_WAIT);
+        match retry_after {
+            // A time that was named is kept, not shortened.
+            Some(named) => self.wait_for(named.clamp(FIRST_WAIT, LONGEST_RETRY_AFTER), problem.into(), around),
+            None => self.wait(own, problem.into(), around),
+        }
         None
     }
 
@@ -272,10 +283,15 @@ impl Registration {
         None
     }
 
+    /// Half to the whole of `pause`.
     fn wait(&mut self, pause: Duration, problem: String, around: &Surroundings<'_>) {
+        self.wait_for(spread(pause, around.random), problem, around);
+    }
+
+    fn wait_for(&mut self, pause: Duration, problem: String, around: &Surroundings<'_>) {
         self.note(problem);
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Waiting { at: around.now + spread(pause, around.random) };
+        self.state = State::Waiting { at: around.now + pause };
     }
 
     fn note(&mut self, problem: String) {

@@ -76,17 +76,12 @@ impl Phone {
 /// Whoever calls from loopback is the gateway.
 fn exchange() -> TrunkConfig {
     TrunkConfig {
-        name: "gateway".into(),
-        host: "127.0.0.1".into(),
-        username: None,
-        password: None,
-        realm: None,
-        caller_id: None,
         sources: vec![IpNet::from(LOOPBACK)],
         internal: true,
         max_calls: 8,
         codecs: vec![CodecName::Pcmu, CodecName::Pcma],
         ring_seconds: 30,
+        ..TrunkConfig::at("gateway", "127.0.0.1")
     }
 }
 
