@@ -10,3 +10,4 @@ mod drain;
 mod privacy;
 mod restart;
 mod sipp;
+mod trunks;

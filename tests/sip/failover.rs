@@ -230,3 +230,38 @@ fn a_hang_up_is_not_carried_to_the_next_address() {
     assert_eq!(bench.events, [CallEvent::Ended { by: EndedBy::Us }]);
     assert!(bench.agent.is_quiet() && bench.agent.next_wake().is_none());
 }
+
+impl Bench {
+    fn answer_busy(&mut self, address: &str, retry_after: &str) {
+        let invite = self.last_invite(address);
+        let response = Response::to(&invite, 503).with_to_tag("busy").with("Retry-After", retry_after);
+        let datagram = response.write().expect("writable");
+        self.agent.datagram(&datagram, Hop::udp(SocketAddr::new(ip(address), 5060)), self.now);
+        self.collect();
+    }
+}
+
+#[test]
+fn an_address_that_asks_for_a_pause_gets_no_call_until_then() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.answer_busy(FIRST, "30");
+    bench.answer(SECOND, 200);
+    bench.run(Duration::from_secs(29));
+    bench.sent.clear();
+    bench.dial(2);
+    bench.answer_busy(SECOND, "10");
+    assert_eq!(bench.sent_to(FIRST), [], "not even when the other one is busy, too");
+    assert!(matches!(bench.events.last(), Some(CallEvent::Rejected { code: 503, .. })), "{:?}", bench.events);
+    bench.sent.clear();
+    bench.dial(3);
+    assert_eq!(bench.sent.len(), 0, "every server asked to be left alone");
+    let told = bench.events.last();
+    assert!(
+        matches!(told, Some(CallEvent::Rejected { code: 503, retry_after: Some(pause), .. }) if pause.as_secs() <= 2),
+        "{told:?}"
+    );
+    bench.run(Duration::from_secs(2));
+    bench.dial(4);
+    assert_eq!(bench.sent_to(FIRST).len(), 1);
+}
