@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn inbound_and_outbound_calls_share_a_trunks_lines() {
         let lines = lines(&[trunk("a", 2)]);
-        let out = lines.outbound(&anything(), Instant::now(), 0).ok().expect("free");
+        let out = lines.outbound(&anything(), Instant::now(), 0).expect("free");
         let inward = lines.inbound(&Origin::Trunk("a".into())).expect("free");
         assert!(lines.outbound(&anything(), Instant::now(), 0).is_err());
         assert!(lines.inbound(&Origin::Trunk("a".into())).is_none());
@@ -266,8 +266,8 @@ mod tests {
     #[test]
     fn the_first_trunk_is_preferred_and_the_next_one_takes_the_overflow() {
         let lines = lines(&[trunk("a", 1), trunk("b", 1)]);
-        let first = lines.outbound(&anything(), Instant::now(), 0).ok().expect("free");
-        let second = lines.outbound(&anything(), Instant::now(), 0).ok().expect("free");
+        let first = lines.outbound(&anything(), Instant::now(), 0).expect("free");
+        let second = lines.outbound(&anything(), Instant::now(), 0).expect("free");
         assert_eq!((first.trunk.as_str(), second.trunk.as_str()), ("a", "b"));
     }
 
@@ -308,7 +308,7 @@ mod tests {
         let lines = lines(&[trunk("a", 9), trunk("b", 1)]);
         let now = Instant::now();
         lines.set_down("a", true);
-        let held = lines.outbound(&anything(), now, 0).ok().expect("free");
+        let held = lines.outbound(&anything(), now, 0).expect("free");
         assert_eq!(held.trunk, "b");
         assert_eq!(chosen(&lines, &anything(), now), Err(NoLine::Busy), "worth waiting for");
         lines.set_down("b", true);
@@ -327,7 +327,7 @@ mod tests {
         let now = Instant::now();
         let mut heavy = 0;
         for random in 0..1_000 {
-            let line = lines.outbound(&anything(), now, random).ok().expect("free");
+            let line = lines.outbound(&anything(), now, random).expect("free");
             assert_ne!(line.trunk, "last");
             heavy += i32::from(line.trunk == "heavy");
         }

@@ -10,6 +10,7 @@ use super::tree::{Entries, whole};
 pub(super) fn check(notes: &mut Notes<'_, '_>) {
     certificate_pair(notes);
     listeners(notes);
+    sip_tls(notes);
     media_ports(notes);
     mail(notes);
     trunks(notes);
@@ -64,6 +65,36 @@ fn listeners(notes: &mut Notes<'_, '_>) {
     }
 }
 
+fn sip_tls(notes: &mut Notes<'_, '_>) {
+    let Some(sip) = notes.tree.section("sip") else { return };
+    needs(notes, "sip", sip, "certificate", "key");
+    needs(notes, "sip", sip, "key", "certificate");
+    if !sip.has("tls_listen") {
+        needs(notes, "sip", sip, "client_ca", "tls_listen");
+    }
+    let Some(tls) = sip.socket_address("tls_listen") else { return };
+    let plain = sip.socket_address("tcp_listen").or_else(|| sip.socket_address("listen"));
+    if plain.map_or(5060, |plain| plain.port()) == tls.port() && tls.port() != 0 {
+        let place = sip.place("tls_listen").unwrap_or_default();
+        notes.add(&place, "sip.tls_listen", "is the port of plain TCP", "give TLS another port, e.g. 5061");
+    }
+}
+
+/// Keys that mean something over TLS only, and the pair that we show.
+fn trunk_tls(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
+    needs(notes, name, trunk, "certificate", "key");
+    needs(notes, name, trunk, "key", "certificate");
+    if matches!(trunk.text("transport"), Some("tls" | "auto")) {
+        return;
+    }
+    for key in ["ca", "tls_name", "certificate"] {
+        if let Some(place) = trunk.place(key) {
+            let remedy = format!("add `transport = \"tls\"`, or remove `{key}`");
+            notes.add(&place, &format!("{name}.{key}"), "means nothing without TLS", remedy);
+        }
+    }
+}
+
 fn media_ports(notes: &mut Notes<'_, '_>) {
     let tree = notes.tree;
     let Some(media) = tree.section("media") else { return };
@@ -108,6 +139,7 @@ fn trunks(notes: &mut Notes<'_, '_>) {
             let key = format!("{name}.number_format");
             notes.add(&place, &key, "needs the country", "add `country = \"49\"`, the code of the trunk's country");
         }
+        trunk_tls(notes, &name, trunk);
     }
     let Some(dial) = notes.tree.section("dial") else { return };
     if dial.flag("fixed") == Some(true) && !dial.has("allow") {

@@ -120,9 +120,9 @@ impl UserAgent {
         let routes = if known { trunk.routes() } else { Vec::new() };
         // A registrar's edge finds our binding by the account that stands in Contact.
         let contact = if trunk.registration.is_some() { trunk.account() } else { caller.as_str() };
-        let to = trunk.hop(*first);
+        let to = trunk.hop(first.transport, first.address);
         let local = self.local_end(to, contact);
-        let others = servers.iter().skip(1).map(|server| trunk.hop(*server));
+        let others = servers.iter().skip(1).map(|server| trunk.hop(server.transport, server.address));
         let others = others.map(|to| Target { to, local: self.local_end(to, contact) }).collect();
         let tag = (self.settings.tokens)();
         let mut invite = invite(&order, shown, &tag);

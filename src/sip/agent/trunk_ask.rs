@@ -2,7 +2,6 @@
 //!
 //! The machines of [`crate::sip::trunk`] decide; here requests are written, servers chosen, and outcomes brought back.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::schedule::Wake;
@@ -123,7 +122,7 @@ impl UserAgent {
             });
         };
         let (hop, user) = match self.trunks.by_id(id) {
-            Some(trunk) => (trunk.hop(server), trunk.account().to_owned()),
+            Some(trunk) => (trunk.hop(server.transport, server.address), trunk.account().to_owned()),
             None => return,
         };
         let local = self.local_end(hop, &user);
@@ -155,7 +154,7 @@ impl UserAgent {
             request.fields.push(name, value);
         }
         metrics::counter!("trunkline_trunk_registers_total", "trunk" => trunk.name.clone()).increment(1);
-        self.ask(Asked { trunk: id, what: What::Register, uri: target.to_string() }, Arc::new(request), hop, now);
+        self.ask(Asked { trunk: id, what: What::Register, uri: target.to_string() }, &request, hop, now);
     }
 
     fn options_round(&mut self, id: TrunkId, now: Instant) {
@@ -172,7 +171,7 @@ impl UserAgent {
         let Some(server) = trunk.options_round.front().copied() else {
             return self.lived(id, Err("none of its servers answers OPTIONS"), now);
         };
-        let hop = trunk.hop(server);
+        let hop = trunk.hop(server.transport, server.address);
         let local = self.local_end(hop, trunk.default_caller());
         let domain = SipUri::new(None, trunk.host.clone(), trunk.explicit_port.then_some(trunk.port));
         let target = Uri::Sip(domain);
@@ -193,12 +192,14 @@ impl UserAgent {
         request.fields.push("Contact", local.contact);
         request.fields.push("Accept", "application/sdp");
         request.fields.push("User-Agent", local.user_agent);
-        self.ask(Asked { trunk: id, what: What::Options, uri: target.to_string() }, Arc::new(request), hop, now);
+        self.ask(Asked { trunk: id, what: What::Options, uri: target.to_string() }, &request, hop, now);
     }
 
-    fn ask(&mut self, asked: Asked, request: Arc<Request>, to: Hop, now: Instant) {
-        let Ok(datagram) = request.write() else { return self.unanswered(asked, "the request cannot be written", now) };
-        let key = ClientKey::of_request(&request);
+    fn ask(&mut self, asked: Asked, request: &Request, to: Hop, now: Instant) {
+        let Ok(datagram) = request.write() else {
+            return self.unanswered(&asked, "the request cannot be written", now);
+        };
+        let key = ClientKey::of_request(request);
         let outputs = self.asks.start(key.clone(), datagram, to, asked, None, self.settings.timers, now);
         self.ask_outputs(&key, outputs, now);
     }
@@ -262,11 +263,11 @@ impl UserAgent {
         let over = self.asks.reap(key);
         if let (Some(problem), Some(asked)) = (failures.first(), over) {
             self.trunks.silent(to.address, now);
-            self.unanswered(asked, problem, now);
+            self.unanswered(&asked, problem, now);
         }
     }
 
-    fn unanswered(&mut self, asked: Asked, problem: &'static str, now: Instant) {
+    fn unanswered(&mut self, asked: &Asked, problem: &'static str, now: Instant) {
         match asked.what {
             What::Options => self.next_options(asked.trunk, now),
             What::Register => self.registered_after(asked.trunk, &asked.uri, true, now, |registration, around| {

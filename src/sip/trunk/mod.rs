@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::config::{IdentityHeader, TrunkConfig};
+use crate::config::{IdentityHeader, TransportName, TrunkConfig};
 
 use super::digest::client::Credentials;
 use super::message::{Host, SipUri, Uri};
@@ -32,6 +32,8 @@ use status::{Living, Registered, TrunkStatus};
 pub struct Trunk {
     pub id: TrunkId,
     pub name: String,
+    /// Where DNS names none.
+    pub transport: Transport,
     /// The domain of its URIs.
     pub host: Host,
     pub port: u16,
@@ -74,15 +76,17 @@ impl Trunk {
             .clone()
             .zip(config.password.clone())
             .map(|(username, password)| Credentials { username, password, realm: config.realm.clone() });
+        let usual = transport(config).unwrap_or(Transport::Udp);
         let terms = Terms { seconds: config.register_seconds, alone: config.sole_contact };
         let every = Duration::from_secs(config.options_seconds);
         Trunk {
             id,
             name: config.name.clone(),
+            transport: usual,
             places: Places::new(places(config)),
             contact: SipUri::new(config.username.as_deref(), host.clone(), None),
             host,
-            port: port.unwrap_or(5060),
+            port: port.unwrap_or(usual.default_port()),
             explicit_port: port.is_some(),
             caller: config.caller_id.clone().or_else(|| config.username.clone()),
             numbers: Numbers::new(config),
@@ -113,7 +117,7 @@ impl Trunk {
 
     /// Whether a URI is one of the trunk's own domain.
     pub fn is_home_of(&self, uri: &SipUri) -> bool {
-        self.host == uri.host && uri.port.unwrap_or(5060) == self.port
+        self.host == uri.host && uri.port == self.explicit_port.then_some(self.port)
     }
 
     /// Where a request to the trunk goes, best first.
@@ -127,9 +131,10 @@ impl Trunk {
         }
     }
 
-    pub fn hop(&self, server: Server) -> Hop {
-        let link = if server.transport == Transport::Tls { Link::Trunk(self.id) } else { Link::Any };
-        Hop::new(server.transport, server.address, link)
+    /// The way to one of its servers.
+    pub fn hop(&self, transport: Transport, address: SocketAddr) -> Hop {
+        let link = if transport.is_reliable() { Link::Trunk(self.id) } else { Link::Any };
+        Hop::new(transport, address, link)
     }
 
     /// What its first host is looked up as, when a call cannot wait for it.
@@ -296,9 +301,14 @@ fn places(config: &TrunkConfig) -> Vec<Place> {
     }
 }
 
-/// The only transport that is spoken so far.
-fn transport(_config: &TrunkConfig) -> Option<Transport> {
-    Some(Transport::Udp)
+/// `None` leaves it to DNS.
+fn transport(config: &TrunkConfig) -> Option<Transport> {
+    match config.transport {
+        TransportName::Udp => Some(Transport::Udp),
+        TransportName::Tcp => Some(Transport::Tcp),
+        TransportName::Tls => Some(Transport::Tls),
+        TransportName::Auto => None,
+    }
 }
 
 /// Configuration was checked; a host that is none will simply not resolve.
