@@ -37,15 +37,18 @@ pub fn number_on(trunk: &Trunk, number: &str) -> Option<SipUri> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+*#-._".contains(&byte);
     let fine = !number.is_empty() && number.len() <= 128 && number.bytes().all(fits);
     let number = trunk.numbers.called_out(number);
-    (fine && !number.is_empty())
-        .then(|| SipUri::new(Some(&number), trunk.host.clone(), trunk.explicit_port.then_some(trunk.port)))
+    let mut uri = SipUri::new(Some(&number), trunk.host.clone(), trunk.explicit_port.then_some(trunk.port));
+    if trunk.transport.is_reliable() {
+        uri.params.set("transport", trunk.transport.name().to_owned());
+    }
+    (fine && !number.is_empty()).then_some(uri)
 }
 
-/// A URI given by hand; only plain `sip:` over UDP can be dialled.
+/// A URI given by hand: `sip:` over a transport that is spoken here, or `sips:`.
 pub fn dialable(text: &str) -> Option<SipUri> {
     let Ok(Uri::Sip(uri)) = Uri::parse(text) else { return None };
-    let udp = uri.params.value("transport").is_none_or(|transport| transport.eq_ignore_ascii_case("udp"));
-    (udp && !uri.secure && uri.headers.is_none() && text.len() <= 512).then_some(uri)
+    let spoken = uri.params.value("transport").is_none_or(|transport| Transport::parse(transport).is_some());
+    (spoken && uri.headers.is_none() && text.len() <= 512).then_some(uri)
 }
 
 impl UserAgent {
@@ -65,7 +68,7 @@ impl UserAgent {
         } else {
             None
         };
-        let wanted = wanted.unwrap_or_else(|| wanted_of(&order.target, self.families));
+        let wanted = wanted.unwrap_or_else(|| wanted_of(&order.target, trunk, self.families));
         match plan::step(&wanted, &|_| None) {
             Search::Found(sites) => self.start_at(call, order, &sites, now),
             Search::Lost(lost) => self.unreachable(call, lost.to_string()),
@@ -120,10 +123,14 @@ impl UserAgent {
         let routes = if known { trunk.routes() } else { Vec::new() };
         // A registrar's edge finds our binding by the account that stands in Contact.
         let contact = if trunk.registration.is_some() { trunk.account() } else { caller.as_str() };
-        let to = trunk.hop(first.transport, first.address);
-        let local = self.local_end(to, contact);
-        let others = servers.iter().skip(1).map(|server| trunk.hop(server.transport, server.address));
-        let others = others.map(|to| Target { to, local: self.local_end(to, contact) }).collect();
+        let secure = order.target.secure;
+        let target = |server: &Server| {
+            let to = trunk.hop(server.transport, server.address);
+            let local = self.local_end(to, contact);
+            Target { to, local: if secure { local.secured() } else { local } }
+        };
+        let Target { to, local } = target(first);
+        let others = servers.iter().skip(1).map(target).collect();
         let tag = (self.settings.tokens)();
         let mut invite = invite(&order, shown, &tag);
         for route in routes {
@@ -154,12 +161,17 @@ impl UserAgent {
     }
 }
 
-/// What a URI given by hand is looked up as.
-fn wanted_of(target: &SipUri, families: Families) -> Wanted {
+/// What a URI given by hand is looked up as: over what it asks for, else what the trunk speaks when it is there.
+fn wanted_of(target: &SipUri, trunk: &Trunk, families: Families) -> Wanted {
     let asked = target.params.value("transport").and_then(Transport::parse);
-    let usual = if target.secure { Transport::Tls } else { Transport::Udp };
-    let transport = Some(asked.unwrap_or(usual));
-    Wanted { host: target.host.clone(), port: target.port, transport, secure: target.secure, families }
+    let transport = match asked {
+        _ if target.secure => Transport::Tls,
+        Some(transport) => transport,
+        None if target.host == trunk.host => trunk.transport,
+        None => Transport::Udp,
+    };
+    let (host, port, secure) = (target.host.clone(), target.port, target.secure);
+    Wanted { host, port, transport: Some(transport), secure, families }
 }
 
 /// Everything but Via, Route, Contact and User-Agent.
@@ -184,8 +196,10 @@ mod tests {
 
     #[test]
     fn only_plain_sip_uris_can_be_dialled() {
-        assert!(dialable("sip:user@192.0.2.1:5070;transport=UDP").is_some());
-        for text in ["sips:a@b", "sip:a@b;transport=tcp", "sip:a@b?Route=x", "tel:1", "sip:a b@c", "sip:a@b\r\nX: y"] {
+        for text in ["sip:user@192.0.2.1:5070;transport=UDP", "sips:a@b", "sip:a@b;transport=tcp"] {
+            assert!(dialable(text).is_some(), "{text}");
+        }
+        for text in ["sip:a@b;transport=sctp", "sip:a@b?Route=x", "tel:1", "sip:a b@c", "sip:a@b\r\nX: y"] {
             assert!(dialable(text).is_none(), "{text}");
         }
     }

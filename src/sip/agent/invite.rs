@@ -55,7 +55,10 @@ impl UserAgent {
         let called = self.called(&request, checked, &origin);
         let (caller, caller_name) = self.caller(&request, checked, &origin);
         let local_ip = (self.settings.local_address)(source.ip());
-        let local = self.local_end(source, &called);
+        let mut local = self.local_end(source, &called);
+        if request.uri.sip().is_some_and(|uri| uri.secure) {
+            local = local.secured();
+        }
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let has_offer = offer.is_some();
@@ -83,7 +86,7 @@ impl UserAgent {
 
     /// Only trunks and extensions come in; strangers cost no state.
     pub(super) fn admit(&mut self, request: &Request, source: Hop, now: Instant) -> Result<Origin, Box<Response>> {
-        let origin = match self.trunks.of_call(source.address, &request.uri.number()) {
+        let origin = match self.trunk_of_call(source, &request.uri.number()) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
             None => return Err(Box::new(Response::to(request, 403))),

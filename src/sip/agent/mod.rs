@@ -7,6 +7,7 @@ mod request;
 mod schedule;
 mod trunk_ask;
 mod trunk_call;
+mod way;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ use super::trunk::status::TrunkStatus;
 pub use dial::{DialOrder, dialable, number_on};
 use schedule::{Schedule, Wake};
 use trunk_ask::Asked;
+pub use way::MOST_OVER_UDP;
+use way::Ways;
 
 /// Names a call towards the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,6 +127,7 @@ pub struct UserAgent {
     /// Registrations are given back.
     leaving: bool,
     schedule: Schedule,
+    ways: Ways,
     refusing: bool,
     out: Vec<Output>,
 }
@@ -190,6 +194,7 @@ impl UserAgent {
             told: HashMap::new(),
             leaving: false,
             schedule: Schedule::default(),
+            ways: Ways::default(),
             refusing: false,
             out: Vec::new(),
         }
@@ -239,7 +244,7 @@ impl UserAgent {
 
     /// Sends a response outside any transaction; strangers get only so many.
     fn send_stateless(&mut self, mut response: Response, source: Hop, now: Instant) {
-        if self.trunks.of_source(source.address).is_none() && !self.guard.may_answer(source.ip(), now) {
+        if !self.may_answer(source, now) {
             metrics::counter!("trunkline_sip_answers_withheld_total").increment(1);
             return;
         }
@@ -264,10 +269,14 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
-        if self.ask_answered(&key, response, now) {
+        if self.ask_answered(&key, response, source, now) {
             return;
         }
         let Some(client) = self.clients.find(&key) else { return };
+        // What was asked over TLS is not answered in plain text.
+        if client.to.transport == Transport::Tls && source.transport != Transport::Tls {
+            return;
+        }
         let address = client.to.address;
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
         let outputs = self.clients.response(&key, response, now);
@@ -283,6 +292,7 @@ impl UserAgent {
     fn client_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {
         let Some(client) = self.clients.find(key) else { return };
         let (to, call, purpose) = (client.to, client.owner.call, client.owner.purpose);
+        let problem = client.problem.unwrap_or("the network refused the packet");
         let request = client.owner.request.clone();
         for output in outputs {
             let failure = match output {
@@ -292,7 +302,7 @@ impl UserAgent {
                 }
                 ClientOutput::Deliver => continue,
                 ClientOutput::TimedOut => CallFailure::TrunkSilent,
-                ClientOutput::Failed => CallFailure::Unreachable("the network refused the packet".into()),
+                ClientOutput::Failed => CallFailure::Unreachable(problem.into()),
             };
             self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
         }
@@ -346,8 +356,8 @@ impl UserAgent {
             match act {
                 Act::Send { request, to, purpose } => self.send(key, request, to, purpose, now),
                 Act::Ack { request, to } => {
-                    if let Ok(datagram) = request.write() {
-                        self.out.push(Output::Transmit { to, datagram, transaction: None });
+                    if let Ok(datagram) = self.carried_by(&request, to.transport).write() {
+                        self.out.push(Output::bare(to, datagram));
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
@@ -360,32 +370,6 @@ impl UserAgent {
                 Act::Silent(hop) => self.trunks.silent(hop.address, now),
             }
         }
-    }
-
-    fn send(&mut self, call: CallKey, request: Arc<Request>, to: Hop, purpose: Purpose, now: Instant) {
-        let datagram = match request.write() {
-            Ok(datagram) => datagram,
-            Err(problem) => {
-                tracing::warn!(%problem, method = %request.method, "a request was not sent");
-                let failure = CallFailure::Unreachable("the request would hold a line break".into());
-                return self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
-            }
-        };
-        let key = ClientKey::of_request(&request);
-        // Every 1xx of an attempt that nobody wants any more asks for its CANCEL.
-        if purpose == Purpose::Cancel && self.clients.find(&key).is_some() {
-            return;
-        }
-        let ack = request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
-        if ack.is_some()
-            && let Some(entry) = self.calls.get_mut(&call)
-        {
-            entry.invites.retain(|invite| self.clients.find(invite).is_some());
-            entry.invites.push(key.clone());
-        }
-        let owner = ClientOwner { call, purpose, request };
-        let outputs = self.clients.start(key.clone(), datagram, to, owner, ack, self.settings.timers, now);
-        self.client_outputs(&key, outputs, now);
     }
 
     /// After every step: gives back the guard's place of a call that is over, and notes when to wake it.
@@ -425,15 +409,6 @@ impl UserAgent {
             self.out.push(Output::OfferDone { call, outcome: OfferOutcome::Refused(0) });
         }
         self.with_call(call, now, |call, step| call.command(command, step));
-    }
-
-    /// The socket refused a datagram of that transaction.
-    pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
-        if self.ask_failed(key, now) {
-            return;
-        }
-        let outputs = self.clients.transport_failed(key);
-        self.client_outputs(key, outputs, now);
     }
 
     pub fn refuse_new_calls(&mut self) {

@@ -11,7 +11,7 @@ use crate::sip::message::uri::escape_user;
 use crate::sip::message::{Request, Response, SipUri, Uri};
 use crate::sip::resolve::{Families, Server, Site, Wanted};
 use crate::sip::transaction::{ClientKey, ClientOutput};
-use crate::sip::transport::{Hop, TrunkId};
+use crate::sip::transport::{Hop, Transport, TrunkId};
 use crate::sip::trunk::Trunk;
 use crate::sip::trunk::health::Health;
 use crate::sip::trunk::places::Choice;
@@ -205,8 +205,12 @@ impl UserAgent {
     }
 
     /// Whether the response is one to a trunk's question; then it is dealt with.
-    pub(super) fn ask_answered(&mut self, key: &ClientKey, response: &Response, now: Instant) -> bool {
+    pub(super) fn ask_answered(&mut self, key: &ClientKey, response: &Response, source: Hop, now: Instant) -> bool {
         let Some(client) = self.asks.find(key) else { return false };
+        // What was asked over TLS is not answered in plain text.
+        if client.to.transport == Transport::Tls && source.transport != Transport::Tls {
+            return true;
+        }
         let address = client.to.address;
         let asked = Asked { uri: client.owner.uri.clone(), ..client.owner };
         let outputs = self.asks.response(key, response, now);
@@ -236,13 +240,25 @@ impl UserAgent {
     }
 
     /// Whether the failed transaction is one of a trunk's questions; then it is dealt with.
-    pub(super) fn ask_failed(&mut self, key: &ClientKey, now: Instant) -> bool {
+    pub(super) fn ask_failed(&mut self, key: &ClientKey, problem: &'static str, now: Instant) -> bool {
         if self.asks.find(key).is_none() {
             return false;
         }
-        let outputs = self.asks.transport_failed(key);
+        let outputs = self.asks.transport_failed(key, problem, self.settings.timers, now);
         self.ask_outputs(key, outputs, now);
         true
+    }
+
+    /// A connection is gone: what was asked on it is asked once more on a new one, when it ever stood.
+    pub(super) fn ask_line_lost(&mut self, line: u64, opened: bool, problem: &'static str, now: Instant) {
+        for key in self.asks.unanswered_on(line) {
+            let again = if opened { self.asks.again(&key) } else { Vec::new() };
+            if again.is_empty() {
+                self.ask_failed(&key, problem, now);
+            } else {
+                self.ask_outputs(&key, again, now);
+            }
+        }
     }
 
     fn ask_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {

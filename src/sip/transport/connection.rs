@@ -328,4 +328,5 @@ impl Pulse {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests;

@@ -115,9 +115,13 @@ impl Trunk {
         self.places.has(peer.ip()) || self.owns(peer.ip())
     }
 
-    /// Whether a URI is one of the trunk's own domain.
+    /// Whether a URI is one of the trunk's own domain, to be reached as the trunk is.
     pub fn is_home_of(&self, uri: &SipUri) -> bool {
-        self.host == uri.host && uri.port == self.explicit_port.then_some(self.port)
+        let asked = uri.params.value("transport").and_then(Transport::parse);
+        self.host == uri.host
+            && uri.port == self.explicit_port.then_some(self.port)
+            && asked.is_none_or(|asked| asked == self.transport)
+            && (!uri.secure || self.transport == Transport::Tls)
     }
 
     /// Where a request to the trunk goes, best first.
@@ -238,16 +242,19 @@ impl Trunks {
 
     /// The trunk that a packet came from: the one at exactly that port before others at the address.
     pub fn of_source(&self, source: SocketAddr) -> Option<&Trunk> {
-        self.of_call(source, "")
+        let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip()));
+        owners().find(|trunk| trunk.places.sockets().any(|socket| socket == source)).or_else(|| owners().next())
     }
 
-    /// The trunk that brings a call to `user`: of several accounts with one carrier it is told by the contact that we
-    /// registered.
-    pub fn of_call(&self, source: SocketAddr, user: &str) -> Option<&Trunk> {
-        let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip()));
+    /// The trunk that brings a request to `user`. Of several accounts with one carrier it is told by the contact that we
+    /// registered. A trunk of TLS is known over TLS only: an address alone is easily forged.
+    pub fn of_call(&self, transport: Transport, source: SocketAddr, user: &str) -> Option<&Trunk> {
+        let takes = |trunk: &&Trunk| trunk.transport != Transport::Tls || transport == Transport::Tls;
+        let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip())).filter(takes);
         owners()
             .find(|trunk| trunk.registration.is_some() && !user.is_empty() && trunk.account() == user)
             .or_else(|| owners().find(|trunk| trunk.places.sockets().any(|socket| socket == source)))
+            .or_else(|| owners().find(|trunk| trunk.transport == transport))
             .or_else(|| owners().next())
     }
 

@@ -11,7 +11,7 @@ fn trunks(configs: &[TrunkConfig]) -> Trunks {
 }
 
 fn owner(trunks: &Trunks, source: &str, user: &str) -> Option<String> {
-    trunks.of_call(source.parse().expect("address"), user).map(|trunk| trunk.name.clone())
+    trunks.of_call(Transport::Udp, source.parse().expect("address"), user).map(|trunk| trunk.name.clone())
 }
 
 const FAMILIES: Families = Families { v4: true, v6: true };
@@ -38,6 +38,14 @@ fn two_accounts_with_one_carrier_are_told_by_the_contact() {
     assert_eq!(owner(&trunks, "192.0.2.1:5060", "1002").as_deref(), Some("two"));
     assert_eq!(owner(&trunks, "192.0.2.1:5060", "4930").as_deref(), Some("one"));
     assert_eq!(owner(&trunks, "192.0.2.9:5060", "1002"), None, "a name alone proves nothing");
+}
+
+#[test]
+fn a_trunk_of_tls_is_known_over_tls_only() {
+    let trunks = trunks(&[trunk("a", "192.0.2.1", "transport = \"tls\"")]);
+    assert_eq!(owner(&trunks, "192.0.2.1:5060", ""), None);
+    let source = "192.0.2.1:40000".parse().expect("address");
+    assert!(trunks.of_call(Transport::Tls, source, "").is_some());
 }
 
 #[test]
