@@ -153,7 +153,7 @@ impl Calls {
         let room = Arc::new(Room::new(services, tuning));
         restart::close_interrupted(&room).await?;
         tokio::spawn(dialer::run(Arc::clone(&room)));
-        tokio::spawn(trunks::follow(Arc::clone(&room)));
+        tokio::spawn(trunks::follow(Arc::downgrade(&room), room.endpoint.trunk_statuses()));
         tokio::spawn(inbound::run(Arc::clone(&room), inbound));
         Ok(Calls { room })
     }

@@ -1,6 +1,8 @@
 //! How the trunks are: for the lines, which skip those that are down, and for operators.
 
-use std::sync::Arc;
+use std::sync::Weak;
+
+use tokio::sync::watch;
 
 use super::room::Room;
 use crate::clock::UtcTime;
@@ -38,14 +40,16 @@ pub enum TrunkHealth {
     Down,
 }
 
-/// Tells the lines which trunks are down; ends with the endpoint or the drain.
-pub(super) async fn follow(room: Arc<Room>) {
-    let mut statuses = room.endpoint.trunk_statuses();
+/// Tells the lines which trunks are down; ends with the room or the endpoint, and keeps neither alive.
+pub(super) async fn follow(room: Weak<Room>, mut statuses: watch::Receiver<Vec<TrunkStatus>>) {
     loop {
-        for status in statuses.borrow_and_update().iter() {
-            room.lines.set_down(&status.name, !status.is_usable());
+        {
+            let Some(room) = room.upgrade().filter(|room| !room.is_draining()) else { return };
+            for status in statuses.borrow_and_update().iter() {
+                room.lines.set_down(&status.name, !status.is_usable());
+            }
         }
-        if room.is_draining() || statuses.changed().await.is_err() {
+        if statuses.changed().await.is_err() {
             return;
         }
     }

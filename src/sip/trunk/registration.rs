@@ -174,7 +174,8 @@ impl Registration {
             (State::Asking { lengthened: false }, 423) => self.lengthen(response, around),
             (State::Asking { .. }, 503) => self.unavailable(response.retry_after(), "it is overloaded (503)", around),
             (State::Asking { .. }, code) => {
-                self.wait(LONG_WAIT, format!("the registrar refuses: {code} {}", response.reason), around);
+                let phrase: String = response.reason.chars().filter(|letter| !letter.is_control()).take(64).collect();
+                self.wait(LONG_WAIT, format!("the registrar refuses: {code} {phrase}"), around);
                 None
             }
         }
