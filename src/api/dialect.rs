@@ -32,7 +32,11 @@ const DIALECTS: &[Dialect] = &[
     },
     Dialect {
         prefixes: &["/api/v2/"],
-        routes: |context| admin::routes(admin::Desk::of(context)).merge(admin::insight(context.calls.clone())),
+        routes: |context| {
+            admin::routes(admin::Desk::of(context))
+                .merge(admin::insight(context.calls.clone()))
+                .merge(admin::messages::routes(context))
+        },
         render: refusal::render,
     },
 ];

@@ -7,8 +7,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::actor::outbound;
+use super::internal::{self, Ready};
 use super::ledger;
-use super::lines::{NoLine, Wish};
 use super::machine::{self, Action, State};
 use super::place;
 use super::record::{Call, CallStatus};
@@ -55,8 +55,9 @@ async fn take_up(room: &Arc<Room>) -> Result<Duration, StoreError> {
     let mut waiting = Vec::new();
     let mut again = look.next.map_or(LONGEST_SLEEP, |next| next.since(room.clock.utc()));
     for (id, status) in look.due {
-        match dial(room, id).await? {
-            Ok(()) => {}
+        match take_line(room, id)? {
+            Ok(Some(line)) => begin(room, id, line),
+            Ok(None) => {}
             Err(NoLine::Nowhere) => place::end_waiting(room, id, machine::Event::Unready(NO_TRUNK.into())).await?,
             Err(no_line) => {
                 if let NoLine::Paced(at) = no_line {
@@ -95,20 +96,24 @@ fn look(room: &Room) -> Result<Look, StoreError> {
     Ok(look)
 }
 
-/// Takes a line for the call and hands both to an actor.
-async fn dial(room: &Arc<Room>, id: Uuid) -> Result<Result<(), NoLine>, StoreError> {
+/// A line for the call: of the extensions for one of them, else of a trunk. `None` when the call is gone.
+fn take_line(room: &Room, id: Uuid) -> Result<Result<Option<Line>, NoLine>, StoreError> {
+    match internal::line(room, id)? {
+        Ready::Line(line) => return Ok(Ok(Some(line))),
+        Ready::Busy => return Ok(Err(NoLine::Busy)),
+        Ready::Elsewhere => {}
+    }
     if !room.lines.any_free() {
         return Ok(Err(NoLine::Busy));
     }
-    let Some(call) = room.store.read()?.get(&CALLS, &id)? else { return Ok(Ok(())) };
-    let line = match room.lines.outbound(&wish(&call, &[]), room.clock.now(), rand::random()) {
-        Ok(line) => line,
-        Err(no_line) => return Ok(Err(no_line)),
-    };
+    let Some(call) = room.store.read()?.get(&CALLS, &id)? else { return Ok(Ok(None)) };
+    Ok(room.lines.outbound(&wish(&call, &[]), room.clock.now(), rand::random()).map(Some))
+}
+
+fn begin(room: &Arc<Room>, id: Uuid, line: Line) {
     if let Some(orders) = room.registry.claim(id) {
         tokio::spawn(Box::pin(outbound::dial(Arc::clone(room), id, line, orders)));
     }
-    Ok(Ok(()))
 }
 
 /// What a call asks of a trunk.

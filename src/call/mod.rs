@@ -23,9 +23,11 @@ mod actor;
 mod bridge;
 mod dialer;
 mod inbound;
+mod internal;
 mod ledger;
 mod lines;
 mod machine;
+pub mod message;
 mod outcome;
 mod place;
 mod played;
@@ -46,6 +48,7 @@ pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
 pub use trunks::{TrunkHealth, TrunkRegistration, TrunkReport};
 
+use self::message::Messages;
 use self::registry::Order;
 use self::room::Room;
 
@@ -133,6 +136,7 @@ pub struct Services {
 #[derive(Clone)]
 pub struct Calls {
     room: Arc<Room>,
+    messages: Messages,
 }
 
 impl Calls {
@@ -155,7 +159,8 @@ impl Calls {
         tokio::spawn(dialer::run(Arc::clone(&room)));
         tokio::spawn(trunks::follow(Arc::downgrade(&room), room.endpoint.trunk_statuses()));
         tokio::spawn(inbound::run(Arc::clone(&room), inbound));
-        Ok(Calls { room })
+        let messages = Messages::start(&room);
+        Ok(Calls { room, messages })
     }
 
     /// Persists and queues the order; returns once it is on disk, never waits for the dial.
@@ -197,6 +202,16 @@ impl Calls {
             let _ = orders.try_send(Order::Stop);
         }
         let _ = tokio::time::timeout(self.room.tuning.last_words(), self.room.registry.empty()).await;
+    }
+
+    /// Text messages.
+    pub fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// Whether `destination` is an extension of this box, which is called without a trunk.
+    pub fn is_extension(&self, destination: &str) -> bool {
+        self.room.extension(destination).is_some()
     }
 
     /// What integrators may see.

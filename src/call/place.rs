@@ -31,13 +31,17 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     if room.is_draining() {
         return Err(PlaceError::Unavailable);
     }
-    if room.config.trunks.is_empty() {
+    if room.config.trunks.is_empty() && room.extension(&order.phone).is_none() {
         return Err(PlaceError::NotConfigured);
     }
+    let inside = order.uri.is_none() && room.extension(&order.phone).is_some();
     let number = order.uri.is_none().then_some(order.phone.as_str());
-    if !room.lines.reach(&Wish { named: order.trunk.as_deref(), number, tried: &[] }) {
+    if !inside && !room.lines.reach(&Wish { named: order.trunk.as_deref(), number, tried: &[] }) {
         return Err(PlaceError::NoTrunk);
     }
+    // An extension needs no rule; a rule for its user would outlive it.
+    let listed = order.whitelist && room.extension(&order.phone).is_none();
+    let order = PlaceCall { whitelist: listed, ..order };
     let full = room.store.read()?.count(&BY_DUE)? >= room.tuning.waiting_calls;
     let call = new_call(room, &order)?;
     let key = order.idempotency.as_ref().map(|(key, request)| (order_key(order.organization, key), *request));

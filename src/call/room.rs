@@ -42,6 +42,8 @@ pub struct Tuning {
     pub goodbye: Duration,
     /// Guard over the end of a SIP leg: 64·T1 (RFC 3261 §17) and a little.
     pub closing_limit: Duration,
+    /// Pause before a text is tried for the second time; it grows fourfold from try to try.
+    pub message_retry: Duration,
 }
 
 impl Default for Tuning {
@@ -52,6 +54,7 @@ impl Default for Tuning {
             quiet_limit: Duration::from_secs(120),
             goodbye: Duration::from_secs(5),
             closing_limit: Duration::from_secs(35),
+            message_retry: Duration::from_secs(30),
         }
     }
 }

@@ -36,7 +36,7 @@ pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig};
 pub use organization::{DialConfig, OrganizationConfig};
 pub use schema::{Field, Section, sections};
 pub use secret::Secret;
-pub use sip::{CodecName, ExtensionConfig, SipConfig, TransportName, TrunkConfig};
+pub use sip::{CodecName, CodecOrder, DigestName, ExtensionConfig, SipConfig, SrtpPolicy, TransportName, TrunkConfig};
 pub use trunk::{DtmfMode, IdentityHeader, NumberFormat, NumberRule, TrunkHost};
 
 /// The whole configuration. Every section has defaults that work on a LAN; the smallest file names one trunk.

@@ -121,6 +121,9 @@ const SECTIONS: &[Section] = &[
             may("t1_ms", Whole(50, 5000)),
             may("max_message_bytes", Whole(1300, 65_535)),
             may("max_dialogs_per_source", Whole(1, 100_000)),
+            may("digest", Choices(&["sha-256", "md5"])),
+            may("registration_seconds", Whole(60, 86_400)),
+            may("probe_seconds", Whole(0, 3600)),
         ],
     ),
     one("dns", &[may("servers", Texts(check::name_server))]),
@@ -146,6 +149,7 @@ const SECTIONS: &[Section] = &[
                     must("url", Text(check::web_address)),
                     must("model", Text(check::filled)),
                     may("api_key", Secret),
+                    may("ca", File),
                     may("timeout_seconds", Whole(1, 300)),
                 ]),
             ),
@@ -184,6 +188,10 @@ const SECTIONS: &[Section] = &[
             may("internal", Flag),
             may("max_calls", Whole(1, 10_000)),
             may("codecs", Choices(&["pcmu", "pcma", "g722", "opus"])),
+            may("codec_order", Choice(&["offer", "ours"])),
+            may("srtp", Choice(&["off", "offered", "required"])),
+            may("srtp_over_plain", Flag),
+            may("messages", Flag),
             may("ring_seconds", Whole(1, 300)),
             may(
                 "hosts",
@@ -213,7 +221,10 @@ const SECTIONS: &[Section] = &[
             may("caller_in", Texts(check::number_rule)),
         ],
     ),
-    many("extension", &[must("user", Text(check::sip_user)), must("password", Secret)]),
+    many(
+        "extension",
+        &[must("user", Text(check::sip_user)), must("password", Secret), may("name", Text(check::header_text))],
+    ),
     many(
         "number",
         &[

@@ -37,6 +37,12 @@ pub struct SipConfig {
     pub max_message_bytes: usize,
     /// Dialogs that one source address may hold at once.
     pub max_dialogs_per_source: usize,
+    /// Digest algorithms that extensions are offered, preferred first.
+    pub digest: Vec<DigestName>,
+    /// Longest time that a phone's registration is granted, seconds; after a restart a phone comes back within it.
+    pub registration_seconds: u64,
+    /// How often registered phones are probed, seconds; 0 = never.
+    pub probe_seconds: u64,
 }
 
 /// A PBX or carrier.
@@ -86,6 +92,18 @@ pub struct TrunkConfig {
     /// Codecs in order of preference.
     #[serde(default = "defaults::codecs")]
     pub codecs: Vec<CodecName>,
+    /// Whose order of codecs decides when the peer offers.
+    #[serde(default)]
+    pub codec_order: CodecOrder,
+    /// Encryption of the sound, with keys in the session description.
+    #[serde(default)]
+    pub srtp: SrtpPolicy,
+    /// Keys may be sent over signalling that is not encrypted itself.
+    #[serde(default)]
+    pub srtp_over_plain: bool,
+    /// It carries text messages (SIP MESSAGE), in and out.
+    #[serde(default)]
+    pub messages: bool,
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
@@ -157,12 +175,44 @@ pub enum TransportName {
     Auto,
 }
 
-/// A phone on the LAN that authenticates by digest when it calls the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodecOrder {
+    /// The peer's, as RFC 3264 §6.1 would like it.
+    #[default]
+    Offer,
+    Ours,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SrtpPolicy {
+    #[default]
+    Off,
+    /// Where the peer can.
+    Offered,
+    /// Or no call.
+    Required,
+}
+
+/// A digest algorithm (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum DigestName {
+    #[serde(rename = "sha-256")]
+    Sha256,
+    #[serde(rename = "md5")]
+    Md5,
+}
+
+/// A phone on the LAN that authenticates by digest when it registers with the box, calls it or sends it a text.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtensionConfig {
     pub user: String,
     pub password: Secret,
+    /// Whose phone it is: shown where its phone names nobody.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 impl TrunkConfig {
@@ -186,6 +236,10 @@ impl TrunkConfig {
             internal: false,
             max_calls: defaults::max_calls(),
             codecs: defaults::codecs(),
+            codec_order: CodecOrder::default(),
+            srtp: SrtpPolicy::default(),
+            srtp_over_plain: false,
+            messages: false,
             ring_seconds: defaults::ring_seconds(),
             register: false,
             register_seconds: defaults::register_seconds(),
@@ -226,6 +280,9 @@ impl Default for SipConfig {
             t1_ms: 500,
             max_message_bytes: 65_535,
             max_dialogs_per_source: 1000,
+            digest: vec![DigestName::Sha256, DigestName::Md5],
+            registration_seconds: 300,
+            probe_seconds: 30,
         }
     }
 }

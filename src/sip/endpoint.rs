@@ -7,6 +7,7 @@ mod control;
 mod driver;
 mod inbox;
 mod listen;
+mod phones;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,11 +30,12 @@ use super::trunk::status::Board;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TrunkConfig};
 
-pub use super::agent::Origin;
+pub use super::agent::{MessageOrder, MessageOutcome, MessageRoute, Origin};
 pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
 pub use super::resolve::Resolver;
 pub use super::trunk::status::{Living, Registered, TrunkStatus};
 pub use control::CallControl;
+pub use phones::IncomingMessage;
 
 use driver::Driver;
 use inbox::{Inbox, Order};
@@ -54,6 +56,8 @@ struct Shared {
     board: Board,
     /// Only names, hosts and callers are read here; addresses live in the driver.
     trunks: Trunks,
+    /// Until somebody takes them.
+    texts: std::sync::Mutex<Option<mpsc::Receiver<IncomingMessage>>>,
     stopping: AtomicBool,
 }
 
@@ -88,6 +92,8 @@ pub enum Destination {
     Number(String),
     /// A complete SIP URI; only for calls that the operator places by hand.
     Uri(String),
+    /// Every registered phone of an extension, without a trunk.
+    Extension(String),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -149,13 +155,16 @@ impl Endpoint {
         let tls = Tls::load(config, trunks)?;
         let inbox = Arc::new(Inbox::default());
         let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
-        let authority = Authority::new(rand::random(), REALM, users, clock.now());
+        let authority = Authority::new(rand::random(), REALM, users, clock.now()).offering(&config.digest);
         let settings = settings(config, local, ports, inbox.clone());
-        let agent = UserAgent::new(settings, Trunks::new(trunks), authority);
+        let phones = phones::settings(config, trunks, &clock);
+        let agent = UserAgent::new(settings, Trunks::new(trunks), authority).with_phones(phones);
         let board = Board::new();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
+        let (texting, texts) = mpsc::channel(phones::TEXT_QUEUE);
         let (udp, streams) = sockets.open(config, tls, clock.clone());
-        let driver = Driver::new(udp, streams, agent, inbox.clone(), incoming, clock, resolver.clone(), board.clone());
+        let driver =
+            Driver::new(udp, streams, agent, inbox.clone(), incoming, texting, clock, resolver.clone(), board.clone());
         tokio::spawn(driver.run());
         let shared = Shared {
             inbox,
@@ -165,6 +174,7 @@ impl Endpoint {
             resolver,
             board,
             trunks: Trunks::new(trunks),
+            texts: std::sync::Mutex::new(Some(texts)),
             stopping: AtomicBool::new(false),
         };
         tracing::info!(address = %local, tcp = ports.tcp, tls = ?config.tls_listen.map(|_| ports.tls), "listening for SIP");
@@ -210,11 +220,15 @@ impl Endpoint {
 
     /// Places a call; dropping the receiver of its events hangs it up.
     pub fn invite(&self, call: OutboundInvite) -> Result<(CallControl, mpsc::Receiver<CallEvent>), InviteError> {
+        if let Some(user) = call.destination.extension().map(str::to_owned) {
+            return self.ring(user, call);
+        }
         let trunks = &self.shared.trunks;
         let trunk = trunks.find(&call.trunk).ok_or_else(|| InviteError::UnknownTrunk(call.trunk.clone()))?;
         let target = match &call.destination {
             Destination::Number(number) => super::agent::number_on(trunk, number),
             Destination::Uri(uri) => super::agent::dialable(uri),
+            Destination::Extension(_) => None,
         };
         let target = target.ok_or(InviteError::BadDestination)?;
         if self.shared.stopping.load(Ordering::Acquire) {

@@ -10,6 +10,8 @@ pub mod endpoint;
 pub mod event;
 pub mod guard;
 pub mod message;
+pub mod pager;
+pub mod registrar;
 pub mod resolve;
 pub mod sdp;
 pub mod transaction;

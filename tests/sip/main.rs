@@ -8,6 +8,7 @@ mod failover;
 mod guard;
 mod locating;
 mod name_server;
+mod phones;
 mod registering;
 mod simulation;
 mod sipp;

@@ -168,6 +168,7 @@ impl World {
                     }
                     Output::Resolve { .. } => panic!("addresses need no DNS"),
                     Output::Trunk(_) => {}
+                    Output::Message(_) | Output::MessageDone { .. } => panic!("nobody sends texts"),
                 }
             }
         }

@@ -1,5 +1,6 @@
-//! The box's own routes: claiming it, and how its trunks are.
+//! The box's own routes: claiming it, its trunks, text messages.
 
+pub(super) mod messages;
 mod trunks;
 
 use axum::Router;

@@ -58,7 +58,7 @@ pub(super) async fn place(
     let bytes = body::read(body, context.limits).await?;
     let fields = body::json_object(&bytes)?;
     let organization = tenant(&context.directory, &headers, &principal)?;
-    let mut order = order::order(&fields, organization, &principal)?;
+    let mut order = order::order(&fields, organization, &principal, |text| context.calls.is_extension(text))?;
     order.idempotency = order::idempotency(&headers, &principal, &fields)?;
     let placed = context.calls.place(order).await?;
     let replayed = placed.replayed;

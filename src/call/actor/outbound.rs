@@ -1,15 +1,17 @@
 //! How an attempt to call out begins: claim, guard, media leg, INVITE; and how the far end's session is joined.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Actor, MediaLeg, SipLeg, Voice, wire};
+use super::wire::{self, Ability};
+use super::{Actor, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
 use crate::call::dialer::wish;
+use crate::call::internal::RING_SECONDS;
 use crate::call::lines::Line;
 use crate::call::machine::{self, Action, Event, State};
 use crate::call::record::Call;
@@ -66,7 +68,7 @@ async fn claim(room: &Arc<Room>, id: Uuid, trunk: &str) -> Result<Option<Call>, 
             for progress in steps(&shared, &call).1.iter().filter_map(progress_of) {
                 ledger::progress(&mut call, progress, &shared.clock);
             }
-            call.trunk_id = ledger::trunk_id(&trunk);
+            call.trunk_id = if trunk.is_empty() { String::new() } else { ledger::trunk_id(&trunk) };
             call.trunk = trunk;
             tables::save(change, &call)?;
             Ok(Some(call))
@@ -143,6 +145,10 @@ impl Actor {
 
     /// Reserves a line of a trunk that this attempt has not tried, when the one at hand is in `trouble`.
     pub(super) fn reserve_another(&mut self, trouble: bool) -> bool {
+        // An extension has no other way.
+        if self.line.trunk.is_empty() {
+            return false;
+        }
         if !trouble {
             self.room.lines.works(&self.line.trunk);
             return false;
@@ -180,7 +186,7 @@ impl Actor {
 
     /// Only numbers are guarded: a complete URI comes from the operator's own tools.
     fn may_dial(&self) -> Result<bool, StoreError> {
-        if self.call.uri.is_some() {
+        if self.call.uri.is_some() || self.room.extension_of(&self.call).is_some() {
             return Ok(true);
         }
         let verdict = self.room.directory.may_dial(self.call.organization, &self.call.phone)?;
@@ -188,13 +194,16 @@ impl Actor {
     }
 
     async fn send_invite(&mut self) -> Option<Event> {
+        if let Some(extension) = self.room.extension_of(&self.call).map(|extension| extension.user.clone()) {
+            return self.ring(extension).await;
+        }
         let Some(trunk) = self.room.trunk(&self.line.trunk) else {
             return Some(Event::Unready(format!("no trunk named {}", self.line.trunk)));
         };
         let address = self.room.endpoint.media_address(&trunk.name).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(address, media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&trunk.codecs));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_trunk(trunk).terms());
         let name = &self.call.display_name;
         let invite = OutboundInvite {
             trunk: trunk.name.clone(),
@@ -206,6 +215,30 @@ impl Actor {
             caller_name: (*name != self.call.phone && !name.is_empty()).then(|| name.clone()),
             offer: media.local.clone(),
             ring_timeout: Duration::from_secs(trunk.ring_seconds),
+        };
+        match self.room.endpoint.invite(invite) {
+            Ok((control, events)) => {
+                self.sip = Some(SipLeg { control, events });
+                None
+            }
+            Err(error) => Some(Event::Unready(error.to_string())),
+        }
+    }
+
+    /// INVITE to every phone of an extension. The offer names our address towards the first of them; without one, the
+    /// endpoint says that nobody is there.
+    async fn ring(&mut self, extension: String) -> Option<Event> {
+        let towards = self.room.endpoint.address_towards_extension(&extension).await;
+        let media = self.media.as_mut()?;
+        let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
+        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&wire::EXTENSION_CODECS));
+        let invite = OutboundInvite {
+            trunk: String::new(),
+            destination: Destination::Extension(extension),
+            caller_number: None,
+            caller_name: Some(self.room.directory.organization("").name.clone()),
+            offer: media.local.clone(),
+            ring_timeout: Duration::from_secs(RING_SECONDS),
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
@@ -263,25 +296,26 @@ impl Actor {
     /// The far end changes the session, or asks for our offer.
     pub(super) fn on_offer(&mut self, offer: Option<&SessionDescription>) {
         let (Some(sip), Some(media)) = (&self.sip, &mut self.media) else { return };
-        let codecs = match self.room.trunk(&self.line.trunk) {
-            Some(trunk) => wire::codecs(&trunk.codecs),
-            None => wire::codecs(&wire::EXTENSION_CODECS),
+        let ability = match self.room.trunk(&self.line.trunk) {
+            Some(trunk) => Ability::of_trunk(trunk),
+            None => Ability::of_extension(sip.control.is_secure()),
         };
+        let terms = ability.terms();
         let Some(offer) = offer else {
             // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
-            let fresh = SessionDescription::offer(media.local.session_id, media.local.address, &codecs);
+            let fresh = media.local.propose_again(&terms);
             media.local = wire::next_version(&media.local, fresh);
             sip.control.accept_offer(media.local.clone());
             return;
         };
-        match offer.answer(media.local.session_id, media.local.address, &codecs) {
+        match offer.answer_under(media.local.session_id, media.local.address, &terms, Some(&media.local)) {
             Ok((answer, agreed)) => {
                 media.remote = Some(wire::remote(&agreed));
                 media.local = wire::next_version(&media.local, answer);
                 sip.control.accept_offer(media.local.clone());
                 self.follow();
             }
-            Err(_) => sip.control.refuse_offer(),
+            Err(problem) => sip.control.refuse_media(problem),
         }
     }
 

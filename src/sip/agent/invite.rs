@@ -9,7 +9,7 @@ use crate::sip::dialog::session::offer_of;
 use crate::sip::digest::server::Verdict;
 use crate::sip::message::{Checked, Request, Response};
 use crate::sip::transaction::ServerKey;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 /// Seconds after which a refused caller may try again.
 pub(super) const RETRY_AFTER: &str = "10";
@@ -81,6 +81,7 @@ impl UserAgent {
             origin,
             offer,
             local: local_ip,
+            secure: source.transport == Transport::Tls,
         }));
     }
 
@@ -97,7 +98,12 @@ impl UserAgent {
         Ok(origin)
     }
 
-    fn authenticate(&mut self, request: &Request, source: Hop, now: Instant) -> Result<String, Box<Response>> {
+    pub(super) fn authenticate(
+        &mut self,
+        request: &Request,
+        source: Hop,
+        now: Instant,
+    ) -> Result<String, Box<Response>> {
         if let Some(left) = self.guard.locked_for(source.ip(), now) {
             let seconds = left.as_secs() + 1;
             return Err(Box::new(Response::to(request, 503).with("Retry-After", seconds.to_string())));

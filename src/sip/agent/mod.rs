@@ -3,7 +3,11 @@
 
 mod dial;
 mod invite;
+pub mod message;
+mod phones;
+mod register;
 mod request;
+mod ring;
 mod schedule;
 mod trunk_ask;
 mod trunk_call;
@@ -30,6 +34,9 @@ use super::trunk::Trunks;
 use super::trunk::status::TrunkStatus;
 
 pub use dial::{DialOrder, dialable, number_on};
+pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
+pub use phones::PhoneSettings;
+pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
 use trunk_ask::Asked;
 pub use way::MOST_OVER_UDP;
@@ -63,6 +70,12 @@ pub enum Output {
         call: CallKey,
         outcome: OfferOutcome,
     },
+    /// A text came in; to be answered with [`UserAgent::answer_message`].
+    Message(Box<ReceivedMessage>),
+    MessageDone {
+        key: MessageKey,
+        outcome: MessageOutcome,
+    },
 }
 
 /// An INVITE that passed the guard.
@@ -77,6 +90,8 @@ pub struct Incoming {
     pub offer: Option<SessionDescription>,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// It came over TLS.
+    pub secure: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +141,7 @@ pub struct UserAgent {
     boot: String,
     /// Registrations are given back.
     leaving: bool,
+    phones: phones::Phones,
     schedule: Schedule,
     ways: Ways,
     refusing: bool,
@@ -193,6 +209,7 @@ impl UserAgent {
             asks: Clients::new(),
             told: HashMap::new(),
             leaving: false,
+            phones: phones::Phones::default(),
             schedule: Schedule::default(),
             ways: Ways::default(),
             refusing: false,
@@ -269,7 +286,7 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
-        if self.ask_answered(&key, response, source, now) {
+        if self.ask_answered(&key, response, source, now) || self.on_errand_response(&key, response, now) {
             return;
         }
         let Some(client) = self.clients.find(&key) else { return };
@@ -361,8 +378,8 @@ impl UserAgent {
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
-                Act::Event(event) => self.out.push(Output::Event { call: key, event }),
-                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: key, outcome }),
+                Act::Event(event) => self.tell(key, event, now),
+                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: self.known_as(key), outcome }),
                 Act::Expire(transaction) => {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
@@ -383,6 +400,7 @@ impl UserAgent {
         if entry.call.is_gone(now) {
             let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
             self.dialogs.remove(&name);
+            self.phones.branches.remove(&key);
             let invites = self.calls.remove(&key).map(|entry| entry.invites).unwrap_or_default();
             for invite in invites {
                 self.clients.forget(&invite);
@@ -395,6 +413,7 @@ impl UserAgent {
     }
 
     pub fn command(&mut self, call: CallKey, command: Command, now: Instant) {
+        let Some(call) = self.aimed(call, &command, now) else { return };
         if self.unresolved.contains_key(&call) {
             if command == Command::HangUp {
                 self.unresolved.remove(&call);
@@ -417,7 +436,8 @@ impl UserAgent {
 
     /// Ends every call in the way that its state owes.
     pub fn hang_up_all(&mut self, now: Instant) {
-        let waiting: Vec<CallKey> = self.unresolved.keys().chain(self.calls.keys()).copied().collect();
+        let waiting: Vec<CallKey> =
+            self.phones.ringing.keys().chain(self.unresolved.keys()).chain(self.calls.keys()).copied().collect();
         for call in waiting {
             self.command(call, Command::HangUp, now);
         }
@@ -460,6 +480,8 @@ impl UserAgent {
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
                 Wake::Trunk(id) => self.tick_trunk(id, now),
                 Wake::Ask(key) => self.tick_ask(&key, now),
+                Wake::Errand(key) => self.tick_errand(&key, now),
+                Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.
                 Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
             }

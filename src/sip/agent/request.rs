@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::invite::RETRY_AFTER;
+use super::register::UNDERSTOOD;
 use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
@@ -76,6 +77,8 @@ impl UserAgent {
                 let response = self.options(&request, source, now);
                 self.send_stateless(response, source, now);
             }
+            Method::Known(rsip::Method::Register) => self.on_register(&request, checked, key, source, now),
+            Method::Known(rsip::Method::Message) => self.on_message(&request, checked, key, source, now),
             // BYE, UPDATE and INFO live in dialogs only.
             _ => self.send_stateless(Response::to(&request, 481), source, now),
         }
@@ -132,8 +135,8 @@ impl UserAgent {
             return *refusal;
         }
         Response::to(request, 200)
-            .with("Allow", ALLOW)
-            .with("Accept", "application/sdp")
+            .with("Allow", format!("{ALLOW}, MESSAGE"))
+            .with("Accept", "application/sdp, text/plain")
             .with("Accept-Encoding", "identity")
             .with("Accept-Language", "en")
             .with("Supported", "")
@@ -160,7 +163,9 @@ fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
             | rsip::Method::Options
             | rsip::Method::Update
             | rsip::Method::Info
-            | rsip::Method::PRack,
+            | rsip::Method::PRack
+            | rsip::Method::Register
+            | rsip::Method::Message,
         ) => true,
         Method::Known(_) => false,
     };
@@ -171,7 +176,10 @@ fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
     if matches!(request.uri, Uri::Other(_)) || (secure && transport != Transport::Tls) {
         return Some(Response::to(request, 416));
     }
-    let required = request.fields.list("Require");
+    let mut required = request.fields.list("Require");
+    if request.is(rsip::Method::Register) {
+        required.retain(|tag| !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(tag)));
+    }
     if !required.is_empty() {
         return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
     }

@@ -16,6 +16,10 @@ pub enum Wake {
     Trunk(TrunkId),
     /// The transaction of such a question.
     Ask(ClientKey),
+    /// A request of ours outside of calls.
+    Errand(ClientKey),
+    /// The bindings of registered phones.
+    Phones,
 }
 
 /// Both hold the same pairs.

@@ -104,7 +104,7 @@ impl UserAgent {
 
     /// The socket or the connection refused a message of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, problem: &'static str, now: Instant) {
-        if self.ask_failed(key, problem, now) {
+        if self.ask_failed(key, problem, now) || self.errand_transport_failed(key, problem, now) {
             return;
         }
         let Some(client) = self.clients.find(key) else { return };
@@ -124,6 +124,7 @@ impl UserAgent {
     pub fn sent_on(&mut self, key: &ClientKey, line: u64) {
         self.clients.sent_on(key, line);
         self.asks.sent_on(key, line);
+        self.errand_sent_on(key, line);
     }
 
     /// A connection is gone; `opened` when it ever stood.
@@ -138,6 +139,7 @@ impl UserAgent {
             }
         }
         self.ask_line_lost(line, opened, problem, now);
+        self.errand_line_lost(line, opened, problem, now);
     }
 
     /// The certificate shown on that connection was verified and carries the names of these trunks.

@@ -1,5 +1,7 @@
 //! The task that owns the user agent: sockets, clock, DNS and queues around it.
 
+mod phones;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
@@ -11,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::inbox::{Inbox, Order};
-use super::{CallControl, EVENT_QUEUE, IncomingCall};
+use super::{CallControl, EVENT_QUEUE, IncomingCall, IncomingMessage};
 use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
@@ -38,6 +40,7 @@ pub struct Driver {
     board: Board,
     events: HashMap<CallKey, Owner>,
     offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
+    texts: phones::Texts,
     stopping: Option<Stopping>,
 }
 
@@ -80,6 +83,7 @@ impl Driver {
         agent: UserAgent,
         inbox: Arc<Inbox>,
         incoming: mpsc::Sender<IncomingCall>,
+        texting: mpsc::Sender<IncomingMessage>,
         clock: Clock,
         resolver: Resolver,
         board: Board,
@@ -97,6 +101,7 @@ impl Driver {
             board,
             events: HashMap::new(),
             offers: HashMap::new(),
+            texts: phones::Texts::new(texting),
             stopping: None,
         }
     }
@@ -240,6 +245,15 @@ impl Driver {
                     self.agent.dial(call, *order, now);
                 }
             }
+            Order::Ring { call, order, events } => {
+                self.own(call, events, Duration::ZERO);
+                if self.stopping.is_some() {
+                    self.tell(call, CallEvent::Ended { by: EndedBy::Us });
+                } else {
+                    self.agent.ring(call, *order, now);
+                }
+            }
+            Order::Phones(order) => self.take_phone_order(order),
             Order::Command { call, command, backlog } => {
                 backlog.taken(&command);
                 self.agent.command(call, command, now);
@@ -291,6 +305,8 @@ impl Driver {
                     Output::Resolve { call, wanted } => self.resolve(call, wanted),
                     Output::Trunk(status) => self.board.write(status),
                     Output::Incoming(incoming) => self.offer_call(incoming),
+                    Output::Message(message) => self.deliver_text(*message),
+                    Output::MessageDone { key, outcome } => self.text_done(key, outcome),
                     Output::Event { call, event } => self.tell(call, event),
                     Output::OfferDone { call, outcome } => {
                         if let Some(done) = self.offers.remove(&call) {
@@ -313,7 +329,8 @@ impl Driver {
     fn offer_call(&mut self, incoming: Incoming) {
         let (sender, events) = mpsc::channel(EVENT_QUEUE);
         let key = incoming.call;
-        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local));
+        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local))
+            .over_tls(incoming.secure);
         let call = IncomingCall {
             control,
             events,
