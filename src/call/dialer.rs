@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::actor::outbound;
 use super::internal::{self, Ready};
 use super::ledger;
+use super::lines::{Line, NoLine, Wish};
 use super::machine::{self, Action, State};
 use super::place;
 use super::record::{Call, CallStatus};

@@ -117,7 +117,7 @@ impl UserAgent {
         }
         let server = self.trunks.by_id(id).and_then(|trunk| trunk.register_round.front().copied());
         let Some(server) = server else {
-            return self.registered(id, "", now, |registration, around| {
+            return self.registration_heard(id, "", now, |registration, around| {
                 registration.unanswered("no server of the trunk takes requests now", around)
             });
         };
@@ -226,7 +226,7 @@ impl UserAgent {
             What::Options => self.next_options(id, now),
             What::Register => {
                 let failed = response.code() == 503;
-                self.registered_after(id, &asked.uri, failed, now, |registration, around| {
+                self.registration_heard_from(id, &asked.uri, failed, now, |registration, around| {
                     registration.answered(response, around)
                 });
             }
@@ -286,9 +286,11 @@ impl UserAgent {
     fn unanswered(&mut self, asked: &Asked, problem: &'static str, now: Instant) {
         match asked.what {
             What::Options => self.next_options(asked.trunk, now),
-            What::Register => self.registered_after(asked.trunk, &asked.uri, true, now, |registration, around| {
-                registration.unanswered(problem, around)
-            }),
+            What::Register => {
+                self.registration_heard_from(asked.trunk, &asked.uri, true, now, |registration, around| {
+                    registration.unanswered(problem, around)
+                })
+            }
         }
     }
 
@@ -318,7 +320,7 @@ impl UserAgent {
     }
 
     /// `failed`: the server at hand is of no use now; the next of the round gets its try.
-    fn registered_after(
+    fn registration_heard_from(
         &mut self,
         id: TrunkId,
         uri: &str,
@@ -329,10 +331,10 @@ impl UserAgent {
         if failed && let Some(trunk) = self.trunks.by_id_mut(id) {
             trunk.register_round.pop_front();
         }
-        self.registered(id, uri, now, act);
+        self.registration_heard(id, uri, now, act);
     }
 
-    fn registered(
+    fn registration_heard(
         &mut self,
         id: TrunkId,
         uri: &str,
