@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::wire::{self, Ability};
 use super::{Actor, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
+use crate::call::dialer::wish;
 use crate::call::internal::RING_SECONDS;
 use crate::call::lines::Line;
 use crate::call::machine::{self, Action, Event, State};
@@ -157,7 +158,7 @@ impl Actor {
         }
         let now = self.room.clock.now();
         self.room.lines.in_trouble(&self.line.trunk, now);
-        self.next_line = self.room.lines.outbound(&self.tried, now);
+        self.next_line = self.room.lines.outbound(&wish(&self.call, &self.tried), now, rand::random()).ok();
         self.next_line.is_some()
     }
 
