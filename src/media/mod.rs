@@ -44,9 +44,7 @@ mod worker;
 
 pub use codec::Codec;
 pub use codec::opus::OpusTuning;
-pub use leg::{
-    ComfortNoise, KeyFormat, KeyWay, Leg, LegControl, LegEvent, LegOptions, LegReport, OpenError, Remote,
-};
+pub use leg::{ComfortNoise, KeyFormat, KeyWay, Leg, LegControl, LegEvent, LegOptions, LegReport, OpenError, Remote};
 pub use peer::{Flushed, HeardFrame, Peer, PeerFactory, Playout};
 pub use plane::MediaPlane;
 pub use quality::Quality;

@@ -10,9 +10,7 @@ use trunkline::config::SpeechConfig;
 use trunkline::media::codec::g711::Law;
 use trunkline::media::dtmf::ToneListener;
 use trunkline::media::resample::Resampler;
-use trunkline::media::{
-    Codec, ComfortNoise, KeyFormat, KeyWay, LegControl, LegEvent, LegOptions, OpusTuning, Remote,
-};
+use trunkline::media::{Codec, ComfortNoise, KeyFormat, KeyWay, LegControl, LegEvent, LegOptions, OpusTuning, Remote};
 use trunkline::speech::{Speech, Voice};
 
 const EVERY: [(u8, Codec); 4] = [(0, Codec::Pcmu), (8, Codec::Pcma), (9, Codec::G722), (111, Codec::Opus)];
@@ -53,8 +51,11 @@ async fn two_legs_hear_each_other_with_every_codec_at_its_own_rate() {
             let ear = strings.ear.lock().unwrap();
             let pcm = &ear.pcm[second_of_sound / 2..2 * second_of_sound];
             assert_eq!(ear.rate, codec.rate(), "{codec:?}");
-            let clean = purity_at(pcm, hz, ear.rate);
-            assert!(clean > 12.0, "{codec:?} {hz}: {clean:.1} dB");
+            // In pieces: a silent frame that the buffer took out or put in on a loaded machine moves the phase once.
+            let mut clean: Vec<f64> =
+                pcm.chunks_exact(second_of_sound / 5).map(|piece| purity_at(piece, hz, ear.rate)).collect();
+            clean.sort_by(f64::total_cmp);
+            assert!(clean[clean.len() / 2] > 12.0, "{codec:?} {hz}: {clean:.1?} dB");
             assert!(longest_hole(pcm) < ear.rate as usize / 50, "{codec:?} {hz}");
         }
         plane.stop().await;
@@ -129,7 +130,9 @@ async fn keys_go_at_the_clock_of_the_sound() {
     strings.cue(Cue::Keys("15#5")).await;
     let mut keys = String::new();
     while keys.len() < 4 {
-        keys.push(await_event(&mut second, |event| if let LegEvent::Key(key) = event { Some(key) } else { None }).await);
+        keys.push(
+            await_event(&mut second, |event| if let LegEvent::Key(key) = event { Some(key) } else { None }).await,
+        );
     }
     assert_eq!(keys, "15#5");
     assert_eq!(close(&mut second).await.quality.lost, 0);
@@ -169,10 +172,8 @@ async fn keys_go_as_tones_where_no_events_are_known() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_is_sent_as_agreed_and_speech_after_it_has_the_marker() {
     let _alone = alone().await;
-    let comfort = |port| Remote {
-        comfort_noise: Some(ComfortNoise { send: 13, accept: 13 }),
-        ..wide(port, Codec::Pcmu)
-    };
+    let comfort =
+        |port| Remote { comfort_noise: Some(ComfortNoise { send: 13, accept: 13 }), ..wide(port, Codec::Pcmu) };
     let plain = |port| wide(port, Codec::Pcmu);
     for (remote, noise) in [(&comfort as &dyn Fn(u16) -> Remote, true), (&plain, false)] {
         let plane = plane();

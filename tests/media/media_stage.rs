@@ -11,8 +11,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
-use trunkline::media::rtp::Packet;
 use trunkline::media::codec::g711::Law;
+use trunkline::media::rtp::Packet;
 use trunkline::media::{
     Codec, HeardFrame, KeyFormat, Leg, LegEvent, LegOptions, LegReport, MediaPlane, Peer, PeerFactory, Playout, Remote,
 };

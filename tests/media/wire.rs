@@ -9,8 +9,8 @@ use media_stage::*;
 use tokio::net::UdpSocket;
 use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
-use trunkline::media::rtcp::{self, Block, Report};
 use trunkline::media::codec::g711::Law;
+use trunkline::media::rtcp::{self, Block, Report};
 use trunkline::media::{Codec, LegEvent, MediaPlane, Quality};
 
 fn quality(event: &LegEvent) -> Option<Quality> {

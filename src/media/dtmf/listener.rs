@@ -66,9 +66,17 @@ struct Wave {
 enum Press {
     None,
     /// Seen so many times in a row; not told yet.
-    Rising { key: (usize, usize), looks: u32 },
+    Rising {
+        key: (usize, usize),
+        looks: u32,
+    },
     /// Told. `gaps`: looks in a row without it; `other`: another key that rises meanwhile.
-    Down { key: (usize, usize), amplitude: f32, gaps: u32, other: Option<((usize, usize), u32)> },
+    Down {
+        key: (usize, usize),
+        amplitude: f32,
+        gaps: u32,
+        other: Option<((usize, usize), u32)>,
+    },
 }
 
 impl ToneListener {
@@ -121,7 +129,8 @@ impl ToneListener {
         let (row, low) = loudest(rows)?;
         let (column, high) = loudest(columns)?;
         let share = (low.power(length) + high.power(length)) / power;
-        let fits = low.is_true() && high.is_true() && TWIST.contains(&(high.amplitude / low.amplitude)) && share > SHARE;
+        let fits =
+            low.is_true() && high.is_true() && TWIST.contains(&(high.amplitude / low.amplitude)) && share > SHARE;
         fits.then_some((row, column))
     }
 
@@ -244,7 +253,9 @@ mod tests {
         fn pair(mut self, low: (f64, f64), high: (f64, f64), ms: f64) -> Tones {
             let at = self.pcm.len();
             let wave = |(hertz, level): (f64, f64), n: usize| {
-                32_767.0 * 10f64.powf(level / 20.0) * (std::f64::consts::TAU * hertz * n as f64 / f64::from(self.rate)).sin()
+                32_767.0
+                    * 10f64.powf(level / 20.0)
+                    * (std::f64::consts::TAU * hertz * n as f64 / f64::from(self.rate)).sin()
             };
             let length = (ms * f64::from(self.rate) / 1e3) as usize;
             self.pcm.extend((at..at + length).map(|n| wave(low, n) + wave(high, n)));

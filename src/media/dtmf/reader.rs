@@ -87,7 +87,10 @@ mod tests {
 
     fn keys(packets: &[(u32, bool, [u8; 4])]) -> String {
         let mut reader = KeyReader::default();
-        packets.iter().filter_map(|(timestamp, marker, payload)| reader.read(*timestamp, 8_000, *marker, payload)).collect()
+        packets
+            .iter()
+            .filter_map(|(timestamp, marker, payload)| reader.read(*timestamp, 8_000, *marker, payload))
+            .collect()
     }
 
     fn at(timestamp: u32, code: u8) -> Vec<(u32, bool, [u8; 4])> {

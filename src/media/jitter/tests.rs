@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::codec::Codec;
 use crate::media::FRAME_SAMPLES;
+use crate::media::codec::Codec;
 use crate::media::receive::{Content, Heard, Reception};
 use crate::media::rtp::Packet;
 

@@ -103,12 +103,7 @@ impl Talk {
     }
 
     /// The packet of a slot: a key's, or audio; `None` when this slot needs none.
-    fn packet<'a>(
-        &mut self,
-        slot: &Slot,
-        remote: &Remote,
-        payload: &'a mut [u8; MOST_OCTETS],
-    ) -> Option<Packet<'a>> {
+    fn packet<'a>(&mut self, slot: &Slot, remote: &Remote, payload: &'a mut [u8; MOST_OCTETS]) -> Option<Packet<'a>> {
         let key = remote.telephone_event.and_then(|kind| Some((kind, self.keys.slot(slot.timestamp, kind.clock)?)));
         let (payload_type, marker, timestamp, length) = match key {
             Some((kind, key)) => {
