@@ -49,6 +49,15 @@ pub struct TrunkConfig {
     /// Codecs in order of preference.
     #[serde(default = "defaults::codecs")]
     pub codecs: Vec<CodecName>,
+    /// Whose order of codecs decides when the peer offers.
+    #[serde(default)]
+    pub codec_order: CodecOrder,
+    /// Encryption of the sound, with keys in the session description.
+    #[serde(default)]
+    pub srtp: SrtpPolicy,
+    /// Keys may be sent over signalling that is not encrypted itself.
+    #[serde(default)]
+    pub srtp_over_plain: bool,
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
@@ -61,6 +70,26 @@ pub enum CodecName {
     Pcma,
     G722,
     Opus,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodecOrder {
+    /// The peer's, as RFC 3264 §6.1 would like it.
+    #[default]
+    Offer,
+    Ours,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SrtpPolicy {
+    #[default]
+    Off,
+    /// Where the peer can.
+    Offered,
+    /// Or no call.
+    Required,
 }
 
 /// A phone on the LAN that authenticates by digest when it calls the box.

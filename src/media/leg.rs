@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::media::{Codec, OpusTuning, PeerFactory, Quality};
+use crate::media::{Codec, OpusTuning, PeerFactory, Quality, SrtpKeys};
 
 /// Commands that may wait; a leg reads them at every wake-up, at least every 20 ms once it is connected.
 pub(crate) const COMMANDS: usize = 64;
@@ -63,6 +63,8 @@ pub struct Remote {
     pub keys: KeyWay,
     pub send: bool,
     pub receive: bool,
+    /// Keys of an encrypted stream.
+    pub srtp: Option<Box<SrtpKeys>>,
 }
 
 impl Remote {
@@ -81,6 +83,7 @@ impl Remote {
             keys: KeyWay::Events,
             send: true,
             receive: true,
+            srtp: None,
         }
     }
 }

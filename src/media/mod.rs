@@ -7,8 +7,8 @@
 //! commands.
 //!
 //! ```text
-//! socket ─▶ latch ─▶ rtp ─▶ jitter ─▶ restore (codec, conceal) ─▶ Peer::heard  (every 20 ms of the leg's clock)
-//! socket ◀─ rtp ◀── codec ◀─ playout ◀─ resample ◀────── Playout::push        (any time, any length, any rate)
+//! socket ─▶ srtp ─▶ latch ─▶ rtp ─▶ jitter ─▶ restore (codec, conceal) ─▶ Peer::heard  (every 20 ms of the leg's clock)
+//! socket ◀─ srtp ◀─ rtp ◀── codec ◀─ playout ◀─ resample ◀────── Playout::push         (any time, any length, any rate)
 //! ```
 //!
 //! **Rates.** Sound crosses the [`Peer`] boundary at the codec's own rate, 8 or 16 kHz, and each frame says which; a
@@ -40,6 +40,7 @@ pub mod restore;
 pub mod rtcp;
 pub mod rtp;
 mod session;
+pub mod srtp;
 mod worker;
 
 pub use codec::Codec;
@@ -48,6 +49,7 @@ pub use leg::{ComfortNoise, KeyFormat, KeyWay, Leg, LegControl, LegEvent, LegOpt
 pub use peer::{Flushed, HeardFrame, Peer, PeerFactory, Playout};
 pub use plane::MediaPlane;
 pub use quality::Quality;
+pub use srtp::{SrtpKey, SrtpKeys, Suite};
 
 use std::time::Duration;
 

@@ -10,4 +10,5 @@ mod drain;
 mod privacy;
 mod restart;
 mod sipp;
+mod srtp;
 mod wide_band;

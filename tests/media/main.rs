@@ -4,4 +4,5 @@ mod media_stage;
 
 mod codecs;
 mod leg;
+mod srtp;
 mod wire;

@@ -1,8 +1,10 @@
 //! Session descriptions of SIP in the media room's terms.
 
-use crate::config::CodecName;
-use crate::media::{Codec, ComfortNoise, KeyFormat, OpusTuning, Remote};
-use crate::sip::sdp::{Agreed, AudioCodec, Direction, EventFormat, OpusFormat, SessionDescription};
+use crate::config::{CodecName, CodecOrder, SrtpPolicy, TrunkConfig};
+use crate::media::{Codec, ComfortNoise, KeyFormat, KeyWay, OpusTuning, Remote, SrtpKey, SrtpKeys, Suite};
+use crate::sip::sdp::{
+    Agreed, AudioCodec, CryptoKey, CryptoSuite, Direction, EventFormat, OpusFormat, SessionDescription, Srtp, Terms,
+};
 
 /// What was agreed, as the media leg takes it.
 pub(in crate::call) fn remote(agreed: &Agreed) -> Remote {
@@ -14,10 +16,25 @@ pub(in crate::call) fn remote(agreed: &Agreed) -> Remote {
         accepted_events: agreed.accepted_events.iter().copied().map(key_format).collect(),
         comfort_noise: agreed.comfort_noise.map(|noise| ComfortNoise { send: noise.send, accept: noise.accept }),
         opus: tuning(agreed.opus),
+        // A peer that knows no events can press keys only in the sound.
+        keys: if agreed.accepted_events.is_empty() { KeyWay::Tones } else { KeyWay::Events },
         send: matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly),
         receive: matches!(agreed.direction, Direction::SendRecv | Direction::RecvOnly),
+        srtp: agreed.srtp.as_ref().map(|srtp| Box::new(keys(srtp))),
         ..Remote::new(agreed.remote, codec(agreed.codec))
     }
+}
+
+fn keys(srtp: &Srtp) -> SrtpKeys {
+    let suite = match srtp.suite {
+        CryptoSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        CryptoSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+        CryptoSuite::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
+        CryptoSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+        CryptoSuite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+    };
+    let key = |key: &CryptoKey| SrtpKey::new(suite, key.expose(), key.mki());
+    SrtpKeys { send: key(&srtp.send), receive: key(&srtp.receive) }
 }
 
 fn codec(codec: AudioCodec) -> Codec {
@@ -47,6 +64,30 @@ fn tuning(format: OpusFormat) -> OpusTuning {
 /// Codecs for phones that call the box directly.
 pub(in crate::call) const EXTENSION_CODECS: [CodecName; 4] =
     [CodecName::Pcmu, CodecName::Pcma, CodecName::G722, CodecName::Opus];
+
+/// What we bring into a negotiation with one peer.
+pub(in crate::call) struct Ability {
+    codecs: Vec<AudioCodec>,
+    order: CodecOrder,
+    srtp: SrtpPolicy,
+}
+
+impl Ability {
+    /// Of a trunk; that its keys go over TLS, or may go without, the configuration has checked.
+    pub(in crate::call) fn of_trunk(trunk: &TrunkConfig) -> Ability {
+        Ability { codecs: codecs(&trunk.codecs), order: trunk.codec_order, srtp: trunk.srtp }
+    }
+
+    /// Of a phone that calls the box directly: encrypted when it asks for it over TLS.
+    pub(in crate::call) fn of_extension(secure: bool) -> Ability {
+        let srtp = if secure { SrtpPolicy::Offered } else { SrtpPolicy::Off };
+        Ability { codecs: codecs(&EXTENSION_CODECS), order: CodecOrder::Offer, srtp }
+    }
+
+    pub(in crate::call) fn terms(&self) -> Terms<'_> {
+        Terms { codecs: &self.codecs, order: self.order, srtp: self.srtp, random: |bytes| rand::fill(bytes) }
+    }
+}
 
 /// A trunk's codecs in its order of preference.
 pub(in crate::call) fn codecs(names: &[CodecName]) -> Vec<AudioCodec> {

@@ -11,6 +11,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod outbox;
+mod secure;
 mod tally;
 
 use std::future::poll_fn;
@@ -38,6 +39,7 @@ use crate::media::session::link::Link;
 use crate::media::session::outbound::Talk;
 use crate::media::session::outbox::Outbox;
 use crate::media::session::tally::Tally;
+use crate::media::srtp::Change;
 use crate::media::worker::{Load, PortLease};
 use crate::media::{HeardFrame, KeyWay, Leg, LegControl, LegEvent, Peer, Remote};
 
@@ -190,7 +192,11 @@ impl Session {
             KeyWay::Tones => self.listener.take().or_else(|| Some(ToneListener::new(remote.codec.rate()))),
         };
         match &mut self.link {
-            Some(link) => link.change(remote, now),
+            Some(link) => {
+                if link.change(remote, now) == Change::NewSource {
+                    self.talk.stream.renew();
+                }
+            }
             None => {
                 // A call that may become wide-band is recorded so from the start.
                 let rate = remote.accepted.iter().map(|(_, codec)| codec.rate()).fold(remote.codec.rate(), u32::max);

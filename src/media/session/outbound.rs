@@ -13,6 +13,7 @@ use crate::media::playout::{PlayoutQueue, Slot};
 use crate::media::recorder::Side;
 use crate::media::rtp::{HEADER, Packet};
 use crate::media::session::Session;
+use crate::media::srtp::TRAILER;
 use crate::media::{KeyWay, OpusTuning, Remote};
 
 /// After our own keys the phone system may reflect them for so long; such echoes press nothing.
@@ -54,7 +55,7 @@ pub struct Stream {
 impl Stream {
     /// Source and first sequence number are random (RFC 3550 §5.1).
     fn new() -> Stream {
-        let (ssrc, sequence) = (rand::random(), rand::random());
+        let (ssrc, sequence) = (rand::random(), first_sequence());
         Stream { ssrc, sequence, packets: 0, octets: 0, former: (0, 0), refused: 0 }
     }
 }
@@ -85,8 +86,7 @@ impl Talk {
             return;
         }
         if remote.codec.clock() != self.encoder.codec().clock() {
-            let Stream { packets, octets, refused, .. } = self.stream;
-            self.stream = Stream { packets, octets, refused, former: (packets, octets), ..Stream::new() };
+            self.stream.renew();
         }
         self.queue.tune(remote.codec, rand::random());
         self.encoder = Encoder::new(remote.codec, remote.opus);
@@ -150,10 +150,23 @@ impl Talk {
     }
 }
 
+impl Stream {
+    /// Goes on under another source.
+    pub fn renew(&mut self) {
+        (self.ssrc, self.sequence) = (rand::random(), first_sequence());
+        self.former = (self.packets, self.octets);
+    }
+}
+
+/// Random, and far from its first rollover: a receiver that misses that one cannot read SRTP (RFC 3711 §3.3.1).
+fn first_sequence() -> u16 {
+    rand::random::<u16>() >> 1
+}
+
 impl Session {
     /// Sends every slot that is due.
     pub(super) fn send_slots(&mut self) {
-        let Some(link) = &self.link else { return };
+        let Some(link) = &mut self.link else { return };
         let now = self.clock.now();
         if link.remote.telephone_event.is_none() && self.talk.keys.is_sending() {
             tracing::debug!("keys are not sent: the peer did not agree to telephone-event");
@@ -161,11 +174,13 @@ impl Session {
         }
         while let Some(slot) = self.talk.queue.poll(now, self.talk.sounds_a_key()) {
             let mut payload = [0; MOST_OCTETS];
-            let mut datagram = [0; HEADER + MOST_OCTETS];
+            let mut datagram = [0; HEADER + MOST_OCTETS + TRAILER];
             let packet = self.talk.packet(&slot, &link.remote, &mut payload);
-            if let Some(length) = packet.and_then(|packet| packet.write(&mut datagram)) {
+            let written = packet.and_then(|packet| packet.write(&mut datagram));
+            let sealed = written.and_then(|length| Some((length, link.seal(&mut datagram, length)?)));
+            if let Some((length, sealed)) = sealed {
                 let stream = &mut self.talk.stream;
-                if send(&self.sockets.rtp, &datagram[..length], link.latch.destination()) {
+                if send(&self.sockets.rtp, sealed, link.latch.destination()) {
                     stream.packets += 1;
                     stream.octets += (length - HEADER) as u64;
                 } else {

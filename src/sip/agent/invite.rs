@@ -9,7 +9,7 @@ use crate::sip::dialog::session::offer_of;
 use crate::sip::digest::server::Verdict;
 use crate::sip::message::{Checked, NameAddr, Request, Response};
 use crate::sip::transaction::ServerKey;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 /// Seconds after which a refused caller may try again.
 pub(super) const RETRY_AFTER: &str = "10";
@@ -64,7 +64,7 @@ impl UserAgent {
             return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
-        self.calls.insert(call_key, Entry { call, place: Some(source.ip()) });
+        self.calls.insert(call_key, Entry { call, place: Some(source.ip()), invites: Vec::new() });
         self.settle(call_key, now);
         self.out.push(Output::Incoming(Incoming {
             call: call_key,
@@ -75,6 +75,7 @@ impl UserAgent {
             origin,
             offer,
             local: local_ip,
+            secure: source.transport == Transport::Tls,
         }));
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::{CodecName, MediaConfig, SipConfig, SpeechConfig, TrunkConfig};
+use crate::config::{CodecName, CodecOrder, MediaConfig, SipConfig, SpeechConfig, SrtpPolicy, TrunkConfig};
 use crate::media::{self, KeyFormat, LegOptions, MediaPlane, Remote};
 use crate::sip::endpoint::{CallEvent, Endpoint, IncomingCall};
 use crate::sip::sdp::{Agreed, AudioCodec, Direction, EventFormat};
@@ -86,6 +86,9 @@ fn exchange() -> TrunkConfig {
         internal: true,
         max_calls: 8,
         codecs: vec![CodecName::Pcmu, CodecName::Pcma],
+        codec_order: CodecOrder::default(),
+        srtp: SrtpPolicy::default(),
+        srtp_over_plain: false,
         ring_seconds: 30,
     }
 }
