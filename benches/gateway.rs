@@ -1,7 +1,7 @@
 //! Numbers of this machine, counted from outside: at the SIP socket and at the RTP socket.
 //!
-//! `make bench` runs all of it; `cargo bench --bench gateway -- setup codecs media srtp load` a part. The gateway of
-//! `setup` and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
+//! `make bench` runs all of it; `cargo bench --bench gateway -- setup codecs media srtp load` a part. The gateway of `setup`
+//! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
 //! drives the media plane in this process. `benches/store.rs` counts commits. Loopback only.
 
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]

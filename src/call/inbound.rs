@@ -7,13 +7,13 @@ use tokio::sync::mpsc;
 
 use super::actor::wire::{self, Ability};
 use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound};
-use super::ledger;
 use super::lines::Line;
 use super::machine::State;
 use super::record::{Call, CallStatus, Direction};
 use super::room::Room;
 use super::scribe::Scribe;
 use super::transcript::Assembly;
+use super::{internal, ledger};
 use crate::config::{NumberMode, Visibility};
 use crate::directory::Number;
 use crate::events::EventKind;
@@ -52,6 +52,7 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
             return Err(code);
         }
     };
+    room.traces.joined(call.id, incoming.control.sip_call_id());
     incoming.control.answer(media.local.clone());
     let terms = room.terms(&call);
     let mut voice = Voice::default();
@@ -189,7 +190,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         },
         phone: incoming.caller.clone(),
         uri: None,
-        display_name: incoming.caller_name.clone().unwrap_or_else(|| incoming.caller.clone()),
+        display_name: internal::caller_name(room, incoming).unwrap_or_else(|| incoming.caller.clone()),
         email: number.email.clone(),
         number: number.number.clone(),
         number_name: number.name.clone(),

@@ -19,6 +19,12 @@ pub struct SipConfig {
     pub max_message_bytes: usize,
     /// Dialogs that one source address may hold at once.
     pub max_dialogs_per_source: usize,
+    /// Digest algorithms that extensions are offered, preferred first.
+    pub digest: Vec<DigestName>,
+    /// Longest time that a phone's registration is granted, seconds; after a restart a phone comes back within it.
+    pub registration_seconds: u64,
+    /// How often registered phones are probed, seconds; 0 = never.
+    pub probe_seconds: u64,
 }
 
 /// A PBX or carrier.
@@ -58,6 +64,9 @@ pub struct TrunkConfig {
     /// Keys may be sent over signalling that is not encrypted itself.
     #[serde(default)]
     pub srtp_over_plain: bool,
+    /// It carries text messages (SIP MESSAGE), in and out.
+    #[serde(default)]
+    pub messages: bool,
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
@@ -92,12 +101,24 @@ pub enum SrtpPolicy {
     Required,
 }
 
-/// A phone on the LAN that authenticates by digest when it calls the box.
+/// A digest algorithm (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum DigestName {
+    #[serde(rename = "sha-256")]
+    Sha256,
+    #[serde(rename = "md5")]
+    Md5,
+}
+
+/// A phone on the LAN that authenticates by digest when it registers with the box, calls it or sends it a text.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtensionConfig {
     pub user: String,
     pub password: Secret,
+    /// Whose phone it is: shown where its phone names nobody.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 impl Default for SipConfig {
@@ -109,6 +130,9 @@ impl Default for SipConfig {
             t1_ms: 500,
             max_message_bytes: 65_535,
             max_dialogs_per_source: 1000,
+            digest: vec![DigestName::Sha256, DigestName::Md5],
+            registration_seconds: 300,
+            probe_seconds: 30,
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! socket ─▶ srtp ─▶ latch ─▶ rtp ─▶ jitter ─▶ restore (codec, conceal) ─▶ Peer::heard  (every 20 ms of the leg's clock)
-//! socket ◀─ srtp ◀─ rtp ◀── codec ◀─ playout ◀─ resample ◀────── Playout::push         (any time, any length, any rate)
+//! socket ◀─ srtp ◀─ rtp ◀── codec ◀─ playout ◀─ resample ◀────── Playout::push        (any time, any length, any rate)
 //! ```
 //!
 //! **Rates.** Sound crosses the [`Peer`] boundary at the codec's own rate, 8 or 16 kHz, and each frame says which; a

@@ -31,6 +31,36 @@ impl Baresip {
     /// The same with sound of `rate` Hz, for `G722` and `opus`.
     #[track_caller]
     pub fn start_at(folder: &Path, speech: &[i16], codec: &str, rate: u32) -> Baresip {
+        let account = |port| format!("<sip:{NUMBER}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n");
+        Baresip::with_account(folder, speech, account, &[], rate)
+    }
+
+    /// Starts a phone that registers with the box at `registrar` and then carries out `commands`.
+    #[track_caller]
+    pub fn registering(
+        folder: &Path,
+        speech: &[i16],
+        registrar: std::net::SocketAddr,
+        (user, password): (&str, &str),
+        commands: &[&str],
+    ) -> Baresip {
+        let account = |_| {
+            format!(
+                "<sip:{user}@{registrar}>;auth_user={user};auth_pass={password};regint=60;answermode=auto;\
+                 audio_codecs=PCMU\n"
+            )
+        };
+        Baresip::with_account(folder, speech, account, commands, 8_000)
+    }
+
+    #[track_caller]
+    fn with_account(
+        folder: &Path,
+        speech: &[i16],
+        account: impl Fn(u16) -> String,
+        commands: &[&str],
+        rate: u32,
+    ) -> Baresip {
         let home = folder.join("baresip");
         let recordings = home.join("heard");
         std::fs::create_dir_all(&recordings).expect("phone folder");
@@ -52,11 +82,13 @@ impl Baresip {
             recordings = recordings.display(),
         );
         std::fs::write(home.join("config"), config).expect("phone configuration");
-        let account = format!("<sip:{NUMBER}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n");
-        std::fs::write(home.join("accounts"), account).expect("phone account");
+        std::fs::write(home.join("accounts"), account(port)).expect("phone account");
         std::fs::write(home.join("contacts"), "").expect("phone contacts");
         let mut command = Command::new("baresip");
         command.arg("-f").arg(&home);
+        for line in commands {
+            command.args(["-e", line]);
+        }
         let process = Process::start("baresip", &mut command, &home.join("output"));
         wait_for_udp_listener("baresip to listen", port);
         Baresip { process, port, recordings, rate }

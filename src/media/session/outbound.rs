@@ -176,9 +176,9 @@ impl Session {
             let mut payload = [0; MOST_OCTETS];
             let mut datagram = [0; HEADER + MOST_OCTETS + TRAILER];
             let packet = self.talk.packet(&slot, &link.remote, &mut payload);
-            let written = packet.and_then(|packet| packet.write(&mut datagram));
-            let sealed = written.and_then(|length| Some((length, link.seal(&mut datagram, length)?)));
-            if let Some((length, sealed)) = sealed {
+            if let Some(length) = packet.and_then(|packet| packet.write(&mut datagram))
+                && let Some(sealed) = link.seal(&mut datagram, length)
+            {
                 let stream = &mut self.talk.stream;
                 if send(&self.sockets.rtp, sealed, link.latch.destination()) {
                     stream.packets += 1;

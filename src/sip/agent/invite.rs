@@ -92,7 +92,12 @@ impl UserAgent {
         Ok(origin)
     }
 
-    fn authenticate(&mut self, request: &Request, source: Hop, now: Instant) -> Result<String, Box<Response>> {
+    pub(super) fn authenticate(
+        &mut self,
+        request: &Request,
+        source: Hop,
+        now: Instant,
+    ) -> Result<String, Box<Response>> {
         if let Some(left) = self.guard.locked_for(source.ip(), now) {
             let seconds = left.as_secs() + 1;
             return Err(Box::new(Response::to(request, 503).with("Retry-After", seconds.to_string())));
@@ -105,7 +110,10 @@ impl UserAgent {
             self.guard.failed(source.ip(), now);
         }
         match verdict {
-            Verdict::Accepted(user) => Ok(user),
+            Verdict::Accepted(user) => {
+                self.guard.vouch(source.ip(), now);
+                Ok(user)
+            }
             Verdict::Wrong | Verdict::Challenge { .. } => {
                 let stale = verdict == Verdict::Challenge { stale: true };
                 let mut response = Response::to(request, 401);
@@ -129,7 +137,7 @@ fn takes_sdp(request: &Request) -> bool {
 }
 
 /// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
-fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
+pub(super) fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
     let asserted = request.fields.list("P-Asserted-Identity");
     let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
     let asserted =

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::invite::RETRY_AFTER;
+use super::register::UNDERSTOOD;
 use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
@@ -76,6 +77,8 @@ impl UserAgent {
                 let response = self.options(&request, source, now);
                 self.send_stateless(response, source, now);
             }
+            Method::Known(rsip::Method::Register) => self.on_register(&request, checked, key, source, now),
+            Method::Known(rsip::Method::Message) => self.on_message(&request, checked, key, source, now),
             // BYE, UPDATE and INFO live in dialogs only.
             _ => self.send_stateless(Response::to(&request, 481), source, now),
         }
@@ -94,6 +97,7 @@ impl UserAgent {
         if self.servers.len() >= most {
             return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
         }
+        self.guard.vouch(source.ip(), now);
         let reply_to = checked.via.reply_to(source);
         let owner = ServerOwner { call: Some(call), merge: None };
         let invite = request.is(rsip::Method::Invite);
@@ -128,8 +132,8 @@ impl UserAgent {
             return *refusal;
         }
         Response::to(request, 200)
-            .with("Allow", ALLOW)
-            .with("Accept", "application/sdp")
+            .with("Allow", format!("{ALLOW}, MESSAGE"))
+            .with("Accept", "application/sdp, text/plain")
             .with("Accept-Encoding", "identity")
             .with("Accept-Language", "en")
             .with("Supported", "")
@@ -156,7 +160,9 @@ fn unsupported(request: &Request) -> Option<Response> {
             | rsip::Method::Options
             | rsip::Method::Update
             | rsip::Method::Info
-            | rsip::Method::PRack,
+            | rsip::Method::PRack
+            | rsip::Method::Register
+            | rsip::Method::Message,
         ) => true,
         Method::Known(_) => false,
     };
@@ -166,7 +172,10 @@ fn unsupported(request: &Request) -> Option<Response> {
     if matches!(request.uri, Uri::Other(_)) || request.uri.sip().is_some_and(|uri| uri.secure) {
         return Some(Response::to(request, 416));
     }
-    let required = request.fields.list("Require");
+    let mut required = request.fields.list("Require");
+    if request.is(rsip::Method::Register) {
+        required.retain(|tag| !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(tag)));
+    }
     if !required.is_empty() {
         return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
     }

@@ -89,6 +89,7 @@ fn exchange() -> TrunkConfig {
         codec_order: CodecOrder::default(),
         srtp: SrtpPolicy::default(),
         srtp_over_plain: false,
+        messages: false,
         ring_seconds: 30,
     }
 }
