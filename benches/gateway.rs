@@ -1,6 +1,6 @@
 //! Numbers of this machine, counted from outside: at the SIP socket and at the RTP socket.
 //!
-//! `make bench` runs all of it; `cargo bench --bench gateway -- setup media load` a part. The gateway of `setup`
+//! `make bench` runs all of it; `cargo bench --bench gateway -- setup media srtp load` a part. The gateway of `setup`
 //! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
 //! drives the media plane in this process. `benches/store.rs` counts commits. Loopback only.
 
@@ -19,6 +19,8 @@ mod media;
 mod pump;
 #[path = "gateway/report.rs"]
 mod report;
+#[path = "gateway/srtp.rs"]
+mod srtp;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -29,6 +31,9 @@ fn main() {
     }
     if runs("media") {
         media::delays();
+    }
+    if runs("srtp") {
+        srtp::packets();
     }
     if runs("load") {
         load::live_calls();

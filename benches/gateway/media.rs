@@ -76,6 +76,7 @@ pub fn delays() {
         telephone_event: None,
         send: true,
         receive: true,
+        srtp: None,
     });
     let (orders, order_queue) = queue::channel(4);
     let (heard, heard_frames) = mpsc::sync_channel(4_096);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound, wire};
+use super::actor::wire::{self, Ability};
+use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound};
 use super::lines::Line;
 use super::machine::State;
 use super::record::{Call, CallStatus, Direction};
@@ -154,15 +155,22 @@ fn describe(
     address: SocketAddr,
     incoming: &IncomingCall,
 ) -> Result<(SessionDescription, Option<Remote>), u16> {
-    let names = match &incoming.origin {
-        Origin::Trunk(name) => room.trunk(name).map_or(&wire::EXTENSION_CODECS[..], |trunk| &trunk.codecs),
-        Origin::Extension(_) => &wire::EXTENSION_CODECS,
+    let trunk = match &incoming.origin {
+        Origin::Trunk(name) => room.trunk(name),
+        Origin::Extension(_) => None,
     };
-    let codecs = wire::codecs(names);
+    let ability = match trunk {
+        Some(trunk) => Ability::of_trunk(trunk),
+        None => Ability::of_extension(incoming.control.is_secure()),
+    };
+    let (id, terms) = (outbound::session_id(), ability.terms());
     let Some(offer) = &incoming.offer else {
-        return Ok((SessionDescription::offer(outbound::session_id(), address, &codecs), None));
+        return Ok((SessionDescription::propose(id, address, &terms), None));
     };
-    let (answer, agreed) = offer.answer(outbound::session_id(), address, &codecs).map_err(|_| 488_u16)?;
+    let (answer, agreed) = offer.answer_under(id, address, &terms, None).map_err(|problem| {
+        incoming.control.refuse_media(problem);
+        488_u16
+    })?;
     Ok((answer, Some(wire::remote(&agreed))))
 }
 

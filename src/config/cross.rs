@@ -86,6 +86,7 @@ fn trunks(notes: &mut Notes<'_, '_>) {
         let name = format!("trunk[{}]", at + 1);
         needs(notes, &name, trunk, "username", "password");
         needs(notes, &name, trunk, "password", "username");
+        trunk_srtp(notes, &name, trunk);
     }
     let Some(dial) = notes.tree.section("dial") else { return };
     if dial.flag("fixed") == Some(true) && !dial.has("allow") {
@@ -95,6 +96,20 @@ fn trunks(notes: &mut Notes<'_, '_>) {
             "dial.fixed",
             "forbids every call: only the prefixes in `allow` may be dialled, and there are none",
             "add `allow = [\"+49…\"]`, or remove `fixed`",
+        );
+    }
+}
+
+/// Keys for the sound stand in the session description: whoever reads it can listen.
+fn trunk_srtp(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
+    let wanted = trunk.text("srtp").is_some_and(|srtp| srtp != "off");
+    if wanted && trunk.text("transport") != Some("tls") && trunk.flag("srtp_over_plain") != Some(true) {
+        let place = trunk.place("srtp").unwrap_or_default();
+        notes.add(
+            &place,
+            &format!("{name}.srtp"),
+            "would send its keys unprotected over the network",
+            "add `transport = \"tls\"`, or `srtp_over_plain = true` where the way to the trunk is protected otherwise",
         );
     }
 }

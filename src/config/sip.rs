@@ -58,6 +58,15 @@ pub struct TrunkConfig {
     /// It carries text messages (SIP MESSAGE), in and out.
     #[serde(default)]
     pub messages: bool,
+    /// Whose order of codecs decides when the peer offers.
+    #[serde(default)]
+    pub codec_order: CodecOrder,
+    /// Encryption of the sound, with keys in the session description.
+    #[serde(default)]
+    pub srtp: SrtpPolicy,
+    /// Keys may be sent over signalling that is not encrypted itself.
+    #[serde(default)]
+    pub srtp_over_plain: bool,
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
@@ -79,6 +88,26 @@ pub enum DigestName {
     Sha256,
     #[serde(rename = "md5")]
     Md5,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodecOrder {
+    /// The peer's, as RFC 3264 §6.1 would like it.
+    #[default]
+    Offer,
+    Ours,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SrtpPolicy {
+    #[default]
+    Off,
+    /// Where the peer can.
+    Offered,
+    /// Or no call.
+    Required,
 }
 
 /// A phone on the LAN that authenticates by digest when it registers with the box, calls it or sends it a text.

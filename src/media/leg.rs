@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::media::{Codec, PeerFactory, Quality};
+use crate::media::{Codec, PeerFactory, Quality, SrtpKeys};
 
 /// Commands that may wait; a leg reads them at every wake-up, at least every 20 ms once it is connected.
 pub(crate) const COMMANDS: usize = 64;
@@ -55,6 +55,8 @@ pub struct Remote {
     pub telephone_event: Option<u8>,
     pub send: bool,
     pub receive: bool,
+    /// Keys of an encrypted stream.
+    pub srtp: Option<Box<SrtpKeys>>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,8 @@
 //! commands.
 //!
 //! ```text
-//! socket ─▶ latch ─▶ rtp ─▶ jitter ─▶ codec / conceal ─▶ Peer::heard          (every 20 ms of the leg's clock)
-//! socket ◀─ rtp ◀── codec ◀─ playout ◀─ resample ◀────── Playout::push        (any time, any length, any rate)
+//! socket ─▶ srtp ─▶ latch ─▶ rtp ─▶ jitter ─▶ codec / conceal ─▶ Peer::heard          (every 20 ms of the leg's clock)
+//! socket ◀─ srtp ◀─ rtp ◀── codec ◀─ playout ◀─ resample ◀────── Playout::push        (any time, any length, any rate)
 //! ```
 //!
 //! **Timing.** Every deadline is computed from an instant the leg keeps (its epoch, or the start of a spurt), never
@@ -34,6 +34,7 @@ pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 mod session;
+pub mod srtp;
 mod worker;
 
 pub use codec::Codec;
@@ -41,6 +42,7 @@ pub use leg::{Leg, LegControl, LegEvent, LegOptions, LegReport, OpenError, Remot
 pub use peer::{Flushed, HeardFrame, Peer, PeerFactory, Playout};
 pub use plane::MediaPlane;
 pub use quality::Quality;
+pub use srtp::{SrtpKey, SrtpKeys, Suite};
 
 use std::time::Duration;
 

@@ -14,6 +14,12 @@ pub struct Quality {
     pub reordered: u64,
     /// Packets dropped because they came from an address that the signalling does not allow, or were not RTP.
     pub foreign: u64,
+    /// Packets of an encrypted leg that were dropped: not authentic, or seen before.
+    #[serde(default)]
+    pub refused: u64,
+    /// Every packet of the leg, both ways, was encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
     /// RFC 3550 §6.4.1 interarrival jitter, milliseconds.
     pub jitter_ms: f32,
     /// From RTCP (RFC 3550 §6.4.1), milliseconds.

@@ -7,4 +7,5 @@ mod sip_support;
 mod speech_common;
 
 mod life;
+mod srtp;
 mod wire;

@@ -120,6 +120,21 @@ const ROWS: &[Row] = &[
         "did you mean \"pcmu\"?",
     ),
     (
+        "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\nsrtp = \"required\"",
+        4,
+        "trunk[1].srtp",
+        "keys unprotected",
+        "transport = \"tls\"",
+    ),
+    ("[[trunk]]\nname = \"a\"\nhost = \"pbx\"\nsrtp = \"on\"", 4, "trunk[1].srtp", "not known here", "offered"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\ncodec_order = \"mine\"",
+        4,
+        "trunk[1].codec_order",
+        "not known here",
+        "ours",
+    ),
+    (
         "[[trunk]]\nname = \"a\"\nhost = \"p\"\n[[trunk]]\nname = \"a\"\nhost = \"q\"",
         5,
         "trunk[2].name",

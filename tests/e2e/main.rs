@@ -12,3 +12,4 @@ mod phones;
 mod privacy;
 mod restart;
 mod sipp;
+mod srtp;

@@ -3,4 +3,5 @@
 mod media_stage;
 
 mod leg;
+mod srtp;
 mod wire;

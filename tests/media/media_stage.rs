@@ -48,6 +48,7 @@ pub fn remote(port: u16, codec: Codec) -> Remote {
         telephone_event: Some(101),
         send: true,
         receive: true,
+        srtp: None,
     }
 }
 

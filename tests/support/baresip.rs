@@ -59,7 +59,7 @@ impl Baresip {
              audio_player aubridge,nobody\naudio_source aufile,{speech}\naudio_alert aubridge,nobody\n\
              audio_buffer 20-160\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
              rtp_ports {first}-{last}\nrtcp_enable yes\njitter_buffer_delay 2-10\nsnd_path {recordings}\n\
-             module g711.so\nmodule aufile.so\nmodule sndfile.so\nmodule aubridge.so\n\
+             module g711.so\nmodule srtp.so\nmodule aufile.so\nmodule sndfile.so\nmodule aubridge.so\n\
              module_tmp account.so\nmodule_app menu.so\n",
             modules = modules().display(),
             speech = home.join("speech.wav").display(),

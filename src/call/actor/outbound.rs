@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Actor, MediaLeg, SipLeg, Voice, wire};
+use super::wire::{self, Ability};
+use super::{Actor, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
 use crate::call::internal::RING_SECONDS;
 use crate::call::lines::Line;
@@ -201,7 +202,7 @@ impl Actor {
         let address = self.room.endpoint.media_address(&trunk.name).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(address, media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&trunk.codecs));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_trunk(trunk).terms());
         let name = &self.call.display_name;
         let invite = OutboundInvite {
             trunk: trunk.name.clone(),
@@ -229,7 +230,7 @@ impl Actor {
         let towards = self.room.endpoint.address_towards_extension(&extension).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&wire::EXTENSION_CODECS));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_extension(false).terms());
         let invite = OutboundInvite {
             trunk: String::new(),
             destination: Destination::Extension(extension),
@@ -294,25 +295,26 @@ impl Actor {
     /// The far end changes the session, or asks for our offer.
     pub(super) fn on_offer(&mut self, offer: Option<&SessionDescription>) {
         let (Some(sip), Some(media)) = (&self.sip, &mut self.media) else { return };
-        let codecs = match self.room.trunk(&self.line.trunk) {
-            Some(trunk) => wire::codecs(&trunk.codecs),
-            None => wire::codecs(&wire::EXTENSION_CODECS),
+        let ability = match self.room.trunk(&self.line.trunk) {
+            Some(trunk) => Ability::of_trunk(trunk),
+            None => Ability::of_extension(sip.control.is_secure()),
         };
+        let terms = ability.terms();
         let Some(offer) = offer else {
             // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
-            let fresh = SessionDescription::offer(media.local.session_id, media.local.address, &codecs);
+            let fresh = media.local.propose_again(&terms);
             media.local = wire::next_version(&media.local, fresh);
             sip.control.accept_offer(media.local.clone());
             return;
         };
-        match offer.answer(media.local.session_id, media.local.address, &codecs) {
+        match offer.answer_under(media.local.session_id, media.local.address, &terms, Some(&media.local)) {
             Ok((answer, agreed)) => {
                 media.remote = Some(wire::remote(&agreed));
                 media.local = wire::next_version(&media.local, answer);
                 sip.control.accept_offer(media.local.clone());
                 self.follow();
             }
-            Err(_) => sip.control.refuse_offer(),
+            Err(problem) => sip.control.refuse_media(problem),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Session descriptions of SIP in the media room's terms.
 
-use crate::config::CodecName;
-use crate::media::{Codec, Remote};
-use crate::sip::sdp::{Agreed, AudioCodec, Direction, SessionDescription};
+use crate::config::{CodecName, CodecOrder, SrtpPolicy, TrunkConfig};
+use crate::media::{Codec, Remote, SrtpKey, SrtpKeys, Suite};
+use crate::sip::sdp::{Agreed, AudioCodec, CryptoKey, CryptoSuite, Direction, SessionDescription, Srtp, Terms};
 
 /// What was agreed, as the media leg takes it.
 pub(in crate::call) fn remote(agreed: &Agreed) -> Remote {
@@ -16,7 +16,20 @@ pub(in crate::call) fn remote(agreed: &Agreed) -> Remote {
         telephone_event: agreed.telephone_event.map(|event| event.payload_type),
         send: matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly),
         receive: matches!(agreed.direction, Direction::SendRecv | Direction::RecvOnly),
+        srtp: agreed.srtp.as_ref().map(|srtp| Box::new(keys(srtp))),
     }
+}
+
+fn keys(srtp: &Srtp) -> SrtpKeys {
+    let suite = match srtp.suite {
+        CryptoSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
+        CryptoSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
+        CryptoSuite::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
+        CryptoSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
+        CryptoSuite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+    };
+    let key = |key: &CryptoKey| SrtpKey::new(suite, key.expose(), key.mki());
+    SrtpKeys { send: key(&srtp.send), receive: key(&srtp.receive) }
 }
 
 fn codec(codec: AudioCodec) -> Option<Codec> {
@@ -29,6 +42,30 @@ fn codec(codec: AudioCodec) -> Option<Codec> {
 
 /// Codecs for phones that call the box directly.
 pub(in crate::call) const EXTENSION_CODECS: [CodecName; 2] = [CodecName::Pcmu, CodecName::Pcma];
+
+/// What we bring into a negotiation with one peer.
+pub(in crate::call) struct Ability {
+    codecs: Vec<AudioCodec>,
+    order: CodecOrder,
+    srtp: SrtpPolicy,
+}
+
+impl Ability {
+    /// Of a trunk; that its keys go over TLS, or may go without, the configuration has checked.
+    pub(in crate::call) fn of_trunk(trunk: &TrunkConfig) -> Ability {
+        Ability { codecs: codecs(&trunk.codecs), order: trunk.codec_order, srtp: trunk.srtp }
+    }
+
+    /// Of a phone that calls the box directly: encrypted when it asks for it over TLS.
+    pub(in crate::call) fn of_extension(secure: bool) -> Ability {
+        let srtp = if secure { SrtpPolicy::Offered } else { SrtpPolicy::Off };
+        Ability { codecs: codecs(&EXTENSION_CODECS), order: CodecOrder::Offer, srtp }
+    }
+
+    pub(in crate::call) fn terms(&self) -> Terms<'_> {
+        Terms { codecs: &self.codecs, order: self.order, srtp: self.srtp, random: |bytes| rand::fill(bytes) }
+    }
+}
 
 /// A trunk's codecs in its order of preference, as far as the media room has them.
 pub(in crate::call) fn codecs(names: &[CodecName]) -> Vec<AudioCodec> {

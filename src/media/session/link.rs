@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use crate::media::Remote;
 use crate::media::latch::Latch;
 use crate::media::receive::Content;
+use crate::media::session::secure::Cover;
+use crate::media::srtp::Change;
 
 pub struct Link {
     pub remote: Remote,
     pub latch: Latch,
+    pub cover: Cover,
     /// Where the peer's RTCP came from, once it did.
     pub control_source: Option<SocketAddr>,
     /// When RTP came last, or could first have come.
@@ -20,12 +23,13 @@ pub struct Link {
 
 impl Link {
     pub fn new(remote: Remote, now: Instant) -> Link {
-        let latch = Latch::new(remote.rtp);
-        Link { remote, latch, control_source: None, heard_at: now, silent: false, connected: false }
+        let (latch, cover) = (Latch::new(remote.rtp), Cover::new(&remote));
+        Link { remote, latch, cover, control_source: None, heard_at: now, silent: false, connected: false }
     }
 
     /// Follows new signalling.
-    pub fn change(&mut self, remote: Remote, now: Instant) {
+    pub fn change(&mut self, remote: Remote, now: Instant) -> Change {
+        let change = self.cover.change(&remote, now);
         if remote.rtp != self.remote.rtp || remote.rtcp != self.remote.rtcp {
             self.control_source = None;
         }
@@ -33,6 +37,7 @@ impl Link {
         self.remote = remote;
         self.heard_at = now;
         self.silent = false;
+        change
     }
 
     /// What a payload type carries; `None` = not agreed.

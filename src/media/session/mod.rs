@@ -11,6 +11,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod outbox;
+mod secure;
 mod tally;
 
 use std::future::poll_fn;
@@ -36,6 +37,7 @@ use crate::media::session::link::Link;
 use crate::media::session::outbound::Talk;
 use crate::media::session::outbox::Outbox;
 use crate::media::session::tally::Tally;
+use crate::media::srtp::Change;
 use crate::media::worker::{Load, PortLease};
 use crate::media::{HeardFrame, Leg, LegControl, LegEvent, NARROW_BAND_HZ, Peer, Remote};
 
@@ -178,7 +180,11 @@ impl Session {
         let now = self.clock.now();
         self.talk.queue.run(remote.send);
         match &mut self.link {
-            Some(link) => link.change(remote, now),
+            Some(link) => {
+                if link.change(remote, now) == Change::NewSource {
+                    self.talk.stream.renew();
+                }
+            }
             None => {
                 self.link = Some(Link::new(remote, now));
                 self.control.begin(now);

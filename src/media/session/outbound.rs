@@ -11,6 +11,7 @@ use crate::media::playout::{PlayoutQueue, Slot};
 use crate::media::recorder::Side;
 use crate::media::rtp::{HEADER, Packet};
 use crate::media::session::Session;
+use crate::media::srtp::TRAILER;
 use crate::media::{FRAME_SAMPLES, Remote};
 
 /// After our own keys the phone system may reflect them for so long; such echoes press nothing.
@@ -45,7 +46,7 @@ impl Talk {
             queue: PlayoutQueue::new(rand::random()),
             keys: KeySender::default(),
             overflow_told: false,
-            stream: Stream { ssrc: rand::random(), sequence: rand::random(), packets: 0, octets: 0, refused: 0 },
+            stream: Stream { ssrc: rand::random(), sequence: first_sequence(), packets: 0, octets: 0, refused: 0 },
             last_speech: None,
             deaf_until: None,
         }
@@ -79,10 +80,22 @@ impl Talk {
     }
 }
 
+impl Stream {
+    /// Goes on under another source.
+    pub fn renew(&mut self) {
+        (self.ssrc, self.sequence) = (rand::random(), first_sequence());
+    }
+}
+
+/// Random, and far from its first rollover: a receiver that misses that one cannot read SRTP (RFC 3711 §3.3.1).
+fn first_sequence() -> u16 {
+    rand::random::<u16>() >> 1
+}
+
 impl Session {
     /// Sends every slot that is due.
     pub(super) fn send_slots(&mut self) {
-        let Some(link) = &self.link else { return };
+        let Some(link) = &mut self.link else { return };
         let now = self.clock.now();
         if link.remote.telephone_event.is_none() && self.talk.keys.is_sending() {
             tracing::debug!("keys are not sent: the peer did not agree to telephone-event");
@@ -90,11 +103,12 @@ impl Session {
         }
         while let Some(slot) = self.talk.queue.poll(now, self.talk.keys.takes_slot()) {
             let mut payload = [0; FRAME_SAMPLES];
-            let mut datagram = [0; HEADER + FRAME_SAMPLES];
+            let mut datagram = [0; HEADER + FRAME_SAMPLES + TRAILER];
             let packet = self.talk.packet(&slot, &link.remote, &mut payload);
             let Some(length) = packet.write(&mut datagram) else { continue };
+            let Some(sealed) = link.seal(&mut datagram, length) else { continue };
             let stream = &mut self.talk.stream;
-            if send(&self.sockets.rtp, &datagram[..length], link.latch.destination()) {
+            if send(&self.sockets.rtp, sealed, link.latch.destination()) {
                 stream.packets += 1;
                 stream.octets += (length - HEADER) as u64;
             } else {

@@ -9,7 +9,7 @@ use crate::sip::dialog::session::offer_of;
 use crate::sip::digest::server::Verdict;
 use crate::sip::message::{Checked, NameAddr, Request, Response};
 use crate::sip::transaction::ServerKey;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 /// Seconds after which a refused caller may try again.
 pub(super) const RETRY_AFTER: &str = "10";
@@ -75,6 +75,7 @@ impl UserAgent {
             origin,
             offer,
             local: local_ip,
+            secure: source.transport == Transport::Tls,
         }));
     }
 

@@ -80,6 +80,8 @@ pub struct Incoming {
     pub offer: Option<SessionDescription>,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// It came over TLS.
+    pub secure: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::ServerKey;
 
 use super::call::{Common, Phase, over};
-use super::session::Session;
+use super::session::{Session, unacceptable};
 use super::{Act, Dialog, Step};
 
 pub(super) struct Alerting {
@@ -45,6 +45,11 @@ impl Alerting {
             Command::Reject(code) => {
                 let code = if (300..700).contains(&code) { code } else { 500 };
                 self.refuse(code, local_tag, (code == 503).then_some(10), step);
+                common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
+                Some(over(step))
+            }
+            Command::RefuseMedia(problem) => {
+                step.respond(&self.key, unacceptable(&self.invite, problem).with_to_tag(local_tag));
                 common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
                 Some(over(step))
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use crate::sip::message::{Checked, Request, Response, media_type};
-use crate::sip::sdp::SessionDescription;
+use crate::sip::sdp::{SdpError, SessionDescription};
 use crate::sip::transaction::{Backoff, ServerKey};
 use crate::sip::transport::Hop;
 
@@ -101,6 +101,11 @@ impl Session {
             Command::HangUp => return self.hang_up(common, step),
             Command::AcceptOffer(session) => self.accept_offer(&session, local_tag, common, step),
             Command::RefuseOffer => self.refuse_offer(488, step),
+            Command::RefuseMedia(problem) => {
+                if let Some(asked) = self.asked.take() {
+                    step.respond(&asked.key, unacceptable(&asked.request, problem));
+                }
+            }
             Command::Offer(session) => self.offer(session, 0, common, step),
             Command::Ringing(_) | Command::Answer(_) | Command::Reject(_) => {}
         }
@@ -399,13 +404,19 @@ pub fn offer_of(request: &Request) -> Result<Option<SessionDescription>, Box<Res
     }
     match SessionDescription::parse(&String::from_utf8_lossy(&request.body)) {
         Ok(session) => Ok(Some(session)),
-        Err(crate::sip::sdp::SdpError::Syntax { .. }) => {
+        Err(SdpError::Syntax { .. }) => {
             let mut response = Response::to(request, 400);
             response.reason = "Malformed Session Description".into();
             Err(Box::new(response))
         }
-        Err(_) => Err(Box::new(Response::to(request, 488))),
+        Err(problem) => Err(Box::new(unacceptable(request, problem))),
     }
+}
+
+/// 488 with the reason (RFC 3261 §21.4.26, §20.43).
+pub fn unacceptable(request: &Request, problem: SdpError) -> Response {
+    let (code, text) = problem.warning();
+    Response::to(request, 488).with("Warning", format!("{code} trunkline \"{text}\""))
 }
 
 /// INFO of before RFC 6086 is taken note of; packages are not spoken.

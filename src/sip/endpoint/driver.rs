@@ -244,7 +244,8 @@ impl Driver {
     fn offer_call(&mut self, incoming: Incoming) {
         let (sender, events) = mpsc::channel(EVENT_QUEUE);
         let key = incoming.call;
-        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local));
+        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local))
+            .over_tls(incoming.secure);
         let call = IncomingCall {
             control,
             events,

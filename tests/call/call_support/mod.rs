@@ -353,7 +353,7 @@ impl Peer for Ear {
     }
 }
 
-fn remote(agreed: &Agreed) -> Remote {
+pub fn remote(agreed: &Agreed) -> Remote {
     let codec = |codec: AudioCodec| match codec {
         AudioCodec::Pcmu => trunkline::media::Codec::Pcmu,
         AudioCodec::Pcma => trunkline::media::Codec::Pcma,
@@ -368,6 +368,7 @@ fn remote(agreed: &Agreed) -> Remote {
         telephone_event: agreed.telephone_event.map(|event| event.payload_type),
         send: true,
         receive: true,
+        srtp: None,
     }
 }
 

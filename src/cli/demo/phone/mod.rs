@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::{CodecName, MediaConfig, SipConfig, SpeechConfig, TrunkConfig};
+use crate::config::{CodecName, CodecOrder, MediaConfig, SipConfig, SpeechConfig, SrtpPolicy, TrunkConfig};
 use crate::media::{self, LegOptions, MediaPlane, Remote};
 use crate::sip::endpoint::{CallEvent, Endpoint, IncomingCall};
 use crate::sip::sdp::{Agreed, AudioCodec, Direction};
@@ -87,6 +87,9 @@ fn exchange() -> TrunkConfig {
         max_calls: 8,
         codecs: vec![CodecName::Pcmu, CodecName::Pcma],
         messages: false,
+        codec_order: CodecOrder::default(),
+        srtp: SrtpPolicy::default(),
+        srtp_over_plain: false,
         ring_seconds: 30,
     }
 }
@@ -168,5 +171,6 @@ fn remote(agreed: &Agreed) -> Remote {
         telephone_event: agreed.telephone_event.map(|event| event.payload_type),
         send: matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly),
         receive: matches!(agreed.direction, Direction::SendRecv | Direction::RecvOnly),
+        srtp: None,
     }
 }
