@@ -14,7 +14,9 @@ use super::machine::{self, Action, State};
 use super::record::CallStatus;
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS};
+use super::toll;
 use crate::clock::UtcTime;
+use crate::directory::DialPlace;
 use crate::store::{Change, Order, StoreError};
 
 /// The dialer looks at the clock at least so often: wall-clock time may jump.
@@ -50,12 +52,13 @@ struct Look {
 
 /// Dials what is due while there are lines; returns when something will be due.
 async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
+    toll::raise_alerts(room).await?;
     let look = look(room)?;
     let mut waiting = Vec::new();
     let mut lines_left = true;
     for (id, status) in look.due {
         let began = match internal::line(room, id)? {
-            Ready::Line(line) => dial(room, id, line),
+            Ready::Line(line) => dial(room, id, line, None),
             Ready::Busy => false,
             Ready::Elsewhere => {
                 lines_left = lines_left && dial_out(room, id);
@@ -69,6 +72,7 @@ async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
     if !waiting.is_empty() {
         queue(room, waiting).await?;
     }
+    toll::raise_alerts(room).await?;
     Ok(look.next)
 }
 
@@ -95,12 +99,19 @@ fn look(room: &Room) -> Result<Look, StoreError> {
 
 /// Whether there was a line.
 fn dial_out(room: &Arc<Room>, id: Uuid) -> bool {
-    room.lines.outbound(&[], room.clock.now()).is_some_and(|line| dial(room, id, line))
+    let Some(place) = room.directory.dial_place() else { return false };
+    room.lines.outbound(&[], room.clock.now()).is_some_and(|line| dial(room, id, line, Some(place)))
 }
 
-fn dial(room: &Arc<Room>, id: Uuid, line: Line) -> bool {
+/// A call to an extension takes no `place` among those that cost money.
+fn dial(room: &Arc<Room>, id: Uuid, line: Line, place: Option<DialPlace>) -> bool {
     if let Some(orders) = room.registry.claim(id) {
-        tokio::spawn(Box::pin(outbound::dial(Arc::clone(room), id, line, orders)));
+        let room = Arc::clone(room);
+        tokio::spawn(async move {
+            Box::pin(outbound::dial(Arc::clone(&room), id, line, orders)).await;
+            drop(place);
+            room.due.notify_one();
+        });
     }
     true
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::ai::Engines;
 use crate::clock::{Clock, UtcTime};
 use crate::config::{Config, Secret};
-use crate::directory::Directory;
+use crate::directory::{DialVerdict, Directory};
 use crate::events::Mailer;
 use crate::media::{MediaPlane, Quality};
 use crate::sip::endpoint::{Endpoint, IncomingCall};
@@ -41,10 +41,13 @@ mod scribe;
 #[cfg(test)]
 mod simulation;
 mod tables;
+mod toll;
+mod trace;
 mod transcript;
 
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
+pub use trace::CallTrace;
 
 use self::message::Messages;
 use self::registry::Order;
@@ -99,6 +102,13 @@ pub enum PlaceError {
     /// The idempotency key was used for another request.
     #[error("this idempotency key belongs to another request")]
     KeyReused,
+    /// The dial policy is against it.
+    #[error("{}", verdict.words())]
+    Refused {
+        verdict: DialVerdict,
+        /// When it may be tried again, where that is known.
+        retry_after: Option<Duration>,
+    },
     /// Too many calls wait.
     #[error("too many calls are waiting")]
     Full,

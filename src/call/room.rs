@@ -14,6 +14,7 @@ use super::record::Call;
 use super::registry::Registry;
 use super::scribe::{Desk, Entry};
 use super::tables::BY_ALIAS;
+use super::trace::Traces;
 use super::{Direction, LiveEvent, LiveFact, Services, ledger};
 use crate::ai::Engines;
 use crate::clock::Clock;
@@ -78,6 +79,7 @@ pub(super) struct Room {
     pub(super) tuning: Tuning,
     pub(super) registry: Registry,
     pub(super) lines: Lines,
+    pub(super) traces: Traces,
     pub(super) live: broadcast::Sender<LiveEvent>,
     /// Wakes the dialer: a call waits, or a line is free.
     pub(super) due: Arc<Notify>,
@@ -88,6 +90,7 @@ impl Room {
     pub(super) fn new(services: Services, tuning: Tuning) -> Room {
         let due = Arc::new(Notify::new());
         Room {
+            traces: Traces::new(services.config.trace.calls),
             lines: Lines::new(&services.config.trunks, tuning.extension_lines, Arc::clone(&due)),
             config: services.config,
             clock: services.clock,
@@ -125,6 +128,7 @@ impl Room {
             store: self.store.clone(),
             clock: self.clock.clone(),
             transcripts: self.config.state.directory.join("transcripts"),
+            directory: self.directory.clone(),
         }
     }
 

@@ -12,6 +12,7 @@ pub(super) fn check(notes: &mut Notes<'_, '_>) {
     listeners(notes);
     media_ports(notes);
     mail(notes);
+    trace(notes);
     trunks(notes);
     for (section, key) in [("trunk", "name"), ("extension", "user"), ("number", "name"), ("prompt", "slug")] {
         unique(notes, section, key, str::to_owned);
@@ -79,6 +80,12 @@ fn mail(notes: &mut Notes<'_, '_>) {
             "write \"starttls\" or \"tls\"; \"none\" is only for a relay on this machine",
         );
     }
+}
+
+fn trace(notes: &mut Notes<'_, '_>) {
+    let Some(trace) = notes.tree.section("trace") else { return };
+    needs(notes, "trace", trace, "hep_id", "hep");
+    needs(notes, "trace", trace, "hep_password", "hep");
 }
 
 fn trunks(notes: &mut Notes<'_, '_>) {

@@ -9,6 +9,7 @@ mod check;
 mod cross;
 mod defaults;
 mod engine;
+mod hours;
 mod http;
 mod load;
 mod mail;
@@ -24,12 +25,13 @@ mod tree;
 mod walk;
 
 pub use engine::{ChatConfig, EngineConfig, EngineKind};
+pub use hours::Hours;
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailSecurity};
 pub use media::{MediaConfig, SpeechConfig};
 pub use mistake::{Mistake, Mistakes};
 pub use number::{NumberConfig, NumberMode, PromptConfig, Visibility};
-pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig};
+pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig, TraceConfig};
 pub use organization::{DialConfig, OrganizationConfig};
 pub use schema::{Field, Section, sections};
 pub use secret::Secret;
@@ -50,6 +52,7 @@ pub struct Config {
     pub dial: DialConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
+    pub trace: TraceConfig,
     #[serde(rename = "trunk")]
     pub trunks: Vec<TrunkConfig>,
     #[serde(rename = "extension")]

@@ -55,9 +55,6 @@ pub struct TrunkConfig {
     /// Codecs in order of preference.
     #[serde(default = "defaults::codecs")]
     pub codecs: Vec<CodecName>,
-    /// It carries text messages (SIP MESSAGE), in and out.
-    #[serde(default)]
-    pub messages: bool,
     /// Whose order of codecs decides when the peer offers.
     #[serde(default)]
     pub codec_order: CodecOrder,
@@ -67,6 +64,9 @@ pub struct TrunkConfig {
     /// Keys may be sent over signalling that is not encrypted itself.
     #[serde(default)]
     pub srtp_over_plain: bool,
+    /// It carries text messages (SIP MESSAGE), in and out.
+    #[serde(default)]
+    pub messages: bool,
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
@@ -79,15 +79,6 @@ pub enum CodecName {
     Pcma,
     G722,
     Opus,
-}
-
-/// A digest algorithm (RFC 8760).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum DigestName {
-    #[serde(rename = "sha-256")]
-    Sha256,
-    #[serde(rename = "md5")]
-    Md5,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -108,6 +99,15 @@ pub enum SrtpPolicy {
     Offered,
     /// Or no call.
     Required,
+}
+
+/// A digest algorithm (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum DigestName {
+    #[serde(rename = "sha-256")]
+    Sha256,
+    #[serde(rename = "md5")]
+    Md5,
 }
 
 /// A phone on the LAN that authenticates by digest when it registers with the box, calls it or sends it a text.

@@ -46,6 +46,8 @@ pub enum EventKind {
     MessageFailed,
     /// A report says that a text of ours arrived.
     MessageDelivered,
+    /// A cap of the dial policy is reached, or nearly; the subject is the organization.
+    TollFraudAlert,
 }
 
 /// An event with its place in the outbox: 1, 2, 3 … without a gap at the time of writing, never given twice.

@@ -14,6 +14,7 @@ pub mod pager;
 pub mod registrar;
 pub mod resolve;
 pub mod sdp;
+pub mod trace;
 pub mod transaction;
 pub mod transport;
 pub mod trunk;

@@ -8,4 +8,5 @@ mod speech_common;
 
 mod life;
 mod srtp;
+mod toll;
 mod wire;

@@ -10,5 +10,6 @@ mod phones;
 mod simulation;
 mod sipp;
 mod torture;
+mod trace;
 mod wire;
 mod world;

@@ -145,6 +145,8 @@ impl From<PlaceError> for Problem {
             PlaceError::NotConfigured => Problem::BridgeNotConfigured(text),
             PlaceError::Unavailable => Problem::BridgeUnreachable(text),
             PlaceError::KeyReused => Problem::BadRequest(text),
+            PlaceError::Refused { retry_after: Some(retry_after), .. } => Problem::QuotaUsed { text, retry_after },
+            PlaceError::Refused { retry_after: None, .. } => Problem::NotDialled(text),
             PlaceError::Full => Problem::Overloaded(text),
             PlaceError::Store(error) => error.into(),
         }

@@ -121,10 +121,11 @@ impl Actor {
             return Some(event);
         }
         match self.may_dial() {
-            Ok(true) => self.send_invite().await,
-            Ok(false) => {
+            Ok(DialVerdict::Allowed) => self.send_invite().await,
+            Ok(verdict) => {
                 self.call.dispatched_at = None;
-                Some(Event::Forbidden)
+                tracing::warn!(call = %self.call.id, ?verdict, "a call was not dialled");
+                Some(Event::Forbidden(verdict))
             }
             Err(error) => Some(Event::Unready(error.to_string())),
         }
@@ -183,13 +184,17 @@ impl Actor {
         text.map(Some).ok_or_else(|| Event::Unready("the engine key cannot be decrypted with this box's key".into()))
     }
 
-    /// Only numbers are guarded: a complete URI comes from the operator's own tools.
-    fn may_dial(&self) -> Result<bool, StoreError> {
-        if self.call.uri.is_some() || self.room.extension_of(&self.call).is_some() {
-            return Ok(true);
+    /// A complete URI comes from the operator's own tools, an extension is internal: only time and minutes bound the
+    /// one, nothing the other.
+    fn may_dial(&self) -> Result<DialVerdict, StoreError> {
+        if self.room.extension_of(&self.call).is_some() {
+            return Ok(DialVerdict::Allowed);
         }
-        let verdict = self.room.directory.may_dial(self.call.organization, &self.call.phone)?;
-        Ok(verdict == DialVerdict::Allowed)
+        let (directory, call) = (&self.room.directory, &self.call);
+        match call.uri {
+            Some(_) => directory.may_dial_now(call.organization),
+            None => directory.may_dial(call.organization, &call.phone),
+        }
     }
 
     async fn send_invite(&mut self) -> Option<Event> {
@@ -217,6 +222,7 @@ impl Actor {
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
+                self.room.traces.joined(self.call.id, control.sip_call_id());
                 self.sip = Some(SipLeg { control, events });
                 None
             }

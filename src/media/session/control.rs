@@ -84,8 +84,8 @@ impl Session {
         let sender = self.talk.queue.timestamp(now).filter(|_| sent).map(|timestamp| SenderInfo {
             ntp: self.control.clock.at(now),
             timestamp,
-            packets: stream.packets as u32,
-            octets: stream.octets as u32,
+            packets: (stream.packets - stream.former.0) as u32,
+            octets: (stream.octets - stream.former.1) as u32,
         });
         let block = self.reception.arrivals.report().map(|block| self.control.answering(block, now));
         let report = Report { ssrc: stream.ssrc, sender, block, cname: &self.control.name, goodbye };
@@ -113,11 +113,14 @@ impl Session {
             return;
         };
         link.control_source = Some(source);
+        link.hears_report(now, self.reception.is_resting());
         if let Some((ssrc, ntp)) = heard.sender {
             self.control.peer_report = Some((ssrc, middle(ntp), now));
         }
         if let Some(block) = heard.about_us {
-            self.control.remote_loss = Some(f32::from(block.fraction_lost) / 256.0);
+            let loss = f32::from(block.fraction_lost) / 256.0;
+            self.control.remote_loss = Some(loss);
+            self.talk.encoder.hear_of_loss(loss);
             self.control.round_trip = round_trip(block, self.control.clock.at(now)).or(self.control.round_trip);
         }
     }

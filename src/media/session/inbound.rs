@@ -70,8 +70,17 @@ impl Session {
     }
 
     fn take_accepted(&mut self, packet: &Packet<'_>, content: Content, now: Instant) {
-        let key = self.reception.packet(packet, content, now);
-        let Some(key) = key.filter(|_| !self.talk.is_deaf(now)) else { return };
+        if let Some(key) = self.reception.packet(packet, content, now) {
+            self.events_came |= true;
+            self.press(key, now);
+        }
+    }
+
+    /// A key of the phone, unless it is the echo of one of ours.
+    pub(super) fn press(&mut self, key: char, now: Instant) {
+        if self.talk.is_deaf(now) {
+            return;
+        }
         if let Some(peer) = &mut self.peer {
             peer.key(key, &mut Desk::new(&mut self.talk, &self.clock));
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::media::FRAME;
-use crate::media::quality::{G711, LevelMeter, Quality, mos};
+use crate::media::quality::{Impairment, LevelMeter, Quality, mos};
 use crate::media::receive::Reception;
 use crate::media::session::Session;
 use crate::media::session::outbound::Talk;
@@ -84,7 +84,7 @@ impl Session {
             jitter_ms: self.reception.arrivals.jitter_ms(),
             round_trip_ms: trip.map(|trip| trip.as_secs_f32() * 1e3),
             remote_loss: self.control.remote_loss(),
-            mos: mos(G711, missed, delay),
+            mos: mos(Impairment::of(self.reception.codec()), missed, delay),
             level_in_db: self.tally.level_in.take(),
             level_out_db: self.tally.level_out.take(),
             buffer_ms: buffer.as_secs_f32() * 1e3,

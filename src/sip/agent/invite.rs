@@ -110,7 +110,10 @@ impl UserAgent {
             self.guard.failed(source.ip(), now);
         }
         match verdict {
-            Verdict::Accepted(user) => Ok(user),
+            Verdict::Accepted(user) => {
+                self.guard.vouch(source.ip(), now);
+                Ok(user)
+            }
             Verdict::Wrong | Verdict::Challenge { .. } => {
                 let stale = verdict == Verdict::Challenge { stale: true };
                 let mut response = Response::to(request, 401);

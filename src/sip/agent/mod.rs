@@ -2,6 +2,7 @@
 //! datagrams, commands and instants go in, [`Output`]s come out.
 
 mod dial;
+mod gate;
 mod invite;
 pub mod message;
 mod phones;
@@ -23,6 +24,7 @@ use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
 use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
 use super::sdp::SessionDescription;
+use super::trace::Trace;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
 use super::transport::{Hop, Ports, Transport};
@@ -124,6 +126,7 @@ pub struct UserAgent {
     phones: phones::Phones,
     schedule: Schedule,
     refusing: bool,
+    trace: Option<Trace>,
     out: Vec<Output>,
 }
 
@@ -186,16 +189,19 @@ impl UserAgent {
             phones: phones::Phones::default(),
             schedule: Schedule::default(),
             refusing: false,
+            trace: None,
             out: Vec::new(),
         }
     }
 
     /// What is to be done since the last time.
     pub fn outputs(&mut self) -> Vec<Output> {
+        self.trace_outputs();
         std::mem::take(&mut self.out)
     }
 
-    pub fn datagram(&mut self, datagram: &[u8], source: Hop, now: Instant) {
+    /// What the guard let in.
+    fn admitted(&mut self, datagram: &[u8], source: Hop, now: Instant) {
         match read(datagram, &self.settings.limits) {
             Ok(Message::Request(request)) => {
                 metrics::counter!("trunkline_sip_messages_received_total", "kind" => "request").increment(1);
@@ -234,7 +240,7 @@ impl UserAgent {
 
     /// Sends a response outside any transaction; strangers get only so many.
     fn send_stateless(&mut self, mut response: Response, source: Hop, now: Instant) {
-        if self.trunks.of_source(source.address).is_none() && !self.guard.may_answer(source.ip(), now) {
+        if self.is_unheard(source, now) {
             metrics::counter!("trunkline_sip_answers_withheld_total").increment(1);
             return;
         }
@@ -264,6 +270,7 @@ impl UserAgent {
         }
         let Some(client) = self.clients.find(&key) else { return };
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
+        self.guard.vouch(source.ip(), now);
         let outputs = self.clients.response(&key, response, now);
         let deliver = outputs.contains(&ClientOutput::Deliver);
         self.client_outputs(&key, outputs, now);

@@ -97,6 +97,7 @@ impl UserAgent {
         if self.servers.len() >= most {
             return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
         }
+        self.guard.vouch(source.ip(), now);
         let reply_to = checked.via.reply_to(source);
         let owner = ServerOwner { call: Some(call), merge: None };
         let invite = request.is(rsip::Method::Invite);
