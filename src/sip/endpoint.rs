@@ -6,6 +6,7 @@
 mod control;
 mod driver;
 mod inbox;
+mod listen;
 mod phones;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +24,8 @@ use super::sdp::SessionDescription;
 use super::trace::{Exporter, Trace};
 use super::transaction::Timers;
 use super::transport::Ports;
-use super::transport::udp::{Udp, local_address_towards};
+use super::transport::tls::{BadFile, Tls};
+use super::transport::udp::local_address_towards;
 use super::trunk::Trunks;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TraceConfig, TrunkConfig};
@@ -35,6 +37,7 @@ pub use phones::IncomingMessage;
 
 use driver::Driver;
 use inbox::{Inbox, Order};
+use listen::Sockets;
 
 /// Handle on the running endpoint; cheap to clone.
 #[derive(Clone)]
@@ -45,6 +48,7 @@ pub struct Endpoint {
 struct Shared {
     inbox: Arc<Inbox>,
     local: SocketAddr,
+    ports: Ports,
     advertised: Option<IpAddr>,
     resolver: Resolver,
     /// Only names, hosts and callers are read here; addresses live in the driver.
@@ -57,9 +61,13 @@ struct Shared {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The UDP port is taken or may not be opened.
-    #[error("cannot listen for SIP on {address}: {source}; is another SIP server running, or [sip] listen wrong?")]
-    Bind { address: SocketAddr, source: std::io::Error },
+    /// A port is taken or may not be opened.
+    #[error(
+        "cannot listen for SIP over {transport} on {address}: {source}; is another SIP server running, or [sip] wrong?"
+    )]
+    Bind { transport: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] BadFile),
     #[error("cannot open a socket towards the collector of traces: {0}; is [trace] hep an address of this network?")]
     Trace(std::io::Error),
 }
@@ -141,12 +149,13 @@ impl Endpoint {
         trace: &TraceConfig,
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
-        let udp = Udp::bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
-        let local = udp.local();
+        let sockets = Sockets::bind(config)?;
+        let (local, ports) = (sockets.udp.local(), sockets.ports);
+        let tls = Tls::load(config, trunks)?;
         let inbox = Arc::new(Inbox::default());
         let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
         let authority = Authority::new(rand::random(), REALM, users, clock.now()).offering(&config.digest);
-        let settings = settings(config, local, inbox.clone());
+        let settings = settings(config, local, ports, inbox.clone());
         let phones = phones::settings(config, trunks, &clock);
         let exporter = Exporter::start(trace).map_err(StartError::Trace)?;
         let shown = config.advertised.unwrap_or_else(|| shown(local.ip()));
@@ -156,7 +165,8 @@ impl Endpoint {
         let resolver = Resolver::system();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
         let (texting, texts) = mpsc::channel(phones::TEXT_QUEUE);
-        let driver = Driver::new(udp, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
+        let (udp, streams) = sockets.open(config, tls, clock.clone());
+        let driver = Driver::new(udp, streams, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
         tokio::spawn(driver.run());
         for (trunk, host) in Trunks::new(trunks).names() {
             tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
@@ -164,6 +174,7 @@ impl Endpoint {
         let shared = Shared {
             inbox,
             local,
+            ports,
             advertised: config.advertised,
             resolver,
             trunks: Trunks::new(trunks),
@@ -171,7 +182,7 @@ impl Endpoint {
             stopping: AtomicBool::new(false),
             trace,
         };
-        tracing::info!(address = %local, "listening for SIP over UDP");
+        tracing::info!(address = %local, tcp = ports.tcp, tls = ?config.tls_listen.map(|_| ports.tls), "listening for SIP");
         Ok((Endpoint { shared: Arc::new(shared) }, calls))
     }
 
@@ -182,6 +193,11 @@ impl Endpoint {
 
     pub fn local_address(&self) -> SocketAddr {
         self.shared.local
+    }
+
+    /// Where it listens for TCP and for TLS.
+    pub fn ports(&self) -> Ports {
+        self.shared.ports
     }
 
     /// The address to put into a session description for a peer reached through `trunk` (advertised, or the local
@@ -266,18 +282,19 @@ fn shown(listen: IpAddr) -> IpAddr {
     if listen.is_unspecified() { local_address_towards(IpAddr::from([192, 0, 2, 1])) } else { listen }
 }
 
-fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Settings {
+fn settings(config: &SipConfig, local: SocketAddr, ports: Ports, inbox: Arc<Inbox>) -> Settings {
     let (advertised, listen) = (config.advertised, local.ip());
     Settings {
         user_agent: config.user_agent.chars().filter(|letter| !letter.is_control()).collect(),
         timers: Timers::from_t1(Duration::from_millis(config.t1_ms.max(1))),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
         max_dialogs_per_source: config.max_dialogs_per_source,
-        ports: Ports::all(local.port()),
+        ports,
         local_address: Box::new(move |peer| match advertised {
-            Some(ip) => ip,
-            None if !listen.is_unspecified() => listen,
-            None => local_address_towards(peer),
+            // An address of the other family would be none to the peer.
+            Some(ip) if ip.is_ipv4() == peer.is_ipv4() => ip,
+            _ if !listen.is_unspecified() => listen,
+            _ => local_address_towards(peer),
         }),
         tokens: Box::new(|| format!("{:016x}", rand::random::<u64>())),
         call_keys: Box::new(move || -> CallKey { inbox.next_call() }),

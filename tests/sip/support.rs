@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{ExtensionConfig, SipConfig, TrunkConfig};
+pub use trunkline::sip::endpoint::IncomingCall as Incoming;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 
@@ -126,6 +127,14 @@ impl Peer {
         let mut buffer = vec![0; 65_535];
         let (length, _) = timeout(limit, self.socket.recv_from(&mut buffer)).await.ok()?.expect("readable");
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    pub async fn receive_bytes(&self) -> Vec<u8> {
+        let mut buffer = vec![0; 65_535];
+        let received = timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await;
+        let (length, _) = received.expect("a datagram in time").expect("readable");
+        buffer.truncate(length);
+        buffer
     }
 
     pub async fn receive_from(&self) -> (String, SocketAddr) {

@@ -52,7 +52,10 @@ impl UserAgent {
         let called = request.uri.number();
         let (caller, caller_name) = caller(&request, checked, &origin);
         let local_ip = (self.settings.local_address)(source.ip());
-        let local = self.local_end(source, &called);
+        let mut local = self.local_end(source, &called);
+        if request.uri.sip().is_some_and(|uri| uri.secure) {
+            local = local.secured();
+        }
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let has_offer = offer.is_some();
@@ -81,7 +84,7 @@ impl UserAgent {
 
     /// Only trunks and extensions come in; strangers cost no state.
     pub(super) fn admit(&mut self, request: &Request, source: Hop, now: Instant) -> Result<Origin, Box<Response>> {
-        let origin = match self.trunks.of_source(source.address) {
+        let origin = match self.trunk_of(source) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
             None => return Err(Box::new(Response::to(request, 403))),

@@ -9,7 +9,7 @@ use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
 use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 impl UserAgent {
     pub(super) fn on_request(&mut self, mut request: Request, source: Hop, now: Instant) {
@@ -61,7 +61,7 @@ impl UserAgent {
         if checked.to.tag().is_none() && self.is_hopeless(source) {
             return self.send_stateless(Response::to(&request, 403), source, now);
         }
-        if let Some(refusal) = unsupported(&request) {
+        if let Some(refusal) = unsupported(&request, source.transport) {
             return self.send_stateless(refusal, source, now);
         }
         if checked.to.tag().is_some() {
@@ -93,6 +93,10 @@ impl UserAgent {
         source: Hop,
         now: Instant,
     ) {
+        let secure = self.calls.get(&call).is_some_and(|entry| entry.call.is_secure());
+        if secure && source.transport != Transport::Tls {
+            return self.send_stateless(Response::to(request, 403), source, now);
+        }
         let most = if request.is(rsip::Method::Bye) { 2 * MAX_ANSWERING } else { MAX_ANSWERING };
         if self.servers.len() >= most {
             return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
@@ -141,7 +145,7 @@ impl UserAgent {
 
     /// Neither a trunk, nor could it ever become an extension.
     pub(super) fn is_hopeless(&self, source: Hop) -> bool {
-        !self.authority.has_users() && self.trunks.of_source(source.address).is_none()
+        !self.authority.has_users() && self.trunk_of(source).is_none()
     }
 
     fn call_of(&self, checked: &Checked) -> Option<CallKey> {
@@ -151,7 +155,7 @@ impl UserAgent {
 }
 
 /// What we do not do, and how it is said (RFC 3261 §8.2.1, §8.2.2).
-fn unsupported(request: &Request) -> Option<Response> {
+fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
     let spoken = match &request.method {
         Method::Extension(_) => return Some(Response::to(request, 501).with("Allow", ALLOW)),
         Method::Known(
@@ -169,7 +173,8 @@ fn unsupported(request: &Request) -> Option<Response> {
     if !spoken {
         return Some(Response::to(request, 405).with("Allow", ALLOW));
     }
-    if matches!(request.uri, Uri::Other(_)) || request.uri.sip().is_some_and(|uri| uri.secure) {
+    let secure = request.uri.sip().is_some_and(|uri| uri.secure);
+    if matches!(request.uri, Uri::Other(_)) || (secure && transport != Transport::Tls) {
         return Some(Response::to(request, 416));
     }
     let mut required = request.fields.list("Require");

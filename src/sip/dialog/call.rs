@@ -9,7 +9,7 @@ use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use crate::sip::message::{Checked, Request, Response};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{ClientKey, ServerKey};
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 use super::alerting::Alerting;
 pub use super::dialling::Target;
@@ -328,6 +328,11 @@ impl Call {
     /// Over for its owner, whatever the wire still owes.
     pub fn is_over(&self) -> bool {
         self.common.quiet
+    }
+
+    /// It began over TLS and has to stay there.
+    pub fn is_secure(&self) -> bool {
+        self.common.local.transport == Transport::Tls
     }
 
     /// A BYE waits for the ACK of our 2xx.
