@@ -240,7 +240,7 @@ impl Actor {
         let towards = self.room.endpoint.address_towards_extension(&extension).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&wire::EXTENSION_CODECS));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_extension(false).terms());
         let invite = OutboundInvite {
             trunk: String::new(),
             destination: Destination::Extension(extension),
