@@ -10,15 +10,17 @@ use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound};
 use super::lines::Line;
 use super::machine::State;
 use super::record::{Call, CallStatus, Direction};
+use super::registry::Order;
 use super::room::Room;
 use super::scribe::Scribe;
 use super::transcript::Assembly;
 use super::{internal, ledger};
+use crate::ai::Person;
 use crate::config::{NumberMode, Visibility};
 use crate::directory::Number;
 use crate::events::EventKind;
 use crate::media::{LegOptions, Remote};
-use crate::sip::endpoint::{IncomingCall, Origin};
+use crate::sip::endpoint::{CallKey, IncomingCall, Origin};
 use crate::sip::sdp::SessionDescription;
 
 /// Answers until the endpoint closes the channel.
@@ -31,12 +33,27 @@ pub(super) async fn run(room: Arc<Room>, mut calls: mpsc::Receiver<IncomingCall>
 
 async fn take(room: Arc<Room>, incoming: IncomingCall) {
     let control = incoming.control.clone();
+    if let Some(leg) = incoming.replaces {
+        return replace(&room, leg, incoming);
+    }
     match answer(room, incoming).await {
         Ok(actor) => actor.run().await,
         Err(code) => {
             metrics::counter!("trunkline_calls_refused_total", "code" => code.to_string()).increment(1);
             control.reject(code);
         }
+    }
+}
+
+/// Hands an INVITE that replaces the dialog `leg` to that call.
+fn replace(room: &Room, leg: CallKey, incoming: IncomingCall) {
+    let control = incoming.control.clone();
+    let taken = room
+        .registry
+        .orders_of_leg(leg)
+        .is_some_and(|orders| orders.try_send(Order::Replace(Box::new(incoming))).is_ok());
+    if !taken {
+        control.reject(481);
     }
 }
 
@@ -57,6 +74,9 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
     let terms = room.terms(&call);
     let mut voice = Voice::default();
     voice.prepare(instructions(&room, &number), None, number.mode == NumberMode::Tts);
+    voice.person =
+        number.transfer_to.clone().map(|destination| Person { destination, whisper: number.transfer_whisper });
+    room.registry.note_leg(call.id, incoming.control.key());
     if let Some(remote) = &media.remote {
         media.leg.control.connect(remote.clone());
     }
@@ -70,6 +90,8 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
         media: Some(media),
         voice,
         assembly: Assembly::default(),
+        transfer: None,
+        moving: None,
         tried: Vec::new(),
         line,
         next_line: None,
@@ -190,6 +212,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         },
         phone: incoming.caller.clone(),
         uri: None,
+        wanted_trunk: None,
         display_name: internal::caller_name(room, incoming).unwrap_or_else(|| incoming.caller.clone()),
         email: number.email.clone(),
         number: number.number.clone(),
@@ -229,5 +252,6 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         tokens_total: 0,
         quality: None,
         outcome: None,
+        transfers: Vec::new(),
     })
 }

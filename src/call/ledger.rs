@@ -141,6 +141,7 @@ fn data(call: &Call) -> serde_json::Value {
         "tokens_prompt": call.tokens_prompt,
         "tokens_total": call.tokens_total,
         "outcome": call.outcome,
+        "transfers": call.transfers,
     })
 }
 
@@ -201,6 +202,7 @@ pub(super) mod tests {
             requested_by: "alice".into(),
             phone: "+14155550123".into(),
             uri: None,
+            wanted_trunk: None,
             display_name: "Alice".into(),
             email: Some("alice@example.com".into()),
             number: String::new(),
@@ -240,6 +242,7 @@ pub(super) mod tests {
             tokens_total: 0,
             quality: None,
             outcome: None,
+            transfers: Vec::new(),
         }
     }
 

@@ -26,12 +26,12 @@ pub struct Sipp {
 
 impl Sipp {
     /// Waits for a call.
-    async fn called(scenario: &'static str) -> Sipp {
+    pub async fn called(scenario: &'static str) -> Sipp {
         Sipp::start(scenario, None).await
     }
 
     /// Calls `to`.
-    async fn calling(scenario: &'static str, to: SocketAddr) -> Sipp {
+    pub async fn calling(scenario: &'static str, to: SocketAddr) -> Sipp {
         Sipp::start(scenario, Some(to)).await
     }
 
@@ -98,14 +98,14 @@ impl Sipp {
 }
 
 /// Calls a SIPp that plays `scenario`.
-async fn call(scenario: &'static str, more: &str) -> (Endpoint, Sipp, CallControl, mpsc::Receiver<CallEvent>) {
+pub async fn call(scenario: &'static str, more: &str) -> (Endpoint, Sipp, CallControl, mpsc::Receiver<CallEvent>) {
     let sipp = Sipp::called(scenario).await;
     let (endpoint, _) = endpoint(T1, &[trunk("sipp", sipp.address, more)], &[]).await;
     let (control, events) = invite(&endpoint, "sipp", "100");
     (endpoint, sipp, control, events)
 }
 
-async fn answered(events: &mut mpsc::Receiver<CallEvent>) {
+pub async fn answered(events: &mut mpsc::Receiver<CallEvent>) {
     match decisive(events).await {
         CallEvent::Answered { session: Some(session) } => assert_eq!(session.address.port(), 6100),
         other => panic!("{other:?}"),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::wire::{self, Ability};
 use super::{Actor, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
+use crate::call::dialer::wish;
 use crate::call::internal::RING_SECONDS;
 use crate::call::lines::Line;
 use crate::call::machine::{self, Action, Event, State};
@@ -103,6 +104,8 @@ fn actor(room: Arc<Room>, call: Call, line: Line, orders: mpsc::Receiver<Order>)
         media: None,
         voice: Voice::default(),
         assembly: Assembly::default(),
+        transfer: None,
+        moving: None,
         tried: vec![line.trunk.clone()],
         line,
         next_line: None,
@@ -155,7 +158,7 @@ impl Actor {
         }
         let now = self.room.clock.now();
         self.room.lines.in_trouble(&self.line.trunk, now);
-        self.next_line = self.room.lines.outbound(&self.tried, now);
+        self.next_line = self.room.lines.outbound(&wish(&self.call, &self.tried), now, rand::random()).ok();
         self.next_line.is_some()
     }
 
@@ -222,6 +225,7 @@ impl Actor {
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
+                self.room.registry.note_leg(self.call.id, control.key());
                 self.room.traces.joined(self.call.id, control.sip_call_id());
                 self.sip = Some(SipLeg { control, events });
                 None
@@ -236,7 +240,7 @@ impl Actor {
         let towards = self.room.endpoint.address_towards_extension(&extension).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&wire::EXTENSION_CODECS));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_extension(false).terms());
         let invite = OutboundInvite {
             trunk: String::new(),
             destination: Destination::Extension(extension),
@@ -289,13 +293,19 @@ impl Actor {
     }
 
     /// Leg and agent follow what was agreed.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         if let Some(media) = &self.media
             && let Some(remote) = &media.remote
         {
             media.leg.control.connect(remote.clone());
             self.voice.hold(!remote.send);
         }
+    }
+
+    /// Tells the agent whether the caller it got back is on hold.
+    pub(super) fn follow_hold(&mut self) {
+        let on_hold = self.is_on_hold();
+        self.voice.hold(on_hold);
     }
 
     /// The far end changes the session, or asks for our offer.

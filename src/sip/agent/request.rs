@@ -77,6 +77,8 @@ impl UserAgent {
                 let response = self.options(&request, source, now);
                 self.send_stateless(response, source, now);
             }
+            // Outside a call nobody may send us calling.
+            Method::Known(rsip::Method::Refer) => self.send_stateless(Response::to(&request, 403), source, now),
             Method::Known(rsip::Method::Register) => self.on_register(&request, checked, key, source, now),
             Method::Known(rsip::Method::Message) => self.on_message(&request, checked, key, source, now),
             // BYE, UPDATE and INFO live in dialogs only.
@@ -140,7 +142,7 @@ impl UserAgent {
             .with("Accept", "application/sdp, text/plain")
             .with("Accept-Encoding", "identity")
             .with("Accept-Language", "en")
-            .with("Supported", "")
+            .with("Supported", "replaces, norefersub")
     }
 
     /// Neither a trunk, nor could it ever become an extension.
@@ -154,6 +156,9 @@ impl UserAgent {
     }
 }
 
+/// Option tags that a peer may require.
+const SPOKEN: [&str; 2] = ["replaces", "norefersub"];
+
 /// What we do not do, and how it is said (RFC 3261 §8.2.1, §8.2.2).
 fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
     let spoken = match &request.method {
@@ -165,6 +170,8 @@ fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
             | rsip::Method::Update
             | rsip::Method::Info
             | rsip::Method::PRack
+            | rsip::Method::Refer
+            | rsip::Method::Notify
             | rsip::Method::Register
             | rsip::Method::Message,
         ) => true,
@@ -178,6 +185,7 @@ fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
         return Some(Response::to(request, 416));
     }
     let mut required = request.fields.list("Require");
+    required.retain(|tag| !SPOKEN.iter().any(|spoken| tag.eq_ignore_ascii_case(spoken)));
     if request.is(rsip::Method::Register) {
         required.retain(|tag| !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(tag)));
     }

@@ -62,7 +62,8 @@ impl Alerting {
                 step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
                 None
             }
-            Command::AcceptOffer(_) | Command::RefuseOffer => None,
+            // These belong to a confirmed dialog.
+            _ => None,
         }
     }
 

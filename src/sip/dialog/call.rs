@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
-use crate::sip::message::{Checked, Request, Response};
+use crate::sip::message::{Checked, Fields, Request, Response};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{ClientKey, ServerKey};
 use crate::sip::transport::{Hop, Transport};
@@ -18,7 +18,7 @@ use super::session::Session;
 use super::{Act, Dialog, LocalEnd, Purpose, Step};
 
 /// What the peer's requests are answered with as to what we understand.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, REFER, NOTIFY";
 
 pub struct Call {
     pub call_id: String,
@@ -59,6 +59,8 @@ pub(super) struct Common {
     pub outbound: bool,
     /// A last event was given; nothing more is told.
     pub quiet: bool,
+    /// Its Allow says so.
+    pub refuses_refer: bool,
     /// ACKs of 2xx, to be sent again when the 2xx is.
     acks: Vec<SentAck>,
 }
@@ -68,6 +70,15 @@ struct SentAck {
     sequence: u32,
     request: Arc<Request>,
     to: Hop,
+}
+
+/// How far a dialog is, as far as `Replaces` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Early, or not that dialog.
+    Unknown,
+    Confirmed,
+    Over,
 }
 
 pub(super) enum Phase {
@@ -84,8 +95,8 @@ pub(super) enum Phase {
 const MAX_ACKS: usize = 32;
 
 impl Common {
-    fn new(local: LocalEnd, auth: Authentication, outbound: bool) -> Common {
-        Common { local, auth, outbound, quiet: false, acks: Vec::new() }
+    pub(super) fn new(local: LocalEnd, auth: Authentication, outbound: bool) -> Common {
+        Common { local, auth, outbound, quiet: false, refuses_refer: false, acks: Vec::new() }
     }
 
     pub fn tell(&mut self, event: CallEvent, step: &mut Step<'_>) {
@@ -93,6 +104,12 @@ impl Common {
             self.quiet = event.is_last();
             step.out.push(Act::Event(event));
         }
+    }
+
+    /// Takes note of what the peer says that it takes.
+    pub fn note_allowed(&mut self, fields: &Fields) {
+        let allowed = fields.list("Allow");
+        self.refuses_refer = !allowed.is_empty() && !allowed.iter().any(|method| method == "REFER");
     }
 
     /// Acknowledges a 2xx in `dialog`.
@@ -145,7 +162,10 @@ impl Common {
         for route in request.fields.all("Record-Route") {
             response.fields.push("Record-Route", route);
         }
-        response.with("Contact", self.local.contact.clone()).with("Allow", ALLOW)
+        response
+            .with("Contact", self.local.contact.clone())
+            .with("Allow", ALLOW)
+            .with("Supported", "replaces, norefersub")
     }
 }
 
@@ -162,7 +182,8 @@ impl Call {
     pub fn incoming(arrival: Arrival, checked: &Checked, now: Instant) -> Option<Call> {
         let Arrival { invite, key, peer, has_offer, local, local_tag } = arrival;
         let dialog = Dialog::from_request(&invite, checked, &local_tag, peer)?;
-        let common = Common::new(local, Authentication::default(), false);
+        let mut common = Common::new(local, Authentication::default(), false);
+        common.note_allowed(&invite.fields);
         let phase = Phase::Alerting(Box::new(Alerting::new(invite, key, dialog, has_offer, now)));
         Some(Call { call_id: checked.call_id.clone(), local_tag, common, phase })
     }
@@ -260,6 +281,10 @@ impl Call {
                 dialling.failed(failure, &mut self.common, step)
             }
             Phase::Live(session) if purpose == Purpose::Reinvite => session.lost(&mut self.common, step),
+            Phase::Live(session) => {
+                session.refer.failed(purpose, 408, &mut self.common, step);
+                None
+            }
             _ => None,
         };
         self.enter(next);
@@ -317,6 +342,17 @@ impl Call {
             Phase::Alerting(alerting) => Some(alerting.wake_at()),
             Phase::Live(session) => session.wake_at(),
             Phase::Over { until } => Some(*until),
+        }
+    }
+
+    /// How far the dialog with `remote_tag` is that an INVITE wants to take the place of (RFC 3891 §3).
+    pub fn standing(&self, remote_tag: &str) -> Standing {
+        match &self.phase {
+            Phase::Live(session) if session.remote_tag() != remote_tag => Standing::Unknown,
+            Phase::Live(_) if self.common.quiet => Standing::Over,
+            Phase::Live(_) => Standing::Confirmed,
+            Phase::Over { .. } => Standing::Over,
+            Phase::Dialling(_) | Phase::Alerting(_) => Standing::Unknown,
         }
     }
 

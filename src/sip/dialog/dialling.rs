@@ -119,6 +119,7 @@ impl Dialling {
             return over(step);
         };
         let sequence = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
+        common.note_allowed(&response.fields);
         common.acknowledge(&dialog, sequence, step);
         let verdict = if common.quiet { Err(String::new()) } else { self.usable_answer(response) };
         match verdict {

@@ -23,6 +23,7 @@
 //! | | ACK of our first 200 | Answered | Live |
 //! | | no ACK for 64·T1 | BYE, Ended lost | Over |
 //! | | re-INVITE, UPDATE | Offer; 491, 500 when one is under way | Live |
+//! | | REFER, NOTIFY, both ways | see `refer` | Live |
 //! | | hang up | BYE, Ended by us (after the ACK, RFC 3261 §15) | Over |
 //! | | BYE | 200, Ended by peer | Over |
 //! | Over | BYE | 200 | Over |
@@ -30,6 +31,8 @@
 pub mod alerting;
 pub mod call;
 pub mod dialling;
+pub mod refer;
+pub mod replaces;
 pub mod session;
 pub mod step;
 

@@ -9,6 +9,7 @@ use crate::sip::transaction::{Backoff, ServerKey};
 use crate::sip::transport::Hop;
 
 use super::call::{ALLOW, Common, Phase, over};
+use super::refer::Refer;
 use super::{Act, Dialog, Purpose, Step};
 
 pub(super) struct Session {
@@ -21,6 +22,7 @@ pub(super) struct Session {
     offering: Offering,
     /// Hung up before the ACK came; the BYE waits for it (RFC 3261 §15).
     bye_wanted: bool,
+    pub(super) refer: Refer,
 }
 
 struct Unacknowledged {
@@ -62,7 +64,14 @@ const GLARE_TRIES: u8 = 4;
 impl Session {
     /// After a 2xx of the peer.
     pub fn confirmed(dialog: Dialog) -> Session {
-        Session { dialog, unacknowledged: None, asked: None, offering: Offering::Idle, bye_wanted: false }
+        Session {
+            dialog,
+            unacknowledged: None,
+            asked: None,
+            offering: Offering::Idle,
+            bye_wanted: false,
+            refer: Refer::default(),
+        }
     }
 
     /// After our own first 2xx.
@@ -107,6 +116,11 @@ impl Session {
                 }
             }
             Command::Offer(session) => self.offer(session, 0, common, step),
+            Command::Refer { to, referred_by } => {
+                self.refer.send(&to, referred_by.as_deref(), &mut self.dialog, common, step);
+            }
+            Command::AnswerRefer(code) => self.refer.decide(code, &mut self.dialog, common, step),
+            Command::ReportRefer(code) => self.refer.report(code, &mut self.dialog, common, step),
             Command::Ringing(_) | Command::Answer(_) | Command::Reject(_) => {}
         }
         None
@@ -125,6 +139,7 @@ impl Session {
 
     /// Answers what is still open before the dialog goes.
     fn close_offers(&mut self, step: &mut Step<'_>) {
+        self.refer.close(step);
         self.refuse_offer(487, step);
         if !matches!(std::mem::replace(&mut self.offering, Offering::Idle), Offering::Idle) {
             step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
@@ -195,6 +210,10 @@ impl Session {
             (Purpose::Reinvite, 408 | 481) => self.lost(common, step),
             (Purpose::Reinvite, code) => {
                 self.offer_refused(code, step);
+                None
+            }
+            (Purpose::Refer | Purpose::Notify, _) => {
+                self.refer.response(purpose, request, response, &mut self.dialog, common, step);
                 None
             }
             (Purpose::Invite | Purpose::Cancel | Purpose::Bye, _) => None,
@@ -269,6 +288,8 @@ impl Session {
             method if method.is(rsip::Method::Invite) || method.is(rsip::Method::Update) => {
                 self.asked_to_change(request, key, source, local_tag, common, step);
             }
+            method if method.is(rsip::Method::Refer) => self.refer.asked(request, key, common, step),
+            method if method.is(rsip::Method::Notify) => self.refer.notified(request, key, common, step),
             method if method.is(rsip::Method::Info) => step.respond(key, info(request)),
             method if method.is(rsip::Method::Options) => {
                 step.respond(key, Response::to(request, 200).with("Allow", ALLOW).with("Accept", "application/sdp"))
@@ -364,6 +385,7 @@ impl Session {
                 step.respond(&waiting.key, waiting.response.clone());
             }
         }
+        self.refer.tick(&mut self.dialog, common, step);
         if self.asked.as_ref().is_some_and(|asked| step.now >= asked.give_up) {
             self.refuse_offer(500, step);
         }
@@ -381,6 +403,10 @@ impl Session {
         None
     }
 
+    pub fn remote_tag(&self) -> &str {
+        &self.dialog.remote_tag
+    }
+
     pub fn wake_at(&self) -> Option<Instant> {
         let waiting = self.unacknowledged.as_ref().map(|waiting| waiting.repeat.at.min(waiting.give_up));
         let asked = self.asked.as_ref().map(|asked| asked.give_up);
@@ -388,7 +414,7 @@ impl Session {
             Offering::Again { at, .. } => Some(*at),
             Offering::Idle | Offering::Sent { .. } => None,
         };
-        [waiting, asked, again].into_iter().flatten().min()
+        [waiting, asked, again, self.refer.wake_at()].into_iter().flatten().min()
     }
 }
 

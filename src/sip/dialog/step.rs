@@ -49,6 +49,8 @@ pub enum Purpose {
     Reinvite,
     Cancel,
     Bye,
+    Refer,
+    Notify,
 }
 
 /// How we name ourselves towards the peer of one call.
