@@ -1,0 +1,42 @@
+//! Option tags: what we can do, and what is answered to somebody who requires more (RFC 3261 §8.2.2.3).
+
+use crate::sip::message::Fields;
+
+/// In responses and requests inside a dialog.
+pub const SUPPORTED: &str = "100rel, timer";
+/// In an INVITE: 199 only ever comes back to its sender (RFC 6228 §4).
+pub const SUPPORTED_IN_INVITE: &str = "100rel, timer, 199";
+/// Types of bodies that we read.
+pub const ACCEPT: &str = "application/sdp, application/dtmf-relay, application/dtmf";
+
+/// The tags of Require that we do not know, for Unsupported.
+pub fn unknown(fields: &Fields) -> Option<String> {
+    let known = |tag: &str| ["100rel", "timer"].iter().any(|known| tag.eq_ignore_ascii_case(known));
+    let unknown: Vec<String> = fields.list("Require").into_iter().filter(|tag| !known(tag)).collect();
+    (!unknown.is_empty()).then(|| unknown.join(", "))
+}
+
+/// Whether Supported or Require names `tag`.
+pub fn lists(fields: &Fields, tag: &str) -> bool {
+    requires(fields, tag) || fields.list("Supported").iter().any(|listed| listed.eq_ignore_ascii_case(tag))
+}
+
+pub fn requires(fields: &Fields, tag: &str) -> bool {
+    fields.list("Require").iter().any(|listed| listed.eq_ignore_ascii_case(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_unknown_is_named() {
+        let mut fields = Fields::default();
+        fields.push("Require", "100REL, foo");
+        fields.push("Require", "timer,bar");
+        fields.push("k", "Timer");
+        assert_eq!(unknown(&fields).as_deref(), Some("foo, bar"));
+        assert!(lists(&fields, "timer") && requires(&fields, "100rel") && !lists(&fields, "199"));
+        assert_eq!(unknown(&Fields::default()), None);
+    }
+}
