@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
 
-.PHONY: help setup setup-test build demo test bench check model deny advisories clean
+.PHONY: help setup setup-test build demo test bench fuzz check model deny advisories clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup-test ## everything that a change must pass
 
 bench: setup ## numbers of this machine, medians and p99
 	cargo bench --locked --bench gateway --bench store
+
+fuzz: setup ## every fuzz target with libFuzzer, FUZZ_SECONDS=300 each
+	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)
 
 check: setup ## fast feedback: format, lints, unit tests
 	cargo fmt --all --check

@@ -3,8 +3,8 @@
 //! Protocol machines take an [`Instant`] as a parameter; drivers and records ask a [`Clock`]. A manual clock stands
 //! still until it is advanced, so that everything above it replays.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -60,7 +60,14 @@ impl std::ops::Sub<Duration> for UtcTime {
 
 /// A handle on time. Cheap to clone; every clone of a manual clock moves together.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    /// Milliseconds and counter of the last id, shared by all clones.
+    last_id: Arc<AtomicU64>,
+}
+
+/// Bits of an id's counter within a millisecond: UUIDv7's `rand_a` (RFC 9562 §6.2, method 1).
+const COUNTER_BITS: u32 = 12;
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -77,19 +84,23 @@ struct Manual {
 
 impl Clock {
     pub fn system() -> Clock {
-        Clock(Source::System)
+        Clock::of(Source::System)
     }
 
     /// A clock that starts at `start` and moves only by [`Clock::advance`].
     #[allow(clippy::disallowed_methods)]
     pub fn manual(start: UtcTime) -> Clock {
-        Clock(Source::Manual(Arc::new(Manual { base: Instant::now(), start, passed: Mutex::new(Duration::ZERO) })))
+        Clock::of(Source::Manual(Arc::new(Manual { base: Instant::now(), start, passed: Mutex::new(Duration::ZERO) })))
+    }
+
+    fn of(source: Source) -> Clock {
+        Clock { source, last_id: Arc::default() }
     }
 
     /// Monotonic time.
     #[allow(clippy::disallowed_methods)]
     pub fn now(&self) -> Instant {
-        match &self.0 {
+        match &self.source {
             Source::System => Instant::now(),
             Source::Manual(manual) => manual.base + manual.passed(),
         }
@@ -97,21 +108,28 @@ impl Clock {
 
     /// Wall-clock time.
     pub fn utc(&self) -> UtcTime {
-        match &self.0 {
+        match &self.source {
             Source::System => UtcTime(jiff::Timestamp::now().as_millisecond()),
             Source::Manual(manual) => manual.start + manual.passed(),
         }
     }
 
-    /// A new UUIDv7 at this clock's time; ids made later sort later (to the millisecond).
+    /// A new UUIDv7 at this clock's time; ids made later sort later, also within a millisecond and when the wall clock is
+    /// set back.
     pub fn id(&self) -> Uuid {
-        let random: [u8; 10] = rand::random();
-        uuid::Builder::from_unix_timestamp_millis(self.utc().0.max(0).unsigned_abs(), &random).into_uuid()
+        let now = self.utc().0.max(0).unsigned_abs() << COUNTER_BITS;
+        let after = |last: u64| now.max(last + 1);
+        let last = self.last_id.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(after(last)));
+        let stamp = after(last.unwrap_or_default());
+        let mut random: [u8; 10] = rand::random();
+        let [.., high, low] = stamp.to_be_bytes();
+        (random[0], random[1]) = (high, low);
+        uuid::Builder::from_unix_timestamp_millis(stamp >> COUNTER_BITS, &random).into_uuid()
     }
 
     /// Moves a manual clock forward; a system clock ignores it.
     pub fn advance(&self, span: Duration) {
-        if let Source::Manual(manual) = &self.0 {
+        if let Source::Manual(manual) = &self.source {
             *manual.lock() += span;
         }
     }
@@ -154,5 +172,15 @@ mod tests {
         let first = clock.id();
         clock.advance(Duration::from_millis(1));
         assert!(first < clock.id());
+    }
+
+    #[test]
+    fn ids_of_one_millisecond_sort_in_the_order_of_their_making() {
+        let clock = Clock::manual(UtcTime(1_700_000_000_000));
+        let ids: Vec<Uuid> = (0..10_000).map(|_| clock.clone().id()).collect();
+        assert!(ids.is_sorted() && ids.iter().all(|id| id.get_version_num() == 7));
+        let milliseconds = |id: &Uuid| id.as_u128() >> 80;
+        assert_eq!(milliseconds(&ids[0]), 1_700_000_000_000);
+        assert_eq!(milliseconds(&ids[9_999]), 1_700_000_000_002, "4,096 fit into each");
     }
 }

@@ -166,7 +166,7 @@ const SECTIONS: &[Section] = &[
             may("sources", Texts(check::network)),
             may("internal", Flag),
             may("max_calls", Whole(1, 10_000)),
-            may("codecs", Choices(&["pcmu", "pcma"])),
+            may("codecs", Choices(&["pcmu", "pcma", "g722", "opus"])),
             may("ring_seconds", Whole(1, 300)),
         ],
     ),

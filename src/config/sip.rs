@@ -59,6 +59,8 @@ pub struct TrunkConfig {
 pub enum CodecName {
     Pcmu,
     Pcma,
+    G722,
+    Opus,
 }
 
 /// A phone on the LAN that authenticates by digest when it calls the box.

@@ -20,6 +20,7 @@ use super::message::Limits;
 use super::resolve::Resolver;
 use super::sdp::SessionDescription;
 use super::transaction::Timers;
+use super::transport::Ports;
 use super::transport::udp::{Udp, local_address_towards};
 use super::trunk::Trunks;
 use crate::clock::Clock;
@@ -229,7 +230,7 @@ fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Setting
         timers: Timers::from_t1(Duration::from_millis(config.t1_ms.max(1))),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
         max_dialogs_per_source: config.max_dialogs_per_source,
-        port: local.port(),
+        ports: Ports::all(local.port()),
         local_address: Box::new(move |peer| match advertised {
             Some(ip) => ip,
             None if !listen.is_unspecified() => listen,

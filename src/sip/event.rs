@@ -53,6 +53,8 @@ pub enum CallFailure {
 }
 
 /// What became of a change of the session that we asked for.
+// Made once for each change that was asked for: its size is nobody's burden.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OfferOutcome {
     /// The peer's answer.

@@ -3,12 +3,15 @@
 //! Text comes in and goes out; what is agreed leaves as [`Agreed`]. Sections that are not our one audio stream are
 //! carried along only to be refused in their place.
 
+mod codec;
 mod negotiate;
 mod parse;
 mod write;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+pub use codec::{AudioCodec, CodecOffer, EventFormat, OpusFormat};
 
 /// What an SDP says about our one audio stream; other media sections are kept only as "refused".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,42 +25,19 @@ pub struct SessionDescription {
     pub rtcp: Option<SocketAddr>,
     /// In order of preference.
     pub codecs: Vec<CodecOffer>,
-    /// Payload type of `telephone-event/8000` (RFC 4733), if offered.
-    pub telephone_event: Option<u8>,
+    /// `telephone-event` at each clock rate, in order; each rate once.
+    pub events: Vec<EventFormat>,
+    /// Payload type of comfort noise at 8 kHz, if offered.
+    pub comfort_noise: Option<u8>,
+    /// What the writer wants to receive as Opus; means something only beside [`AudioCodec::Opus`].
+    pub opus: OpusFormat,
     pub direction: Direction,
+    /// Sound in a packet that the writer would like.
     pub ptime: Option<Duration>,
+    /// The most that it can take.
+    pub max_ptime: Option<Duration>,
     /// Kinds of further `m=` sections in an offer (`video`, `image`, …); answered with port 0 in the same order.
     pub other_media: Vec<OtherMedia>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodecOffer {
-    pub codec: AudioCodec,
-    pub payload_type: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AudioCodec {
-    Pcmu,
-    Pcma,
-}
-
-impl AudioCodec {
-    /// Static payload type (RFC 3551 §6).
-    pub fn static_payload_type(self) -> u8 {
-        match self {
-            AudioCodec::Pcmu => 0,
-            AudioCodec::Pcma => 8,
-        }
-    }
-
-    /// Encoding name as in `a=rtpmap`.
-    pub fn name(self) -> &'static str {
-        match self {
-            AudioCodec::Pcmu => "PCMU",
-            AudioCodec::Pcma => "PCMA",
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,11 +89,27 @@ pub struct Agreed {
     pub payload_type: u8,
     /// Every payload type that the peer may send, by codec.
     pub accepted: Vec<CodecOffer>,
-    pub telephone_event: Option<u8>,
+    /// What we send keys as: the clock rate of `codec` where that was agreed, else another.
+    pub telephone_event: Option<EventFormat>,
+    /// Every form in which the peer may send keys.
+    pub accepted_events: Vec<EventFormat>,
+    /// Payload types of comfort noise: ours to send, the peer's to send.
+    pub comfort_noise: Option<ComfortNoise>,
+    /// What the peer wants to receive when `codec` is Opus.
+    pub opus: OpusFormat,
+    /// Sound in a packet of ours, as the peer would like it: 10 to 60 ms in steps of 10.
+    pub ptime: Duration,
     pub remote: SocketAddr,
     pub remote_rtcp: SocketAddr,
     /// Seen from us.
     pub direction: Direction,
+}
+
+/// Comfort noise that was agreed; each side names the payload type that it receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComfortNoise {
+    pub send: u8,
+    pub accept: u8,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

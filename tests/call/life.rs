@@ -1,6 +1,5 @@
 //! Lives of calls over real SIP and RTP on loopback: a whole box below the REST surface, and a phone.
 
-
 use crate::call_support;
 use std::time::Duration;
 

@@ -1,7 +1,6 @@
 //! What a call does on the wire: real SIP, and RTP packet by packet, over loopback.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::disallowed_methods)] // functions that tests share are not inside `#[test]`
 
-
 use crate::call_support;
 use crate::sip_support;
 use crate::speech_common;

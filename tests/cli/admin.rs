@@ -1,7 +1,6 @@
 //! `trunkline admin` on the store, with the service stopped or running.
 #![allow(clippy::expect_used)]
 
-
 use crate::cli_common;
 use cli_common::{Site, text};
 use trunkline::clock::Clock;

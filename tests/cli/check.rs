@@ -1,7 +1,6 @@
 //! `trunkline check` and the outer manners of the command line.
 #![allow(clippy::expect_used)]
 
-
 use crate::cli_common;
 use cli_common::{run, text};
 

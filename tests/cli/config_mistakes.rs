@@ -105,7 +105,13 @@ const ROWS: &[Row] = &[
         "cannot be used",
         "\"10.0.0.1/32\"",
     ),
-    ("[[trunk]]\nname = \"a\"\nhost = \"pbx\"\ncodecs = []", 4, "trunk[1].codecs", "is empty", "pcmu, pcma"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\ncodecs = []",
+        4,
+        "trunk[1].codecs",
+        "is empty",
+        "pcmu, pcma, g722, opus",
+    ),
     (
         "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\ncodecs = [\"pcmx\"]",
         4,

@@ -1,7 +1,6 @@
 //! `trunkline serve`: it starts, says why it cannot, and stops as it is told.
 #![allow(clippy::expect_used)]
 
-
 use crate::cli_common;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;

@@ -1,6 +1,5 @@
 //! What the operator reads when the box cannot start: one sentence that says what to do, and exit code 1.
 
-
 use crate::support;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;

@@ -4,7 +4,6 @@
 //! what the box's voice makes of the same text, by ears that know no words. The same ears must then refuse the same
 //! recording once it is damaged on purpose.
 
-
 use crate::support;
 use std::time::Duration;
 

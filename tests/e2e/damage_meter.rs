@@ -1,7 +1,6 @@
 //! The ears of the end-to-end tests, tested themselves: on a clean passage they say nothing, on each deliberate
 //! breakage they say which.
 
-
 use crate::support;
 use support::audio;
 use support::damage::{Law, breakage, examine};

@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_methods)]
 
-
 use crate::support;
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,5 @@
 //! What the log says at info over whole calls, and what it must not say.
 
-
 use crate::support;
 use std::time::Duration;
 

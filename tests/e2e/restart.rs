@@ -1,7 +1,6 @@
 //! `kill -9` in the middle of everything: what was acknowledged is still there, and every call is where the restart
 //! rules put it.
 
-
 use crate::support;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

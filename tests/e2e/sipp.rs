@@ -1,6 +1,5 @@
 //! SIPp as the far end: what a PBX or a carrier does to a call, and how it shows in the record.
 
-
 use crate::support;
 use std::time::Duration;
 

@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-
 use crate::media_stage;
 use std::time::{Duration, Instant};
 

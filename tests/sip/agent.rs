@@ -14,6 +14,7 @@ use trunkline::sip::event::{CallEvent, Command, EndedBy};
 use trunkline::sip::message::Limits;
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 use trunkline::sip::transaction::Timers;
+use trunkline::sip::transport::{Hop, Ports};
 use trunkline::sip::trunk::Trunks;
 
 const CALLER: usize = 0;
@@ -38,7 +39,7 @@ fn agent(side: usize, now: Instant) -> UserAgent {
         timers: Timers::from_t1(T1),
         limits: Limits::default(),
         max_dialogs_per_source: 10,
-        port: 5060,
+        ports: Ports::all(5060),
         local_address: Box::new(move |_| own),
         tokens: Box::new(move || {
             token += 1;
@@ -111,7 +112,7 @@ impl World {
                 }
             }
             let Some((side, datagram)) = self.wire.pop_front() else { return };
-            self.agents[side].datagram(&datagram, address(1 - side), self.now);
+            self.agents[side].datagram(&datagram, Hop::udp(address(1 - side)), self.now);
         }
     }
 

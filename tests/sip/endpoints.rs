@@ -1,6 +1,5 @@
 //! Two endpoints call each other over loopback.
 
-
 use crate::support;
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use trunkline::sip::event::{CallEvent, CallFailure, Command, EndedBy};
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 use trunkline::sip::transaction::Timers;
+use trunkline::sip::transport::{Hop, Ports};
 use trunkline::sip::trunk::Trunks;
 
 const FIRST: &str = "192.0.2.1";
@@ -21,8 +22,8 @@ struct Bench {
     start: Instant,
     now: Instant,
     /// Time in ms, destination and request.
-    sent: Vec<(u128, SocketAddr, Request)>,
-    invites: Vec<(SocketAddr, Request)>,
+    sent: Vec<(u128, Hop, Request)>,
+    invites: Vec<(Hop, Request)>,
     events: Vec<CallEvent>,
 }
 
@@ -44,7 +45,7 @@ impl Bench {
             timers: Timers::from_t1(Duration::from_millis(500)),
             limits: Limits::default(),
             max_dialogs_per_source: 10,
-            port: 5060,
+            ports: Ports::all(5060),
             local_address: Box::new(|_| ip("192.0.2.100")),
             tokens: Box::new(move || {
                 token += 1;
@@ -118,7 +119,7 @@ impl Bench {
                 response.with("Contact", format!("<sip:{address}>")).with_body("application/sdp", session().write());
         }
         let datagram = response.write().expect("writable");
-        self.agent.datagram(&datagram, SocketAddr::new(ip(address), 5060), self.now);
+        self.agent.datagram(&datagram, Hop::udp(SocketAddr::new(ip(address), 5060)), self.now);
         self.collect();
     }
 }

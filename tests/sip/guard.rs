@@ -1,7 +1,7 @@
 //! Floods, guesses and forged sources against one user agent, in virtual time.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use trunkline::clock::{Clock, UtcTime};
@@ -12,6 +12,7 @@ use trunkline::sip::digest::server::Authority;
 use trunkline::sip::guard::{BURST, FREE_TRIES};
 use trunkline::sip::message::{Limits, Message, Response, read};
 use trunkline::sip::transaction::Timers;
+use trunkline::sip::transport::{Hop, Ports};
 use trunkline::sip::trunk::Trunks;
 
 const TRUNK: &str = "192.0.2.1:5060";
@@ -24,8 +25,8 @@ struct Bench {
     calls: Vec<CallKey>,
 }
 
-fn source(text: &str) -> SocketAddr {
-    text.parse().expect("address")
+fn source(text: &str) -> Hop {
+    Hop::udp(text.parse().expect("address"))
 }
 
 /// One without a body is as good as any other for what is refused before it is looked at.
@@ -50,7 +51,7 @@ impl Bench {
             timers: Timers::from_t1(Duration::from_millis(500)),
             limits: Limits::default(),
             max_dialogs_per_source: 1_000,
-            port: 5060,
+            ports: Ports::all(5060),
             local_address: Box::new(|_| IpAddr::from([192, 0, 2, 100])),
             tokens: Box::new(move || {
                 token += 1;

@@ -1,7 +1,6 @@
 //! SIPp on the other side of the wire, as caller and as called phone. Each scenario is its own process.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-
 use crate::support;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;

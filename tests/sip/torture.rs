@@ -1,7 +1,7 @@
 //! The torture messages of RFC 4475 and RFC 5118: what is valid is understood, what is not gets the answer it is owed.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use trunkline::sip::agent::{CallKey, Output, Settings, UserAgent};
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::message::{Limits, Message, read};
 use trunkline::sip::transaction::Timers;
+use trunkline::sip::transport::{Hop, Ports};
 use trunkline::sip::trunk::Trunks;
 
 /// What becomes of a message.
@@ -116,7 +117,7 @@ fn agent(clock: &Clock) -> UserAgent {
         timers: Timers::from_t1(Duration::from_millis(500)),
         limits: Limits::default(),
         max_dialogs_per_source: 100,
-        port: 5060,
+        ports: Ports::all(5060),
         local_address: Box::new(|_| IpAddr::from([192, 0, 2, 100])),
         tokens: Box::new(|| "token".into()),
         call_keys: Box::new(move || {
@@ -131,7 +132,7 @@ fn agent(clock: &Clock) -> UserAgent {
 fn judge(bytes: &[u8]) -> (Verdict, Vec<Vec<u8>>) {
     let clock = Clock::manual(UtcTime(0));
     let mut agent = agent(&clock);
-    let source: SocketAddr = "192.0.2.1:5060".parse().expect("address");
+    let source = Hop::udp("192.0.2.1:5060".parse().expect("address"));
     agent.datagram(bytes, source, clock.now());
     let (mut verdict, mut sent) = (None, Vec::new());
     for output in agent.outputs() {

@@ -1,6 +1,5 @@
 //! Bad and unusual messages on a real socket.
 
-
 use crate::support;
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ use crate::sip::message::params::quote;
 use crate::sip::message::uri::escape_user;
 use crate::sip::message::{Host, Request, SipUri, Uri};
 use crate::sip::sdp::SessionDescription;
+use crate::sip::transport::Hop;
 use crate::sip::trunk::Trunk;
 
 /// An outbound call whose trunk and target were checked.
@@ -86,16 +87,16 @@ impl UserAgent {
         trunk.answering_first(&mut ips, now);
         ips.truncate(MAX_ADDRESSES);
         let Some(&ip) = ips.first() else { return self.unreachable(key, "it has no address".to_owned()) };
-        let to = SocketAddr::new(ip, port);
+        let hop = |ip: IpAddr| Hop::udp(SocketAddr::new(ip, port));
+        let to = hop(ip);
         // Our password is shown to the trunk only, wherever the call goes.
         let known = trunk.host == order.target.host || ips.iter().all(|ip| trunk.trusts(SocketAddr::new(*ip, port)));
         let auth = Authentication::new(trunk.credentials.clone().filter(|_| known));
         let caller = order.caller_number.clone().or_else(|| trunk.caller.clone()).unwrap_or_default();
         let from_host = trunk.host.clone();
-        let towards = |ip: IpAddr| self.local_end((self.settings.local_address)(ip), &caller);
-        let local = towards(ip);
-        let others =
-            ips.iter().skip(1).map(|ip| Target { to: SocketAddr::new(*ip, port), local: towards(*ip) }).collect();
+        let local = self.local_end(to, &caller);
+        let others = ips.iter().skip(1).map(|ip| hop(*ip));
+        let others = others.map(|to| Target { to, local: self.local_end(to, &caller) }).collect();
         let tag = (self.settings.tokens)();
         let invite = invite(&order, &caller, &from_host, &tag, &local.contact, &local.user_agent);
         let ring_until = now + order.ring_timeout.min(LONGEST_RING);

@@ -1,6 +1,5 @@
 //! A new INVITE from outside: who sent it, may it come in, and what does it want.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Entry, Incoming, MAX_ANSWERING, MAX_CALLS, Origin, Output, ServerOwner, UserAgent};
@@ -10,6 +9,7 @@ use crate::sip::dialog::session::offer_of;
 use crate::sip::digest::server::Verdict;
 use crate::sip::message::{Checked, NameAddr, Request, Response};
 use crate::sip::transaction::ServerKey;
+use crate::sip::transport::Hop;
 
 /// Seconds after which a refused caller may try again.
 pub(super) const RETRY_AFTER: &str = "10";
@@ -20,7 +20,7 @@ impl UserAgent {
         request: Request,
         checked: &Checked,
         key: &ServerKey,
-        source: SocketAddr,
+        source: Hop,
         now: Instant,
     ) {
         let origin = match self.admit(&request, source, now) {
@@ -52,7 +52,7 @@ impl UserAgent {
         let called = request.uri.number();
         let (caller, caller_name) = caller(&request, checked, &origin);
         let local_ip = (self.settings.local_address)(source.ip());
-        let local = self.local_end(local_ip, &called);
+        let local = self.local_end(source, &called);
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let has_offer = offer.is_some();
@@ -79,13 +79,8 @@ impl UserAgent {
     }
 
     /// Only trunks and extensions come in; strangers cost no state.
-    pub(super) fn admit(
-        &mut self,
-        request: &Request,
-        source: SocketAddr,
-        now: Instant,
-    ) -> Result<Origin, Box<Response>> {
-        let origin = match self.trunks.of_source(source) {
+    pub(super) fn admit(&mut self, request: &Request, source: Hop, now: Instant) -> Result<Origin, Box<Response>> {
+        let origin = match self.trunks.of_source(source.address) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
             None => return Err(Box::new(Response::to(request, 403))),
@@ -96,7 +91,7 @@ impl UserAgent {
         Ok(origin)
     }
 
-    fn authenticate(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Result<String, Box<Response>> {
+    fn authenticate(&mut self, request: &Request, source: Hop, now: Instant) -> Result<String, Box<Response>> {
         if let Some(left) = self.guard.locked_for(source.ip(), now) {
             let seconds = left.as_secs() + 1;
             return Err(Box::new(Response::to(request, 503).with("Retry-After", seconds.to_string())));

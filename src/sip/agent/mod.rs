@@ -7,7 +7,7 @@ mod request;
 mod schedule;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via
 use super::sdp::SessionDescription;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
+use super::transport::{Hop, Ports, Transport};
 use super::trunk::Trunks;
 
 pub use dial::{DialOrder, dialable, number_on};
@@ -34,7 +35,7 @@ pub struct CallKey(pub u64);
 pub enum Output {
     /// `transaction` is to be told when the socket refuses.
     Transmit {
-        to: SocketAddr,
+        to: Hop,
         datagram: Bytes,
         transaction: Option<ClientKey>,
     },
@@ -81,8 +82,8 @@ pub struct Settings {
     pub timers: Timers,
     pub limits: Limits,
     pub max_dialogs_per_source: usize,
-    /// Port of Via and Contact.
-    pub port: u16,
+    /// Those of Via and Contact.
+    pub ports: Ports,
     /// Our address towards a peer, as the peer should see it.
     pub local_address: Box<dyn Fn(IpAddr) -> IpAddr + Send>,
     /// Fresh unguessable tokens, hex.
@@ -159,7 +160,7 @@ impl UserAgent {
         std::mem::take(&mut self.out)
     }
 
-    pub fn datagram(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
+    pub fn datagram(&mut self, datagram: &[u8], source: Hop, now: Instant) {
         match read(datagram, &self.settings.limits) {
             Ok(Message::Request(request)) => {
                 metrics::counter!("trunkline_sip_messages_received_total", "kind" => "request").increment(1);
@@ -186,7 +187,7 @@ impl UserAgent {
     }
 
     /// Answers a request that could not be read as far as its fields allow.
-    fn refuse_malformed(&mut self, status: u16, problem: &str, mut fields: Fields, source: SocketAddr, now: Instant) {
+    fn refuse_malformed(&mut self, status: u16, problem: &str, mut fields: Fields, source: Hop, now: Instant) {
         if stamp(&mut fields, source).is_none() {
             tracing::debug!(%source, problem, "dropped a malformed request that names no way back");
             return;
@@ -197,8 +198,8 @@ impl UserAgent {
     }
 
     /// Sends a response outside any transaction; strangers get only so many.
-    fn send_stateless(&mut self, mut response: Response, source: SocketAddr, now: Instant) {
-        if self.trunks.of_source(source).is_none() && !self.guard.may_answer(source.ip(), now) {
+    fn send_stateless(&mut self, mut response: Response, source: Hop, now: Instant) {
+        if self.trunks.of_source(source.address).is_none() && !self.guard.may_answer(source.ip(), now) {
             metrics::counter!("trunkline_sip_answers_withheld_total").increment(1);
             return;
         }
@@ -216,7 +217,7 @@ impl UserAgent {
         }
     }
 
-    fn on_response(&mut self, response: &Response, source: SocketAddr, now: Instant) {
+    fn on_response(&mut self, response: &Response, source: Hop, now: Instant) {
         // A response with two Via values went astray on its way to someone else (RFC 3261 §8.1.3.3).
         if response.fields.list("Via").len() != 1 {
             metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
@@ -316,7 +317,7 @@ impl UserAgent {
         }
     }
 
-    fn send(&mut self, call: CallKey, request: Arc<Request>, to: SocketAddr, purpose: Purpose, now: Instant) {
+    fn send(&mut self, call: CallKey, request: Arc<Request>, to: Hop, purpose: Purpose, now: Instant) {
         let datagram = match request.write() {
             Ok(datagram) => datagram,
             Err(problem) => {
@@ -427,20 +428,22 @@ impl UserAgent {
         self.calls.get(&key).and_then(|entry| entry.call.wake_at()).is_some_and(|at| at <= now)
     }
 
-    /// `ours` is our address towards the peer.
-    fn local_end(&self, ours: IpAddr, user: &str) -> LocalEnd {
-        let host = super::message::Host::Ip(ours);
-        let sent_by = format!("{host}:{}", self.settings.port);
+    /// How we name ourselves towards `peer`.
+    fn local_end(&self, peer: Hop, user: &str) -> LocalEnd {
+        let host = super::message::Host::Ip((self.settings.local_address)(peer.ip()));
+        let transport = peer.transport;
+        let sent_by = format!("{host}:{}", self.settings.ports.of(transport));
         let user = super::message::uri::escape_user(user);
         let at = if user.is_empty() { "" } else { "@" };
-        let contact = format!("<sip:{user}{at}{sent_by}>");
-        LocalEnd { sent_by, contact, user_agent: self.settings.user_agent.clone() }
+        let how = if transport == Transport::Udp { String::new() } else { format!(";transport={}", transport.name()) };
+        let contact = format!("<sip:{user}{at}{sent_by}{how}>");
+        LocalEnd { transport, sent_by, contact, user_agent: self.settings.user_agent.clone() }
     }
 }
 
 /// Notes the source in the top Via (RFC 3261 §18.2.1). `None` when not even its sent-by can be read; `Some(false)` when
 /// only that could be, which is enough for sending a refusal.
-fn stamp(fields: &mut Fields, source: SocketAddr) -> Option<bool> {
+fn stamp(fields: &mut Fields, source: Hop) -> Option<bool> {
     let line = fields.first("Via")?.to_owned();
     let mut vias = fields.list("Via").into_iter();
     let top = vias.next()?;
@@ -448,7 +451,7 @@ fn stamp(fields: &mut Fields, source: SocketAddr) -> Option<bool> {
         Ok(via) => (via, true),
         Err(_) => (Via::parse(line.split([';', ',']).next()?).ok()?, false),
     };
-    top.stamp(source);
+    top.stamp(source.address);
     let rest: Vec<String> = vias.collect();
     fields.set("Via", top.to_string());
     for via in rest.into_iter().filter(|_| sound) {

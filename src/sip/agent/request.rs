@@ -1,6 +1,5 @@
 //! Requests from outside: to their transaction, their dialog, or the answer that they are owed.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::invite::RETRY_AFTER;
@@ -9,9 +8,10 @@ use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::check::check;
 use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
+use crate::sip::transport::Hop;
 
 impl UserAgent {
-    pub(super) fn on_request(&mut self, mut request: Request, source: SocketAddr, now: Instant) {
+    pub(super) fn on_request(&mut self, mut request: Request, source: Hop, now: Instant) {
         let is_ack = request.is(rsip::Method::Ack);
         let Some(sound_via) = stamp(&mut request.fields, source) else {
             metrics::counter!("trunkline_sip_messages_malformed_total").increment(1);
@@ -53,14 +53,7 @@ impl UserAgent {
         self.on_new_request(request, &checked, &key, source, now);
     }
 
-    fn on_new_request(
-        &mut self,
-        request: Request,
-        checked: &Checked,
-        key: &ServerKey,
-        source: SocketAddr,
-        now: Instant,
-    ) {
+    fn on_new_request(&mut self, request: Request, checked: &Checked, key: &ServerKey, source: Hop, now: Instant) {
         if request.is(rsip::Method::Cancel) {
             return self.on_cancel(&request, checked, key, source, now);
         }
@@ -94,7 +87,7 @@ impl UserAgent {
         checked: &Checked,
         key: &ServerKey,
         call: CallKey,
-        source: SocketAddr,
+        source: Hop,
         now: Instant,
     ) {
         let most = if request.is(rsip::Method::Bye) { 2 * MAX_ANSWERING } else { MAX_ANSWERING };
@@ -108,7 +101,7 @@ impl UserAgent {
         self.with_call(call, now, |call, step| call.request(request, checked, key, source, step));
     }
 
-    fn on_cancel(&mut self, request: &Request, checked: &Checked, key: &ServerKey, source: SocketAddr, now: Instant) {
+    fn on_cancel(&mut self, request: &Request, checked: &Checked, key: &ServerKey, source: Hop, now: Instant) {
         let invite = ServerKey::of_cancelled(request, checked);
         let Some(call) = self.servers.find(&invite).map(|server| server.owner.call) else {
             return self.send_stateless(Response::to(request, 481), source, now);
@@ -130,7 +123,7 @@ impl UserAgent {
 
     /// The same code that an INVITE would get (RFC 3261 §11.2): the keep-alive of a trunk gets 200, a stranger what every
     /// stranger gets.
-    fn options(&mut self, request: &Request, source: SocketAddr, now: Instant) -> Response {
+    fn options(&mut self, request: &Request, source: Hop, now: Instant) -> Response {
         if let Err(refusal) = self.admit(request, source, now) {
             return *refusal;
         }
@@ -143,8 +136,8 @@ impl UserAgent {
     }
 
     /// Neither a trunk, nor could it ever become an extension.
-    pub(super) fn is_hopeless(&self, source: SocketAddr) -> bool {
-        !self.authority.has_users() && self.trunks.of_source(source).is_none()
+    pub(super) fn is_hopeless(&self, source: Hop) -> bool {
+        !self.authority.has_users() && self.trunks.of_source(source.address).is_none()
     }
 
     fn call_of(&self, checked: &Checked) -> Option<CallKey> {

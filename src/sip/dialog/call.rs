@@ -1,7 +1,6 @@
 //! A call: one INVITE usage from its first request to its last response.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use crate::sip::message::{Checked, Request, Response};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{ClientKey, ServerKey};
+use crate::sip::transport::Hop;
 
 use super::alerting::Alerting;
 pub use super::dialling::Target;
@@ -31,7 +31,7 @@ pub struct Call {
 pub struct Dial {
     /// Complete but for its Via.
     pub invite: Request,
-    pub to: SocketAddr,
+    pub to: Hop,
     pub offer: SessionDescription,
     pub ring_until: Instant,
     pub local: LocalEnd,
@@ -46,7 +46,7 @@ pub struct Dial {
 pub struct Arrival {
     pub invite: Request,
     pub key: ServerKey,
-    pub peer: SocketAddr,
+    pub peer: Hop,
     pub has_offer: bool,
     pub local: LocalEnd,
     pub local_tag: String,
@@ -67,7 +67,7 @@ struct SentAck {
     remote_tag: String,
     sequence: u32,
     request: Arc<Request>,
-    to: SocketAddr,
+    to: Hop,
 }
 
 pub(super) enum Phase {
@@ -195,7 +195,7 @@ impl Call {
         purpose: Purpose,
         request: &Request,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         step: &mut Step<'_>,
     ) {
         let sequence = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
@@ -227,7 +227,7 @@ impl Call {
         purpose: Purpose,
         request: &Request,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         step: &mut Step<'_>,
     ) {
         match (purpose, response.code()) {
@@ -266,14 +266,7 @@ impl Call {
     }
 
     /// A request of the peer inside this call's dialog; ACK excepted. Always answered.
-    pub fn request(
-        &mut self,
-        request: &Request,
-        checked: &Checked,
-        key: &ServerKey,
-        source: SocketAddr,
-        step: &mut Step<'_>,
-    ) {
+    pub fn request(&mut self, request: &Request, checked: &Checked, key: &ServerKey, source: Hop, step: &mut Step<'_>) {
         let next = match &mut self.phase {
             Phase::Live(session) => {
                 session.request(request, checked, key, source, &self.local_tag, &mut self.common, step)

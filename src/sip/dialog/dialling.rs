@@ -1,7 +1,6 @@
 //! An outbound INVITE before its final answer.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +8,7 @@ use crate::sip::event::{CallEvent, CallFailure};
 use crate::sip::message::{Request, Response, media_type};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::ClientKey;
+use crate::sip::transport::Hop;
 
 use super::call::{Common, Phase, over};
 use super::session::Session;
@@ -17,7 +17,7 @@ use super::{Act, Dialog, LocalEnd, Purpose, Step};
 pub(super) struct Dialling {
     /// As last sent.
     invite: Arc<Request>,
-    to: SocketAddr,
+    to: Hop,
     offer: SessionDescription,
     ring_until: Option<Instant>,
     /// Any provisional response came: only now may it be cancelled (RFC 3261 §9.1).
@@ -33,7 +33,7 @@ pub(super) struct Dialling {
 
 /// One address of the called host, and how we name ourselves towards it.
 pub struct Target {
-    pub to: SocketAddr,
+    pub to: Hop,
     pub local: LocalEnd,
 }
 
@@ -50,7 +50,7 @@ const MAX_FORKS: usize = 16;
 impl Dialling {
     pub fn start(
         invite: Request,
-        to: SocketAddr,
+        to: Hop,
         offer: SessionDescription,
         ring_until: Instant,
         others: VecDeque<Target>,
@@ -74,7 +74,7 @@ impl Dialling {
     pub fn response(
         &mut self,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Phase> {
@@ -113,7 +113,7 @@ impl Dialling {
         common.tell(CallEvent::Ringing { code: response.code(), session }, step);
     }
 
-    fn answered(&mut self, response: &Response, source: SocketAddr, common: &mut Common, step: &mut Step<'_>) -> Phase {
+    fn answered(&mut self, response: &Response, source: Hop, common: &mut Common, step: &mut Step<'_>) -> Phase {
         let Some(mut dialog) = Dialog::from_response(&self.invite, response, source) else {
             common.tell(CallEvent::Failed(CallFailure::BadAnswer("the answer opens no dialog".into())), step);
             return over(step);

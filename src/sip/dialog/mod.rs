@@ -33,12 +33,13 @@ pub mod dialling;
 pub mod session;
 pub mod step;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 pub use call::Call;
 pub use step::{Act, LocalEnd, Purpose, Step};
 
 use super::message::{Checked, NameAddr, Request, Response, Uri};
+use super::transport::Hop;
 
 /// State that both ends keep of a confirmed or early dialog.
 #[derive(Debug, Clone)]
@@ -55,12 +56,12 @@ pub struct Dialog {
     local_sequence: u32,
     remote_sequence: Option<u32>,
     /// Where the peer's last message came from; used when the target is a name.
-    pub peer: SocketAddr,
+    pub peer: Hop,
 }
 
 impl Dialog {
     /// Ours, from a response with a To tag (RFC 3261 §12.1.2).
-    pub fn from_response(invite: &Request, response: &Response, peer: SocketAddr) -> Option<Dialog> {
+    pub fn from_response(invite: &Request, response: &Response, peer: Hop) -> Option<Dialog> {
         let to = NameAddr::parse(response.fields.first("To")?).ok()?;
         let from = NameAddr::parse(invite.fields.first("From")?).ok()?;
         let contact = response.fields.list("Contact").first().and_then(|contact| NameAddr::parse(contact).ok());
@@ -82,7 +83,7 @@ impl Dialog {
 
     /// The peer's, from its INVITE (RFC 3261 §12.1.1). Without a Contact the caller's From is the target, as peers of
     /// RFC 2543 mean it; `None` when neither can be reached over SIP.
-    pub fn from_request(invite: &Request, checked: &Checked, local_tag: &str, peer: SocketAddr) -> Option<Dialog> {
+    pub fn from_request(invite: &Request, checked: &Checked, local_tag: &str, peer: Hop) -> Option<Dialog> {
         let target = match invite.fields.list("Contact").first() {
             Some(contact) => NameAddr::parse(contact).ok()?.uri,
             None => checked.from.uri.clone(),
@@ -153,13 +154,14 @@ impl Dialog {
 
     /// Where requests go: the first route or the target when it is an address, else where the peer was last seen. A phone
     /// behind a NAT only knows its inner address; then, too, it is where it was seen.
-    pub fn hop(&self) -> SocketAddr {
+    pub fn hop(&self) -> Hop {
         let first = self.routes.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri);
         let uri = first.as_ref().unwrap_or(&self.target);
-        uri.sip()
-            .and_then(|uri| uri.address())
-            .filter(|named| !is_hidden(named.ip(), self.peer.ip()))
-            .unwrap_or(self.peer)
+        let named = uri.sip().and_then(|uri| uri.address());
+        match named.filter(|named| !is_hidden(named.ip(), self.peer.ip())) {
+            Some(address) => Hop { address, ..self.peer },
+            None => self.peer,
+        }
     }
 
     /// Takes the CSeq of a request of the peer; `false` when it is out of order (RFC 3261 §12.2.2).
@@ -172,7 +174,7 @@ impl Dialog {
     }
 
     /// Target refresh by a Contact.
-    pub fn refresh(&mut self, contacts: &[String], peer: SocketAddr) {
+    pub fn refresh(&mut self, contacts: &[String], peer: Hop) {
         self.peer = peer;
         let contact = contacts.first().and_then(|contact| NameAddr::parse(contact).ok());
         if let Some(contact) = contact.filter(|contact| contact.uri.sip().is_some()) {

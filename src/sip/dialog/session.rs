@@ -1,12 +1,12 @@
 //! A confirmed dialog: offers in both directions, the wait for an ACK, and the end.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use crate::sip::message::{Checked, Request, Response, media_type};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{Backoff, ServerKey};
+use crate::sip::transport::Hop;
 
 use super::call::{ALLOW, Common, Phase, over};
 use super::{Act, Dialog, Purpose, Step};
@@ -167,7 +167,7 @@ impl Session {
         purpose: Purpose,
         request: &Request,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Phase> {
@@ -199,7 +199,7 @@ impl Session {
     fn offer_answered(
         &mut self,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Phase> {
@@ -245,7 +245,7 @@ impl Session {
         request: &Request,
         checked: &Checked,
         key: &ServerKey,
-        source: SocketAddr,
+        source: Hop,
         local_tag: &str,
         common: &mut Common,
         step: &mut Step<'_>,
@@ -279,7 +279,7 @@ impl Session {
         &mut self,
         request: &Request,
         key: &ServerKey,
-        source: SocketAddr,
+        source: Hop,
         local_tag: &str,
         common: &mut Common,
         step: &mut Step<'_>,

@@ -1,12 +1,12 @@
 //! What a call is given to work with, and what it hands back.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::sip::event::{CallEvent, OfferOutcome};
 use crate::sip::message::{Request, Response};
 use crate::sip::transaction::{ClientKey, ServerKey, Timers};
+use crate::sip::transport::{Hop, Transport};
 
 /// One input's surroundings: time, randomness, and the place for outputs.
 pub struct Step<'a> {
@@ -22,13 +22,13 @@ pub enum Act {
     /// A request in a new client transaction.
     Send {
         request: Arc<Request>,
-        to: SocketAddr,
+        to: Hop,
         purpose: Purpose,
     },
     /// An ACK of a 2xx: outside transactions.
     Ack {
         request: Arc<Request>,
-        to: SocketAddr,
+        to: Hop,
     },
     Respond {
         key: ServerKey,
@@ -39,7 +39,7 @@ pub enum Act {
     /// A CANCEL of that INVITE transaction went out: it is waited for no longer than 64·T1.
     Expire(ClientKey),
     /// That address of a trunk gave no answer.
-    Silent(SocketAddr),
+    Silent(Hop),
 }
 
 /// Why a request was sent; comes back with its responses.
@@ -54,6 +54,7 @@ pub enum Purpose {
 /// How we name ourselves towards the peer of one call.
 #[derive(Debug, Clone)]
 pub struct LocalEnd {
+    pub transport: Transport,
     /// `host:port` of Via.
     pub sent_by: String,
     /// Value of Contact.
@@ -63,7 +64,8 @@ pub struct LocalEnd {
 
 impl LocalEnd {
     pub fn via(&self, token: &str) -> String {
-        format!("SIP/2.0/UDP {};rport;branch={}{token}", self.sent_by, crate::sip::message::via::MAGIC_COOKIE)
+        let (protocol, cookie) = (self.transport.protocol(), crate::sip::message::via::MAGIC_COOKIE);
+        format!("SIP/2.0/{protocol} {};rport;branch={cookie}{token}", self.sent_by)
     }
 }
 
@@ -76,7 +78,7 @@ impl Step<'_> {
         self.out.push(Act::Respond { key: key.clone(), response });
     }
 
-    pub fn send(&mut self, request: Request, to: SocketAddr, purpose: Purpose) {
+    pub fn send(&mut self, request: Request, to: Hop, purpose: Purpose) {
         self.out.push(Act::Send { request: Arc::new(request), to, purpose });
     }
 }

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
 use crate::sip::resolve::Resolver;
+use crate::sip::transport::Hop;
 use crate::sip::transport::udp::Udp;
 
 pub struct Driver {
@@ -127,7 +128,7 @@ impl Driver {
         for _ in 0..BATCH {
             let Some((length, source)) = self.udp.try_receive(buffer) else { return };
             let datagram = buffer.get(..length).unwrap_or_default();
-            self.agent.datagram(datagram, source, self.clock.now());
+            self.agent.datagram(datagram, Hop::udp(source), self.clock.now());
             self.flush().await;
         }
     }
@@ -196,7 +197,7 @@ impl Driver {
                 match output {
                     Output::Transmit { to, datagram, transaction } => {
                         metrics::counter!("trunkline_sip_messages_sent_total").increment(1);
-                        if let Err(problem) = self.udp.send(&datagram, to).await {
+                        if let Err(problem) = self.udp.send(&datagram, to.address).await {
                             tracing::debug!(%to, %problem, "the socket refused a datagram");
                             if let Some(transaction) = transaction {
                                 self.agent.transport_failed(&transaction, self.clock.now());

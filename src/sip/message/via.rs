@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::params::Params;
 use super::uri::{BadUri, Host};
+use crate::sip::transport::Hop;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Via {
@@ -64,9 +65,9 @@ impl Via {
 
     /// Where the response goes (RFC 3261 §18.2.2, RFC 3581 §4). `maddr` is not followed: it would let a stranger aim
     /// our answers at anyone.
-    pub fn reply_to(&self, source: SocketAddr) -> SocketAddr {
-        let port = if self.params.has("rport") { source.port() } else { self.port.unwrap_or(5060) };
-        SocketAddr::new(source.ip(), port)
+    pub fn reply_to(&self, source: Hop) -> Hop {
+        let port = if self.params.has("rport") { source.address.port() } else { self.port.unwrap_or(5060) };
+        Hop { address: SocketAddr::new(source.ip(), port), ..source }
     }
 
     /// `host:port` for transaction matching; the default port spelt out.
@@ -102,10 +103,10 @@ mod tests {
     fn the_answer_goes_to_the_source() {
         let source: SocketAddr = "192.0.2.9:4444".parse().expect("address");
         let mut via = Via::parse("SIP/2.0/UDP 10.0.0.1:5070;rport;branch=z9hG4bKa").expect("valid");
-        assert_eq!(via.reply_to(source), source);
+        assert_eq!(via.reply_to(Hop::udp(source)), Hop::udp(source));
         via.stamp(source);
         assert_eq!(via.to_string(), "SIP/2.0/UDP 10.0.0.1:5070;rport=4444;branch=z9hG4bKa;received=192.0.2.9");
         let plain = Via::parse("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bKa;maddr=203.0.113.1").expect("valid");
-        assert_eq!(plain.reply_to(source), "192.0.2.9:5070".parse().expect("address"));
+        assert_eq!(plain.reply_to(Hop::udp(source)), Hop::udp("192.0.2.9:5070".parse().expect("address")));
     }
 }

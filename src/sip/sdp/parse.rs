@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{AudioCodec, CodecOffer, Direction, OtherMedia, SdpError, SessionDescription};
+use super::codec::is_comfort_noise;
+use super::{AudioCodec, CodecOffer, Direction, EventFormat, OpusFormat, OtherMedia, SdpError, SessionDescription};
 
 /// Lines that a description may have; more is an attack, not a call.
 const MAX_LINES: usize = 500;
@@ -39,6 +40,7 @@ struct Draft {
     connection: Option<IpAddr>,
     direction: Option<Direction>,
     ptime: Option<Duration>,
+    max_ptime: Option<Duration>,
     section: Section,
     audio: Option<Audio>,
     other_media: Vec<OtherMedia>,
@@ -58,9 +60,11 @@ struct Audio {
     port: u16,
     formats: Vec<u8>,
     mapped: Vec<(u8, String)>,
+    parameters: Vec<(u8, String)>,
     connection: Option<IpAddr>,
     direction: Option<Direction>,
     ptime: Option<Duration>,
+    max_ptime: Option<Duration>,
     rtcp: Option<(u16, Option<IpAddr>)>,
 }
 
@@ -134,16 +138,20 @@ impl Draft {
             _ => None,
         };
         let ptime = (name == "ptime").then(|| read_ptime(value)).flatten();
+        let max_ptime = (name == "maxptime").then(|| read_ptime(value)).flatten();
         match (&self.section, &mut self.audio) {
             (Section::Session, _) => {
                 self.direction = direction.or(self.direction);
                 self.ptime = ptime.or(self.ptime);
+                self.max_ptime = max_ptime.or(self.max_ptime);
             }
             (Section::Audio, Some(audio)) => {
                 audio.direction = direction.or(audio.direction);
                 audio.ptime = ptime.or(audio.ptime);
+                audio.max_ptime = max_ptime.or(audio.max_ptime);
                 match name {
                     "rtpmap" => audio.mapped.extend(read_rtpmap(value)),
+                    "fmtp" => audio.parameters.extend(read_parameters(value)),
                     "rtcp" => audio.rtcp = Some(read_rtcp(value)?),
                     _ => {}
                 }
@@ -156,7 +164,7 @@ impl Draft {
     fn finish(self) -> Result<SessionDescription, SdpError> {
         let audio = self.audio.ok_or(SdpError::NoAudio)?;
         let ip = audio.connection.or(self.connection).ok_or(SdpError::Syntax { line: 1, problem: "c= is missing" })?;
-        let (codecs, telephone_event) = audio.codecs();
+        let formats = audio.formats();
         let mut direction = audio.direction.or(self.direction).unwrap_or_default();
         // Hold as RFC 2543 said it: nothing may be sent to the null address.
         if ip.is_unspecified() {
@@ -172,35 +180,53 @@ impl Draft {
             version: self.version,
             address,
             rtcp,
-            codecs,
-            telephone_event,
+            codecs: formats.codecs,
+            events: formats.events,
+            comfort_noise: formats.comfort_noise,
+            opus: formats.opus,
             direction,
             ptime: audio.ptime.or(self.ptime),
+            max_ptime: audio.max_ptime.or(self.max_ptime),
             other_media: self.other_media,
         })
     }
 }
 
+/// The formats of `m=audio` that we speak.
+#[derive(Default)]
+struct Formats {
+    codecs: Vec<CodecOffer>,
+    events: Vec<EventFormat>,
+    comfort_noise: Option<u8>,
+    opus: OpusFormat,
+}
+
 impl Audio {
-    fn codecs(&self) -> (Vec<CodecOffer>, Option<u8>) {
-        let (mut codecs, mut events) = (Vec::new(), None);
+    fn formats(&self) -> Formats {
+        let mut formats = Formats::default();
         for &payload_type in &self.formats {
-            let mapped = self.mapped.iter().find(|(number, _)| *number == payload_type).map(|(_, name)| name.as_str());
-            let codec = match (mapped, payload_type) {
-                (Some("pcmu/8000") | None, 0) => Some(AudioCodec::Pcmu),
-                (Some("pcma/8000") | None, 8) => Some(AudioCodec::Pcma),
-                (Some("pcmu/8000"), _) => Some(AudioCodec::Pcmu),
-                (Some("pcma/8000"), _) => Some(AudioCodec::Pcma),
-                (Some("telephone-event/8000"), _) => {
-                    events = events.or(Some(payload_type));
-                    None
+            let mapping = find(&self.mapped, payload_type);
+            if let Some(codec) = AudioCodec::of(payload_type, mapping) {
+                let first = !formats.codecs.iter().any(|offer| offer.codec == AudioCodec::Opus);
+                if codec == AudioCodec::Opus && first {
+                    formats.opus = OpusFormat::read(find(&self.parameters, payload_type).unwrap_or_default());
                 }
-                _ => None,
-            };
-            codecs.extend(codec.map(|codec| CodecOffer { codec, payload_type }));
+                formats.codecs.push(CodecOffer { codec, payload_type });
+            } else if let Some(event) = EventFormat::of(payload_type, mapping) {
+                if !formats.events.iter().any(|known| known.clock_rate == event.clock_rate) {
+                    formats.events.push(event);
+                }
+            } else if formats.comfort_noise.is_none() && is_comfort_noise(payload_type, mapping) {
+                formats.comfort_noise = Some(payload_type);
+            }
         }
-        (codecs, events)
+        formats
     }
+}
+
+/// The first that was said of a payload type.
+fn find(said: &[(u8, String)], payload_type: u8) -> Option<&str> {
+    said.iter().find(|(number, _)| *number == payload_type).map(|(_, text)| text.as_str())
 }
 
 fn tail_number(text: &str) -> u64 {
@@ -230,6 +256,12 @@ fn read_rtpmap(value: &str) -> Option<(u8, String)> {
     let (number, name) = value.trim().split_once(' ')?;
     let name = name.trim().to_ascii_lowercase();
     Some((number.parse().ok()?, name.strip_suffix("/1").unwrap_or(&name).to_owned()))
+}
+
+/// `111 useinbandfec=1` to its two parts.
+fn read_parameters(value: &str) -> Option<(u8, String)> {
+    let (number, parameters) = value.trim().split_once(' ')?;
+    Some((number.parse().ok()?, parameters.to_owned()))
 }
 
 fn read_ptime(value: &str) -> Option<Duration> {
@@ -272,7 +304,25 @@ mod tests {
         )
         .expect("valid");
         assert_eq!(session.codecs, [CodecOffer { codec: AudioCodec::Pcma, payload_type: 96 }]);
-        assert_eq!(session.telephone_event, Some(97));
+        assert_eq!(session.events, [EventFormat { payload_type: 97, clock_rate: 8_000 }]);
+    }
+
+    #[test]
+    fn wide_band_codecs_keys_at_each_clock_and_comfort_noise_are_understood() {
+        let session = parse(
+            "c=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 98 9 0 13 101 102 103\r\na=rtpmap:98 OPUS/48000/2\r\n\
+             a=fmtp:98 useinbandfec=1;maxplaybackrate=16000\r\na=rtpmap:9 g722/8000\r\na=rtpmap:13 CN/8000\r\n\
+             a=rtpmap:101 Telephone-Event/48000\r\na=rtpmap:102 telephone-event/8000\r\n\
+             a=rtpmap:103 telephone-event/8000\r\na=maxptime:40\r\n",
+        )
+        .expect("valid");
+        let kinds: Vec<AudioCodec> = session.codecs.iter().map(|offer| offer.codec).collect();
+        assert_eq!(kinds, [AudioCodec::Opus, AudioCodec::G722, AudioCodec::Pcmu]);
+        let events: Vec<(u8, u32)> =
+            session.events.iter().map(|event| (event.payload_type, event.clock_rate)).collect();
+        assert_eq!(events, [(101, 48_000), (102, 8_000)]);
+        assert_eq!((session.comfort_noise, session.max_ptime), (Some(13), Some(Duration::from_millis(40))));
+        assert!(session.opus.inband_fec && session.opus.max_playback_rate == 16_000);
     }
 
     #[test]

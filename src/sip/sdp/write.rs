@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Direction, OtherMedia, SessionDescription};
+use super::{AudioCodec, CodecOffer, Direction, EventFormat, OpusFormat, OtherMedia, SessionDescription};
 
 impl SessionDescription {
     /// The wire form, CRLF line ends.
@@ -26,22 +26,21 @@ impl SessionDescription {
 
     fn audio(&self, text: &mut String) {
         let _ = write!(text, "m=audio {} RTP/AVP", self.address.port());
-        let numbers = self.codecs.iter().map(|offer| offer.payload_type).chain(self.telephone_event);
+        let codecs = self.codecs.iter().map(|offer| offer.payload_type);
+        let events = self.events.iter().map(|event| event.payload_type);
         let mut any = false;
-        for number in numbers {
+        for number in codecs.chain(self.comfort_noise).chain(events) {
             any = true;
             let _ = write!(text, " {number}");
         }
         // A section needs a format even when it is refused.
         text.push_str(if any { "\r\n" } else { " 0\r\n" });
-        for offer in &self.codecs {
-            let _ = write!(text, "a=rtpmap:{} {}/8000\r\n", offer.payload_type, offer.codec.name());
-        }
-        if let Some(number) = self.telephone_event {
-            let _ = write!(text, "a=rtpmap:{number} telephone-event/8000\r\na=fmtp:{number} 0-15\r\n");
-        }
+        self.formats(text);
         if let Some(ptime) = self.ptime {
             let _ = write!(text, "a=ptime:{}\r\n", ptime.as_millis());
+        }
+        if let Some(max_ptime) = self.max_ptime {
+            let _ = write!(text, "a=maxptime:{}\r\n", max_ptime.as_millis());
         }
         text.push_str(match self.direction {
             Direction::SendRecv => "a=sendrecv\r\n",
@@ -54,6 +53,22 @@ impl SessionDescription {
                 let _ = write!(text, "a=rtcp:{} IN {}\r\n", rtcp.port(), family(rtcp.ip()));
             }
             _ => {}
+        }
+    }
+
+    fn formats(&self, text: &mut String) {
+        for CodecOffer { codec, payload_type } in &self.codecs {
+            let _ = write!(text, "a=rtpmap:{payload_type} {}\r\n", codec.encoding());
+            if *codec == AudioCodec::Opus && self.opus != OpusFormat::default() {
+                let _ = write!(text, "a=fmtp:{payload_type} {}\r\n", self.opus);
+            }
+        }
+        if let Some(number) = self.comfort_noise {
+            let _ = write!(text, "a=rtpmap:{number} CN/8000\r\n");
+        }
+        for EventFormat { payload_type, clock_rate } in &self.events {
+            let _ = write!(text, "a=rtpmap:{payload_type} telephone-event/{clock_rate}\r\n");
+            let _ = write!(text, "a=fmtp:{payload_type} 0-16\r\n");
         }
     }
 

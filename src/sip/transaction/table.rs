@@ -1,12 +1,12 @@
-//! All live transactions of one endpoint, found by key. Still no I/O: outputs name an address and bytes.
+//! All live transactions of one endpoint, found by key. Still no I/O: outputs name a hop and bytes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::sip::message::Response;
+use crate::sip::transport::Hop;
 
 use super::{
     ClientInvite, ClientKey, ClientOther, ClientOutput, ServerInvite, ServerKey, ServerOther, ServerOutput, Timers,
@@ -25,7 +25,7 @@ enum ServerMachine {
 /// A request of ours that is under way.
 pub struct Client<O> {
     machine: ClientMachine,
-    pub to: SocketAddr,
+    pub to: Hop,
     pub owner: O,
     /// Builds the ACK of a refusal.
     ack: Option<AckBuilder>,
@@ -35,7 +35,7 @@ pub struct Client<O> {
 pub struct Server<O> {
     machine: ServerMachine,
     /// Where responses go.
-    pub to: SocketAddr,
+    pub to: Hop,
     pub owner: O,
 }
 
@@ -56,7 +56,7 @@ impl<O> Clients<O> {
         &mut self,
         key: ClientKey,
         request: Bytes,
-        to: SocketAddr,
+        to: Hop,
         owner: O,
         ack: Option<AckBuilder>,
         timers: Timers,
@@ -147,7 +147,7 @@ impl<O> Servers<O> {
         Servers(HashMap::new())
     }
 
-    pub fn start(&mut self, key: ServerKey, invite: bool, to: SocketAddr, owner: O, timers: Timers) {
+    pub fn start(&mut self, key: ServerKey, invite: bool, to: Hop, owner: O, timers: Timers) {
         let machine = if invite {
             ServerMachine::Invite(ServerInvite::start(timers))
         } else {

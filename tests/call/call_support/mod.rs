@@ -357,6 +357,7 @@ fn remote(agreed: &Agreed) -> Remote {
     let codec = |codec: AudioCodec| match codec {
         AudioCodec::Pcmu => trunkline::media::Codec::Pcmu,
         AudioCodec::Pcma => trunkline::media::Codec::Pcma,
+        other => panic!("{other:?} was not offered"),
     };
     Remote {
         rtp: agreed.remote,
@@ -364,7 +365,7 @@ fn remote(agreed: &Agreed) -> Remote {
         codec: codec(agreed.codec),
         payload_type: agreed.payload_type,
         accepted: agreed.accepted.iter().map(|offer| (offer.payload_type, codec(offer.codec))).collect(),
-        telephone_event: agreed.telephone_event,
+        telephone_event: agreed.telephone_event.map(|event| event.payload_type),
         send: true,
         receive: true,
     }

@@ -155,7 +155,8 @@ async fn rings_out(call: &mut IncomingCall) -> bool {
 fn remote(agreed: &Agreed) -> Remote {
     let codec = |codec: AudioCodec| match codec {
         AudioCodec::Pcmu => media::Codec::Pcmu,
-        AudioCodec::Pcma => media::Codec::Pcma,
+        // The phone answers with nothing else.
+        _ => media::Codec::Pcma,
     };
     Remote {
         rtp: agreed.remote,
@@ -163,7 +164,7 @@ fn remote(agreed: &Agreed) -> Remote {
         codec: codec(agreed.codec),
         payload_type: agreed.payload_type,
         accepted: agreed.accepted.iter().map(|offer| (offer.payload_type, codec(offer.codec))).collect(),
-        telephone_event: agreed.telephone_event,
+        telephone_event: agreed.telephone_event.map(|event| event.payload_type),
         send: matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly),
         receive: matches!(agreed.direction, Direction::SendRecv | Direction::RecvOnly),
     }

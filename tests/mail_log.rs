@@ -2,7 +2,8 @@
 
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
 
-use crate::support;
+#[path = "support/mail.rs"]
+mod support;
 use std::sync::{Arc, Mutex};
 
 use trunkline::events::MailState;

@@ -1,0 +1,16 @@
+//! What is fuzzed, each as a function of bytes that panics when an invariant breaks.
+//!
+//! libFuzzer drives them (`make fuzz`); `tests/corpus.rs` replays the kept inputs and seeded changes of them with
+//! every test run.
+
+pub mod digest;
+pub mod message;
+pub mod rtcp;
+pub mod rtp;
+pub mod sdp;
+
+/// A target: its name, which is that of its corpus and its program, and what it does with bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: &[Target] =
+    &[("message", message::run), ("sdp", sdp::run), ("digest", digest::run), ("rtp", rtp::run), ("rtcp", rtcp::run)];
