@@ -46,6 +46,7 @@ fn begin_attempt(call: &mut Call) {
     call.ended_by = None;
     call.error_detail.clear();
     call.sip_code = None;
+    call.network.causes.clear();
     call.quality = None;
 }
 
@@ -141,6 +142,9 @@ fn data(call: &Call) -> serde_json::Value {
         "tokens_prompt": call.tokens_prompt,
         "tokens_total": call.tokens_total,
         "outcome": call.outcome,
+        "original_called": call.network.original_called,
+        "verstat": call.network.verstat,
+        "causes": call.network.causes,
     })
 }
 
@@ -240,6 +244,7 @@ pub(super) mod tests {
             tokens_total: 0,
             quality: None,
             outcome: None,
+            network: Default::default(),
         }
     }
 

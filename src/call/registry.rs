@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::HungUp;
+use super::{Held, HungUp};
 
 /// Orders that an actor may have waiting; more than a person at a console will ever give.
 const ORDERS: usize = 16;
@@ -15,6 +15,8 @@ const ORDERS: usize = 16;
 pub(super) enum Order {
     /// The API ends the call. Answered once the outcome is on disk; dropped unanswered when it was settled before.
     HangUp(oneshot::Sender<HungUp>),
+    /// The API puts the call on hold or takes it back; dropped unanswered when the call ends first.
+    Hold(bool, oneshot::Sender<Held>),
     /// The box stops and waits no longer.
     Stop,
 }

@@ -19,6 +19,8 @@ pub struct SipConfig {
     pub max_message_bytes: usize,
     /// Dialogs that one source address may hold at once.
     pub max_dialogs_per_source: usize,
+    /// Session timer that is asked for (RFC 4028), seconds; 0 = none.
+    pub session_expires_seconds: u32,
 }
 
 /// A PBX or carrier.
@@ -80,6 +82,7 @@ impl Default for SipConfig {
             t1_ms: 500,
             max_message_bytes: 65_535,
             max_dialogs_per_source: 1000,
+            session_expires_seconds: 1800,
         }
     }
 }

@@ -15,8 +15,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::agent::{CallKey, DialOrder, Settings, UserAgent};
+use super::dialog::timer::Terms;
 use super::digest::server::Authority;
-use super::message::Limits;
+use super::message::{Limits, Provenance};
 use super::resolve::Resolver;
 use super::sdp::SessionDescription;
 use super::transaction::Timers;
@@ -27,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TrunkConfig};
 
 pub use super::agent::Origin;
+pub use super::dialog::redirect::DialPolicy;
 pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
 pub use control::CallControl;
 
@@ -68,6 +70,8 @@ pub struct OutboundInvite {
     pub offer: SessionDescription,
     /// Given up with CANCEL after so long without a final answer.
     pub ring_timeout: Duration,
+    /// Where a redirection may lead.
+    pub policy: DialPolicy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +105,8 @@ pub struct IncomingCall {
     pub origin: Origin,
     /// Absent when the peer asks us for an offer.
     pub offer: Option<SessionDescription>,
+    /// What the trunk says of the way that the call took; empty for extensions.
+    pub provenance: Provenance,
 }
 
 /// Inbound calls that may wait for their owner; more get 503.
@@ -191,6 +197,7 @@ impl Endpoint {
             offer: call.offer,
             ring_timeout: call.ring_timeout,
             call_id,
+            policy: call.policy,
         };
         if !self.shared.inbox.push_dial(key, order, sender.clone()) {
             // Too many calls wait to be dialled; said on the wire's own terms.
@@ -230,6 +237,7 @@ fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Setting
         timers: Timers::from_t1(Duration::from_millis(config.t1_ms.max(1))),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
         max_dialogs_per_source: config.max_dialogs_per_source,
+        session_timer: Terms::new(config.session_expires_seconds),
         ports: Ports::all(local.port()),
         local_address: Box::new(move |peer| match advertised {
             Some(ip) => ip,

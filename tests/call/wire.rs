@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use trunkline::call::record::EndedBy;
 use trunkline::call::{Call, CallStatus, EndReason, LiveFact, Tuning};
 use trunkline::media::Codec;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, OfferOutcome, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, Direction, SessionDescription};
 use trunkline::speech::Voice;
@@ -71,6 +72,7 @@ impl Wire {
             caller_name: None,
             offer: line.describes(1, &BOTH[..1], Direction::SendRecv),
             ring_timeout: PATIENCE,
+            policy: DialPolicy::default(),
         };
         let (control, mut events) = phone.endpoint.invite(invite).expect("an INVITE");
         let theirs = loop {

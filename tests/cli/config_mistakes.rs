@@ -28,6 +28,7 @@ const ROWS: &[Row] = &[
     ),
     ("[sip]\nt1_ms = \"fast\"", 2, "sip.t1_ms", "wrong type (string)", "whole number from 50 to 5000"),
     ("[sip]\n\nt1_ms = 7", 3, "sip.t1_ms", "out of range", "from 50 to 5000"),
+    ("[sip]\nsession_expires_seconds = 60", 2, "sip.session_expires_seconds", "is shorter than 90", "or 0 for none"),
     ("[sip]\nlisten = \"5060\"", 2, "sip.listen", "\"5060\" cannot be used", "an IP address and a port"),
     ("[sip]\nadvertised = \"1.2.3.4:5060\"", 2, "sip.advertised", "cannot be used", "without a port"),
     ("[media]\nports = [20001, 20100]", 2, "media.ports", "odd port", "begin at 20002"),

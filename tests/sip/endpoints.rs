@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use support::*;
 use tokio::sync::mpsc;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{
     CallEvent, CallFailure, Destination, EndedBy, Endpoint, IncomingCall, InviteError, OfferOutcome, Origin,
     OutboundInvite,
@@ -232,6 +233,7 @@ async fn a_uri_is_dialled_directly_and_bad_destinations_are_refused_at_once() {
         caller_name: None,
         offer: session(4000),
         ring_timeout: PATIENCE,
+        policy: DialPolicy::default(),
     };
     let uri = format!("sip:anna@{}", pair.callee.local_address());
     let (_control, _events) = pair.caller.invite(order(Destination::Uri(uri), "pbx")).expect("dialled");
@@ -253,6 +255,7 @@ async fn a_name_that_does_not_resolve_is_unreachable() {
         caller_name: None,
         offer: session(4000),
         ring_timeout: PATIENCE,
+        policy: DialPolicy::default(),
     };
     let (_control, mut events) = caller.invite(order).expect("under way");
     assert!(matches!(next(&mut events).await, CallEvent::Failed(CallFailure::Unreachable(_))));
@@ -364,6 +367,7 @@ async fn stop_ends_calls_on_both_sides_and_closes_the_port() {
         caller_name: None,
         offer: session(4000),
         ring_timeout: PATIENCE,
+        policy: DialPolicy::default(),
     };
     assert!(matches!(pair.caller.invite(order), Err(InviteError::Stopping)));
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{ExtensionConfig, SipConfig, TrunkConfig};
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 
@@ -68,6 +69,7 @@ pub fn invite_for(
         caller_name: Some("Trunk \"Line\"".into()),
         offer: session(4000),
         ring_timeout,
+        policy: DialPolicy::default(),
     };
     endpoint.invite(order).expect("a call under way")
 }

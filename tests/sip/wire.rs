@@ -40,7 +40,7 @@ async fn what_is_not_supported_is_said_in_its_own_words() {
     assert_eq!(status(&register), 405);
     assert!(header(&register, "Allow").contains("INVITE"), "{register}");
     let required = peer.ask(&peer.invite("c", "Require: 100rel, foo\r\n")).await;
-    assert_eq!((status(&required), header(&required, "Unsupported").as_str()), (420, "100rel, foo"));
+    assert_eq!((status(&required), header(&required, "Unsupported").as_str()), (420, "foo"));
     for (method, branch) in [("BYE", "d"), ("CANCEL", "e"), ("UPDATE", "f"), ("INFO", "g"), ("PRACK", "h")] {
         assert_eq!(status(&peer.ask(&peer.request(method, branch, "nobody", "", "")).await), 481, "{method}");
     }

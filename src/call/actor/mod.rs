@@ -17,13 +17,14 @@ use super::registry::Order;
 use super::room::Room;
 use super::scribe::{Entry, Scribe};
 use super::transcript::Assembly;
-use super::{HungUp, LiveFact, ledger, outcome};
+use super::{Cause, HungUp, LiveFact, ledger, outcome};
 use crate::ai::Command;
 use crate::clock::UtcTime;
 use crate::media::{Leg, LegEvent, Remote};
-use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd};
+use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd, OfferOutcome};
 use crate::sip::sdp::SessionDescription;
 
+mod hold;
 pub(super) mod outbound;
 mod settle;
 mod voice;
@@ -73,6 +74,7 @@ enum Happening {
     Leg(Option<LegEvent>),
     Report(Option<Report>),
     Order(Order),
+    Changed(hold::Change, OfferOutcome),
     Time,
 }
 
@@ -93,6 +95,7 @@ impl Actor {
             event = next_of(self.media.as_mut().map(|media| &mut media.leg.events)) => Happening::Leg(event),
             Some(order) = self.orders.recv() => Happening::Order(order),
             report = next_of(self.voice.reports.as_mut()) => Happening::Report(report),
+            (change, outcome) = hold::changed(&mut self.voice.change) => Happening::Changed(change, outcome),
             () = sleep_until(wake) => Happening::Time,
         }
     }
@@ -123,6 +126,8 @@ impl Actor {
                     self.feed(Event::HangUp).await;
                 }
             }
+            Happening::Order(Order::Hold(on, reply)) => self.on_hold_order(on, reply),
+            Happening::Changed(change, outcome) => self.on_changed(change, outcome),
             Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
             Happening::Time => {
                 self.assembly.tick(self.room.clock.utc());
@@ -148,8 +153,9 @@ impl Actor {
             CallEvent::Answered { session } => self.on_answered(session).await,
             CallEvent::Rejected { code, reason, .. } => {
                 self.sip = None;
-                let another = self.reserve_another(outcome::of_response(code, "").trunk_trouble);
-                self.feed(Event::Rejected { code, reason, another }).await;
+                let cause = self.call.network.q850();
+                let another = self.reserve_another(outcome::of_refusal(code, cause, "").trunk_trouble);
+                self.feed(Event::Rejected { code, cause, reason, another }).await;
             }
             CallEvent::Failed(failure) => {
                 self.sip = None;
@@ -157,6 +163,8 @@ impl Actor {
                 self.feed(Event::Failed { failure, another }).await;
             }
             CallEvent::Offer { session } => self.on_offer(session.as_ref()),
+            CallEvent::Key(key) => self.on_info_key(key).await,
+            CallEvent::Because(reasons) => self.call.network.causes = reasons.iter().map(Cause::from).collect(),
             CallEvent::Ended { by } => {
                 self.sip = None;
                 self.feed(match by {
@@ -169,10 +177,22 @@ impl Actor {
         }
     }
 
+    /// A key in an INFO goes the way of one in the stream. Many a gateway sends both: the stream's count.
+    async fn on_info_key(&mut self, key: char) {
+        if !self.voice.keys_in_stream {
+            self.room.tell(self.call.id, LiveFact::Key(key));
+            self.voice.tell(Command::Key(key));
+            self.feed(Event::Heard).await;
+        }
+    }
+
     async fn on_leg(&mut self, event: LegEvent) {
         match event {
             LegEvent::Connected => {}
-            LegEvent::Key(key) => self.room.tell(self.call.id, LiveFact::Key(key)),
+            LegEvent::Key(key) => {
+                self.voice.keys_in_stream = true;
+                self.room.tell(self.call.id, LiveFact::Key(key));
+            }
             LegEvent::Quality(quality) => {
                 self.call.quality = Some(quality);
                 self.room.tell(self.call.id, LiveFact::Quality(quality));

@@ -21,8 +21,8 @@ use crate::call::{LiveFact, ledger};
 use crate::config::Secret;
 use crate::directory::DialVerdict;
 use crate::media::LegOptions;
-use crate::sip::endpoint::{Destination, OutboundInvite};
-use crate::sip::sdp::SessionDescription;
+use crate::sip::endpoint::{Destination, DialPolicy, OutboundInvite};
+use crate::sip::sdp::{Direction, SessionDescription};
 use crate::store::StoreError;
 
 /// A claim that could not be written is not repeated at once.
@@ -205,6 +205,7 @@ impl Actor {
             caller_name: (*name != self.call.phone && !name.is_empty()).then(|| name.clone()),
             offer: media.local.clone(),
             ring_timeout: Duration::from_secs(trunk.ring_seconds),
+            policy: self.policy(),
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
@@ -213,6 +214,14 @@ impl Actor {
             }
             Err(error) => Some(Event::Unready(error.to_string())),
         }
+    }
+
+    /// A redirection leads only where the guard lets a call go.
+    fn policy(&self) -> DialPolicy {
+        let (directory, organization) = (self.room.directory.clone(), self.call.organization);
+        DialPolicy::new(move |number| {
+            directory.may_dial(organization, number).is_ok_and(|verdict| verdict == DialVerdict::Allowed)
+        })
     }
 
     /// A 200 to our INVITE, or the ACK to our 200.
@@ -250,12 +259,15 @@ impl Actor {
     }
 
     /// Leg and agent follow what was agreed.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         if let Some(media) = &self.media
             && let Some(remote) = &media.remote
         {
             media.leg.control.connect(remote.clone());
-            self.voice.hold(!remote.send);
+            let on_hold = !remote.send;
+            if self.voice.hold(on_hold) {
+                self.room.tell(self.call.id, LiveFact::Hold(on_hold));
+            }
         }
     }
 
@@ -268,13 +280,19 @@ impl Actor {
         };
         let Some(offer) = offer else {
             // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
-            let fresh = SessionDescription::offer(media.local.session_id, media.local.address, &codecs);
+            let mut fresh = SessionDescription::offer(media.local.session_id, media.local.address, &codecs);
+            if self.voice.held_by_us {
+                fresh.direction = Direction::Inactive;
+            }
             media.local = wire::next_version(&media.local, fresh);
             sip.control.accept_offer(media.local.clone());
             return;
         };
         match offer.answer(media.local.session_id, media.local.address, &codecs) {
-            Ok((answer, agreed)) => {
+            Ok((mut answer, mut agreed)) => {
+                if self.voice.held_by_us {
+                    (answer.direction, agreed.direction) = (Direction::Inactive, Direction::Inactive);
+                }
                 media.remote = Some(wire::remote(&agreed));
                 media.local = wire::next_version(&media.local, answer);
                 sip.control.accept_offer(media.local.clone());

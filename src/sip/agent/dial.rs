@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{CallKey, Entry, Output, UserAgent};
 use crate::sip::dialog::call::{ALLOW, Dial, Target};
+use crate::sip::dialog::redirect::DialPolicy;
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, EndedBy};
@@ -25,6 +26,8 @@ pub struct DialOrder {
     pub offer: SessionDescription,
     pub ring_timeout: Duration,
     pub call_id: String,
+    /// Where a redirection may lead.
+    pub policy: DialPolicy,
 }
 
 /// Addresses of one host that a call tries.
@@ -113,6 +116,8 @@ impl UserAgent {
             auth,
             call_id: order.call_id.clone(),
             local_tag: tag.clone(),
+            timer: self.settings.session_timer,
+            policy: order.policy,
         };
         let call = Call::dial(dial, &mut step);
         self.dialogs.insert((order.call_id, tag), key);

@@ -6,8 +6,9 @@ use super::{Entry, Incoming, MAX_ANSWERING, MAX_CALLS, Origin, Output, ServerOwn
 use crate::sip::dialog::Call;
 use crate::sip::dialog::call::Arrival;
 use crate::sip::dialog::session::offer_of;
+use crate::sip::dialog::timer::SessionTimer;
 use crate::sip::digest::server::Verdict;
-use crate::sip::message::{Checked, NameAddr, Request, Response};
+use crate::sip::message::{Checked, NameAddr, Provenance, Request, Response};
 use crate::sip::transaction::ServerKey;
 use crate::sip::transport::Hop;
 
@@ -34,6 +35,10 @@ impl UserAgent {
         if !takes_sdp(&request) {
             return self.send_stateless(Response::to(&request, 406), source, now);
         }
+        if let Some(least) = SessionTimer::new(self.settings.session_timer).too_short(&request.fields) {
+            let refusal = Response::to(&request, 422).with("Min-SE", least.to_string());
+            return self.send_stateless(refusal, source, now);
+        }
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
             return self.send_stateless(Response::to(&request, 482), source, now);
@@ -55,10 +60,13 @@ impl UserAgent {
         let local = self.local_end(source, &called);
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
-        let has_offer = offer.is_some();
-        let (peer, local_tag) = (source, tag.clone());
-        let arrival = Arrival { invite: request, key: key.clone(), peer, has_offer, local, local_tag };
-        let call = Call::incoming(arrival, checked, now);
+        let provenance = match &origin {
+            Origin::Trunk(_) => Provenance::read(&request.fields, &called),
+            Origin::Extension(_) => Provenance::default(),
+        };
+        let (peer, local_tag, timer) = (source, tag.clone(), self.settings.session_timer);
+        let arrival = Arrival { invite: request, key: key.clone(), peer, local, local_tag, timer };
+        let call = Call::incoming(arrival, offer.clone(), checked, now);
         let Some(call) = call else {
             self.guard.leave(source.ip());
             return self.respond(key, refusal, now);
@@ -74,6 +82,7 @@ impl UserAgent {
             caller_name,
             origin,
             offer,
+            provenance,
             local: local_ip,
         }));
     }

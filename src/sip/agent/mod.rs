@@ -13,11 +13,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::dialog::timer::Terms;
 use super::dialog::{Act, Call, LocalEnd, Purpose, Step};
 use super::digest::server::Authority;
 use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
-use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
+use super::message::{Fields, Limits, Message, Provenance, Request, Response, Unreadable, Via, read};
 use super::sdp::SessionDescription;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
@@ -65,6 +66,8 @@ pub struct Incoming {
     pub caller_name: Option<String>,
     pub origin: Origin,
     pub offer: Option<SessionDescription>,
+    /// What the trunk says of the way that the call took; empty for extensions.
+    pub provenance: Provenance,
     /// Our address towards the caller.
     pub local: IpAddr,
 }
@@ -82,6 +85,7 @@ pub struct Settings {
     pub timers: Timers,
     pub limits: Limits,
     pub max_dialogs_per_source: usize,
+    pub session_timer: Terms,
     /// Those of Via and Contact.
     pub ports: Ports,
     /// Our address towards a peer, as the peer should see it.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::invite::RETRY_AFTER;
 use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
+use crate::sip::dialog::options;
 use crate::sip::message::check::check;
 use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
@@ -117,7 +118,7 @@ impl UserAgent {
         if let Some(call) = call
             && self.servers.is_open(&invite)
         {
-            self.with_call(call, now, |call, step| call.cancelled(step));
+            self.with_call(call, now, |call, step| call.cancelled(request, step));
         }
     }
 
@@ -127,12 +128,7 @@ impl UserAgent {
         if let Err(refusal) = self.admit(request, source, now) {
             return *refusal;
         }
-        Response::to(request, 200)
-            .with("Allow", ALLOW)
-            .with("Accept", "application/sdp")
-            .with("Accept-Encoding", "identity")
-            .with("Accept-Language", "en")
-            .with("Supported", "")
+        options::answer(request)
     }
 
     /// Neither a trunk, nor could it ever become an extension.
@@ -166,9 +162,6 @@ fn unsupported(request: &Request) -> Option<Response> {
     if matches!(request.uri, Uri::Other(_)) || request.uri.sip().is_some_and(|uri| uri.secure) {
         return Some(Response::to(request, 416));
     }
-    let required = request.fields.list("Require");
-    if !required.is_empty() {
-        return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
-    }
-    None
+    // ACK and CANCEL never come here: Require means nothing in them (RFC 3261 §8.2.2.3).
+    options::unknown(&request.fields).map(|unknown| Response::to(request, 420).with("Unsupported", unknown))
 }

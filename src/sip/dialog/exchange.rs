@@ -18,13 +18,13 @@
 //!
 //! Versions of our description are counted here: each that differs from the one before is one higher, whoever made it.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::sip::event::{CallEvent, OfferOutcome};
 use crate::sip::message::{Request, Response, media_type};
 use crate::sip::sdp::{SdpError, SessionDescription};
 use crate::sip::transaction::ServerKey;
+use crate::sip::transport::Hop;
 
 use super::call::{ALLOW, Asking, Common};
 use super::timer::SessionTimer;
@@ -46,7 +46,7 @@ pub(super) struct Exchange {
 struct Asked {
     key: ServerKey,
     request: Request,
-    source: SocketAddr,
+    source: Hop,
     offer: Option<SessionDescription>,
     give_up: Instant,
 }

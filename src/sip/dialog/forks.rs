@@ -9,16 +9,15 @@
 //! | 199 (RFC 6228) | ends | Ringing, with the session of the newest that is left |
 //! | 2xx | becomes the call; the others wait for their own end | – |
 
-use std::net::SocketAddr;
-
+use crate::sip::event::OfferOutcome;
 use crate::sip::message::{Request, Response};
 use crate::sip::sdp::SessionDescription;
+use crate::sip::transport::Hop;
 
 use super::call::{Asking, Common};
 use super::exchange::{By, Exchange, Proposal, offer_of};
 use super::reliable::{Order, Received, rack};
-use super::{Dialog, Purpose, Step};
-use crate::sip::event::OfferOutcome;
+use super::{Act, Dialog, Purpose, Step};
 
 /// Newest last.
 #[derive(Default)]
@@ -42,7 +41,7 @@ impl Forks {
         invite: &Request,
         offer: &SessionDescription,
         response: &Response,
-        source: SocketAddr,
+        source: Hop,
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Option<SessionDescription>> {
@@ -71,13 +70,7 @@ impl Forks {
     }
 
     /// The fork that a response belongs to, found or opened; `None` when there are too many or it opens no dialog.
-    fn take(
-        &mut self,
-        invite: &Request,
-        offer: &SessionDescription,
-        response: &Response,
-        source: SocketAddr,
-    ) -> Option<Fork> {
+    fn take(&mut self, invite: &Request, offer: &SessionDescription, response: &Response, source: Hop) -> Option<Fork> {
         if let Some(fork) = self.remove(&response.to_tag().unwrap_or_default()) {
             return Some(fork);
         }
@@ -132,14 +125,27 @@ impl Forks {
 
 impl Fork {
     /// The session that its 2xx agrees on.
-    pub fn answer(&self, given: Option<SessionDescription>, offer: &SessionDescription) -> Result<SessionDescription, String> {
+    pub fn answer(
+        &self,
+        given: Option<SessionDescription>,
+        offer: &SessionDescription,
+    ) -> Result<SessionDescription, String> {
         let early = self.exchange.theirs().cloned();
-        if self.settled && let Some(early) = early {
+        if self.settled
+            && let Some(early) = early
+        {
             return Ok(early);
         }
         let session = given.or(early).ok_or("the answer has no session description")?;
         offer.agree(&session).map_err(|error| error.to_string())?;
         Ok(session)
+    }
+
+    /// What the confirmed dialog begins with.
+    pub fn goes_on(fork: Option<Fork>, offer: &SessionDescription, answer: &SessionDescription) -> Exchange {
+        let mut exchange = fork.map_or_else(|| Exchange::new(Some(offer.clone()), None), |fork| fork.exchange);
+        exchange.settle(answer.clone());
+        exchange
     }
 
     /// An UPDATE of the peer. Before our offer is answered it may bring none of its own (RFC 3311 §5.2).
@@ -166,7 +172,7 @@ impl Fork {
         if common.allows_update {
             self.exchange.offer(Proposal::asked(session, By::Update), &mut self.dialog, None, common, step);
         } else {
-            step.out.push(super::Act::OfferDone(OfferOutcome::Refused(0)));
+            step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
         }
     }
 

@@ -30,8 +30,15 @@
 pub mod alerting;
 pub mod call;
 pub mod dialling;
+mod exchange;
+mod forks;
+mod info;
+pub mod options;
+pub mod redirect;
+mod reliable;
 pub mod session;
 pub mod step;
+pub mod timer;
 
 use std::net::IpAddr;
 
@@ -113,6 +120,17 @@ impl Dialog {
     /// The ACK of a 2xx (RFC 3261 §13.2.2.4).
     pub fn ack(&self, sequence: u32, step: &mut Step<'_>, local: &LocalEnd) -> Request {
         self.build(rsip::Method::Ack, sequence, step, local)
+    }
+
+    /// The CSeq of our last request.
+    pub fn last_sequence(&self) -> u32 {
+        self.local_sequence
+    }
+
+    /// Goes on counting above `floor`, and with the peer's count as it was: the early dialog becomes this one.
+    pub fn continues(&mut self, floor: u32, early: Option<&Dialog>) {
+        self.local_sequence = self.local_sequence.max(floor);
+        self.remote_sequence = early.and_then(|early| early.remote_sequence).or(self.remote_sequence);
     }
 
     /// The CSeq for a request that is sent again with credentials.

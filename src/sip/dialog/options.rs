@@ -1,6 +1,8 @@
 //! Option tags: what we can do, and what is answered to somebody who requires more (RFC 3261 §8.2.2.3).
 
-use crate::sip::message::Fields;
+use crate::sip::message::{Fields, Request, Response};
+
+use super::call::ALLOW;
 
 /// In responses and requests inside a dialog.
 pub const SUPPORTED: &str = "100rel, timer";
@@ -8,6 +10,16 @@ pub const SUPPORTED: &str = "100rel, timer";
 pub const SUPPORTED_IN_INVITE: &str = "100rel, timer, 199";
 /// Types of bodies that we read.
 pub const ACCEPT: &str = "application/sdp, application/dtmf-relay, application/dtmf";
+
+/// A 200 to OPTIONS (RFC 3261 §11.2).
+pub fn answer(request: &Request) -> Response {
+    Response::to(request, 200)
+        .with("Allow", ALLOW)
+        .with("Accept", ACCEPT)
+        .with("Accept-Encoding", "identity")
+        .with("Accept-Language", "en")
+        .with("Supported", SUPPORTED)
+}
 
 /// The tags of Require that we do not know, for Unsupported.
 pub fn unknown(fields: &Fields) -> Option<String> {

@@ -170,10 +170,7 @@ mod tests {
     #[test]
     fn the_best_comes_first_and_three_are_the_most() {
         let all = "<sip:+492@a>;q=0.1, <sip:+493@a>, <sip:+494@a>;q=0.5, <sip:+495@a>;q=0.05, <sip:+493@b>";
-        assert_eq!(
-            follow(300, all),
-            ["sip:+493@192.0.2.1:5070", "sip:+494@192.0.2.1:5070", "sip:+492@192.0.2.1:5070"]
-        );
+        assert_eq!(follow(300, all), ["sip:+493@192.0.2.1:5070", "sip:+494@192.0.2.1:5070", "sip:+492@192.0.2.1:5070"]);
     }
 
     #[test]

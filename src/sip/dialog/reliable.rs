@@ -219,9 +219,7 @@ mod tests {
 
     #[test]
     fn what_the_invite_says_decides() {
-        for (line, plain, with_session) in
-            [("", false, false), ("Supported", false, true), ("Require", true, true)]
-        {
+        for (line, plain, with_session) in [("", false, false), ("Supported", false, true), ("Require", true, true)] {
             let invite = request(rsip::Method::Invite, &[(line, "100rel")]);
             let sent = Sent::new(&invite.fields);
             assert_eq!((sent.covers(false), sent.covers(true)), (plain, with_session), "{line}");

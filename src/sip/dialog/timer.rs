@@ -109,7 +109,9 @@ impl SessionTimer {
     /// A 422: whether it is worth asking again.
     pub fn raise(&mut self, refusal: &Fields) -> bool {
         let wanted = refusal.first("Min-SE").and_then(seconds).filter(|wanted| *wanted <= LONGEST);
-        let Some(wanted) = wanted.filter(|wanted| *wanted > self.min_se && self.raised < MAX_RAISES) else { return false };
+        let Some(wanted) = wanted.filter(|wanted| *wanted > self.min_se && self.raised < MAX_RAISES) else {
+            return false;
+        };
         self.raised += 1;
         self.min_se = wanted;
         self.terms.expires = self.terms.expires.max(wanted);
@@ -251,9 +253,17 @@ mod tests {
         let rows: [(&[(&str, &str)], Option<&str>, bool); 9] = [
             (&[("Supported", "timer"), ("Session-Expires", "600")], Some("600;refresher=uac"), true),
             (&[("Supported", "timer"), ("x", "600;refresher=uas")], Some("600;refresher=uas"), false),
-            (&[("Supported", "100rel, timer"), ("Session-Expires", "600;refresher=uac")], Some("600;refresher=uac"), true),
+            (
+                &[("Supported", "100rel, timer"), ("Session-Expires", "600;refresher=uac")],
+                Some("600;refresher=uac"),
+                true,
+            ),
             (&[("Supported", "timer"), ("Session-Expires", "7200")], Some("1800;refresher=uac"), true),
-            (&[("Supported", "timer"), ("Session-Expires", "7200"), ("Min-SE", "3600")], Some("3600;refresher=uac"), true),
+            (
+                &[("Supported", "timer"), ("Session-Expires", "7200"), ("Min-SE", "3600")],
+                Some("3600;refresher=uac"),
+                true,
+            ),
             (&[("Session-Expires", "600;refresher=uac")], Some("600;refresher=uas"), false),
             (&[("Supported", "timer")], Some("1800;refresher=uas"), false),
             (&[("Supported", "timer"), ("Min-SE", "2000")], Some("2000;refresher=uas"), false),

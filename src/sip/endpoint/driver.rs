@@ -58,8 +58,6 @@ const RESERVED: usize = 8;
 const RESOLVE_EVERY: Duration = Duration::from_secs(60);
 /// How soon again after a failure.
 const RESOLVE_RETRY: Duration = Duration::from_secs(5);
-/// Whoever drops an incoming call may be about to say with which code it is refused.
-const LAST_WORD: Duration = Duration::from_millis(50);
 /// Longest time that stopping may take, whatever is asked for.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3_600);
 /// Largest UDP payload.
@@ -144,7 +142,7 @@ impl Driver {
         let now = self.clock.now();
         match order {
             Order::Dial { call, order, events } => {
-                self.own(call, events, Duration::ZERO);
+                self.own(call, events);
                 if self.stopping.is_some() {
                     self.tell(call, CallEvent::Ended { by: EndedBy::Us });
                 } else {
@@ -237,19 +235,19 @@ impl Driver {
             caller_name: incoming.caller_name,
             origin: incoming.origin,
             offer: incoming.offer,
+            provenance: incoming.provenance,
         };
-        self.own(key, sender, LAST_WORD);
+        self.own(key, sender);
         if self.incoming.try_send(call).is_err() {
             self.agent.command(key, Command::Reject(503), self.clock.now());
         }
     }
 
-    /// A call whose events nobody can read any more is hung up after `grace`.
-    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>, grace: Duration) {
+    /// A call whose events nobody can read any more is hung up.
+    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>) {
         let (inbox, watched) = (self.inbox.clone(), sender.clone());
         let watch = tokio::spawn(async move {
             watched.closed().await;
-            tokio::time::sleep(grace).await;
             inbox.push(Order::Deserted(call));
         });
         self.events.insert(call, Owner { sender, _watch: AbortOnDrop(watch.abort_handle()) });
@@ -268,7 +266,8 @@ impl Driver {
         let Some(Owner { sender, .. }) = self.events.get(&call) else { return };
         let room = sender.capacity() > RESERVED;
         match event {
-            CallEvent::Ringing { .. } if !room => {}
+            // A flood of keys or bells is nobody's loss.
+            CallEvent::Ringing { .. } | CallEvent::Key(_) | CallEvent::Because(_) if !room => {}
             CallEvent::Offer { .. } if !room || sender.is_closed() => {
                 self.agent.command(call, Command::RefuseOffer, self.clock.now());
             }

@@ -48,7 +48,10 @@ impl Provenance {
         Provenance {
             original_called: original.filter(|number| number != called),
             diversions,
-            verstat: asserted.iter().find_map(verstat).or_else(|| addresses(fields, "From").find_map(|from| verstat(&from))),
+            verstat: asserted
+                .iter()
+                .find_map(verstat)
+                .or_else(|| addresses(fields, "From").find_map(|from| verstat(&from))),
             asserted: asserted.iter().map(named).find(|name| !name.is_empty()),
             identity: identity.take(MAX_IDENTITIES).map(str::to_owned).collect(),
         }
@@ -107,12 +110,17 @@ fn history(fields: &Fields) -> Vec<Entry> {
 }
 
 fn entry(address: &NameAddr) -> Option<Entry> {
-    let index = address.params.value("index")?.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>()?;
+    let index =
+        address.params.value("index")?.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>()?;
     let headers = address.uri.sip().and_then(|uri| uri.headers.clone()).unwrap_or_default();
     // `Reason=SIP%3Bcause%3D302`, and the `cause` parameter of RFC 4458.
     let reason = super::uri::unescape(&headers).split_once("cause=").map(|(_, rest)| digits(rest));
     let cause = address.uri.sip().and_then(|uri| uri.params.value("cause")).map(digits);
-    Some(Entry { number: short(address.uri.number()), index, cause: reason.or(cause).filter(|cause| !cause.is_empty()) })
+    Some(Entry {
+        number: short(address.uri.number()),
+        index,
+        cause: reason.or(cause).filter(|cause| !cause.is_empty()),
+    })
 }
 
 /// Every target but the one that is us.
@@ -159,7 +167,10 @@ mod tests {
             "100",
         );
         assert_eq!(found.original_called.as_deref(), Some("+4911"));
-        assert_eq!(found.diversions, [diversion("+4911", Some("unconditional")), diversion("+4922", Some("no-answer"))]);
+        assert_eq!(
+            found.diversions,
+            [diversion("+4911", Some("unconditional")), diversion("+4922", Some("no-answer"))]
+        );
     }
 
     #[test]
@@ -180,7 +191,9 @@ mod tests {
     fn a_history_of_ourselves_alone_is_no_forwarding() {
         assert_eq!(read(&[("History-Info", "<sip:100@box>;index=1")], "100"), Provenance::default());
         assert_eq!(read(&[("Diversion", "<sip:100@box>")], "100").original_called, None);
-        assert!(read(&[("Diversion", "nonsense <"), ("History-Info", "<sip:1@a>;index=x")], "100").diversions.is_empty());
+        assert!(
+            read(&[("Diversion", "nonsense <"), ("History-Info", "<sip:1@a>;index=x")], "100").diversions.is_empty()
+        );
     }
 
     #[test]
@@ -194,12 +207,16 @@ mod tests {
             assert_eq!(read(&[("From", from)], "1").verstat.as_deref(), Some("TN-Validation-Passed"), "{from}");
         }
         let asserted = read(&[("P-Asserted-Identity", "<sip:+1777@x;verstat=No-TN-Validation>, <tel:+1777>")], "1");
-        assert_eq!((asserted.asserted.as_deref(), asserted.verstat.as_deref()), (Some("+1777"), Some("No-TN-Validation")));
+        assert_eq!(
+            (asserted.asserted.as_deref(), asserted.verstat.as_deref()),
+            (Some("+1777"), Some("No-TN-Validation"))
+        );
     }
 
     #[test]
     fn a_stranger_cannot_make_it_grow() {
-        let (long, many) = ("x".repeat(MAX_IDENTITY_BYTES + 1), vec![("Identity", "eyJ.eyJ.sig;info=<https://a/b>"); 20]);
+        let (long, many) =
+            ("x".repeat(MAX_IDENTITY_BYTES + 1), vec![("Identity", "eyJ.eyJ.sig;info=<https://a/b>"); 20]);
         assert_eq!(read(&many, "1").identity.len(), MAX_IDENTITIES);
         assert!(read(&[("Identity", &long)], "1").identity.is_empty());
         let forwards: Vec<String> = (0..100).map(|number| format!("<sip:{number}@x>;index=1.{number}")).collect();

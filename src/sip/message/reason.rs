@@ -60,9 +60,9 @@ impl Reason {
             Protocol::Sip => (200..700).contains(&cause),
             Protocol::Q850 => (1..128).contains(&cause),
         };
-        let text = params.value("text").map(|text| {
-            unquote(text).chars().filter(|letter| !letter.is_control()).take(MAX_TEXT).collect::<String>()
-        });
+        let text = params
+            .value("text")
+            .map(|text| unquote(text).chars().filter(|letter| !letter.is_control()).take(MAX_TEXT).collect::<String>());
         known.then_some(Reason { protocol, cause, text: text.filter(|text| !text.is_empty()) })
     }
 }
@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn both_protocols_are_read_and_written_back() {
-        let values = ["Q.850;cause=16;text=\"Terminated, normally\"", "SIP;cause=200;text=\"Call completed elsewhere\""];
+        let values =
+            ["Q.850;cause=16;text=\"Terminated, normally\"", "SIP;cause=200;text=\"Call completed elsewhere\""];
         let reasons = read(&[&values.join(", ")]);
         assert_eq!(reasons.iter().map(Reason::to_string).collect::<Vec<_>>(), values);
         assert_eq!(reasons[1], Reason::answered_elsewhere());
@@ -104,7 +105,8 @@ mod tests {
 
     #[test]
     fn only_the_first_of_a_protocol_counts_and_nonsense_is_left_out() {
-        let reasons = read(&["SIP;cause=486", "SIP;cause=600", "Q.850", "Q.850;cause=0", "X;cause=1", "Q.850;cause=19"]);
+        let reasons =
+            read(&["SIP;cause=486", "SIP;cause=600", "Q.850", "Q.850;cause=0", "X;cause=1", "Q.850;cause=19"]);
         assert_eq!(reasons.iter().map(|reason| reason.cause).collect::<Vec<_>>(), [486, 19]);
         assert!(read(&["SIP;cause=99999", "SIP;cause=-1", "SIP;text=\"open"]).is_empty());
     }

@@ -18,6 +18,7 @@ use trunkline::config::Config;
 use trunkline::directory::Directory;
 use trunkline::events::Mailer;
 use trunkline::media::{HeardFrame, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{Agreed, AudioCodec, SessionDescription};
 use trunkline::speech::Speech;
@@ -258,6 +259,7 @@ impl Phone {
             caller_name: None,
             offer: offer.clone(),
             ring_timeout: PATIENCE,
+            policy: DialPolicy::default(),
         };
         let (control, mut events) = self.endpoint.invite(invite).expect("an INVITE");
         loop {
