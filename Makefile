@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
 
-.PHONY: help setup setup-test build demo test bench fuzz check model deny advisories clean
+.PHONY: help setup setup-test build demo test interop bench fuzz check model deny advisories clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ demo: build ## a spoken call on this machine, from REST request to transcript
 
 test: setup-test ## everything that a change must pass
 	@scripts/gate.sh
+
+interop: ## other people's programs against the box: a line of result for each peer
+	@scripts/setup.sh interop
+	@scripts/interop.sh
 
 bench: setup ## numbers of this machine, medians and p99
 	cargo bench --locked --bench gateway --bench store

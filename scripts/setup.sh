@@ -5,11 +5,13 @@
 #
 #   scripts/setup.sh         build: compiler, cmake, flite, the Python environment, the speech model
 #   scripts/setup.sh test    the above, and sipp, baresip and cargo-deny
+#   scripts/setup.sh interop the above, and the peers of `make interop`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 group="${1:-build}"
-case "$group" in build | test) ;; *) echo "usage: scripts/setup.sh [build|test]" >&2; exit 2 ;; esac
+case "$group" in build | test | interop) ;; *) echo "usage: scripts/setup.sh [build|test|interop]" >&2; exit 2 ;; esac
+testing() { [ "$group" != build ]; }
 
 cargo_deny_version=0.20.2
 mkdir -p .cache
@@ -27,11 +29,14 @@ have_cmake() { have cmake || [ -x .cache/venv/bin/cmake ]; }
 have_flite() { [ -e /usr/include/flite/flite.h ] || [ -e .cache/flite/usr/include/flite/flite.h ]; }
 have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd' >/dev/null 2>&1; }
 have_compiler() { have cc && have c++ && have make; }
+peers=(kamailio kamcmd rtpengine linphonec svmap tshark fail2ban-regex dnsmasq)
+have_peers() { for peer in "${peers[@]}"; do have "$peer" || return 1; done; }
 have_deny() { [ -x .cache/tools/bin/cargo-deny ] || have cargo-deny; }
 
 complete() {
   have_compiler && have_cmake && have_flite && have_venv || return 1
-  if [ "$group" = test ]; then have sipp && have baresip && have_deny || return 1; fi
+  if testing; then have sipp && have baresip && have_deny || return 1; fi
+  if [ "$group" = interop ]; then have_peers || return 1; fi
 }
 
 if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && complete; then
@@ -62,9 +67,12 @@ have cmake || want cmake
 have python3 || want python3
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want python3-venv
 have curl || want curl ca-certificates
-if [ "$group" = test ]; then
+if testing; then
   have sipp || want sip-tester
   have baresip || want baresip-core
+fi
+if [ "$group" = interop ] && ! have_peers; then
+  want kamailio kamailio-tls-modules rtpengine-daemon linphone-cli sipvicious tshark fail2ban dnsmasq-base
 fi
 
 if [ "${#packages[@]}" -gt 0 ] && [ -n "$as_root" ] && have apt-get; then
@@ -94,7 +102,7 @@ if ! have_cmake; then
 fi
 
 # --- the dependency check of the gate ------------------------------------------------------------------------------
-if [ "$group" = test ] && ! have_deny; then
+if testing && ! have_deny; then
   say "building cargo-deny $cargo_deny_version (about three minutes on two cores)"
   cargo install --quiet --locked --root .cache/tools --version "$cargo_deny_version" cargo-deny
 fi
@@ -110,7 +118,10 @@ have_compiler || missing+=("a C and C++ compiler with make (Debian: gcc g++ make
 have_cmake || missing+=("cmake")
 have_flite || missing+=("flite with its headers (Debian: flite1-dev)")
 have_venv || missing+=("Python with venv and aiosmtpd (Debian: python3-venv)")
-if [ "$group" = test ]; then
+if [ "$group" = interop ]; then
+  for peer in "${peers[@]}"; do have "$peer" || missing+=("$peer, a peer of make interop (see scripts/setup.sh for Debian's package)"); done
+fi
+if testing; then
   have sipp || missing+=("sipp, the SIP load generator (Debian: sip-tester)")
   have baresip || missing+=("baresip, the softphone (Debian: baresip-core)")
   have_deny || missing+=("cargo-deny")

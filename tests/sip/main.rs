@@ -6,6 +6,8 @@ mod agent;
 mod endpoints;
 mod failover;
 mod guard;
+mod simulation;
 mod sipp;
 mod torture;
 mod wire;
+mod world;

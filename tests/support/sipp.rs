@@ -166,6 +166,25 @@ impl Scenario {
         .expect(200)
     }
 
+    /// A request of the dialog that a proxy put itself into: along the route that was recorded.
+    fn routed(self, method: &str, sequence: u32, caller: &str, attributes: &str) -> Scenario {
+        let message = format!(
+            "{method} [next_url] SIP/2.0\n\
+             Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\n\
+             From: <sip:{caller}@[local_ip]:[local_port]>;tag=[pid]SIPp[call_number]\n[last_To:]\n\
+             Call-ID: [call_id]\nCSeq: {sequence} {method}\n[routes]\nMax-Forwards: 70\nContent-Length: 0\n"
+        );
+        self.send(attributes, &message)
+    }
+
+    pub fn ack_routed(self, caller: &str) -> Scenario {
+        self.routed("ACK", 1, caller, "")
+    }
+
+    pub fn bye_routed(self, caller: &str) -> Scenario {
+        self.routed("BYE", 2, caller, "retrans=\"500\"").expect(200)
+    }
+
     /// ACK of a refusal: same branch as the INVITE (RFC 3261 §17.1.1.3).
     pub fn ack_refusal(self, called: &str, caller: &str) -> Scenario {
         let message = format!(

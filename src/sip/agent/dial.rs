@@ -121,7 +121,7 @@ impl UserAgent {
         };
         let call = Call::dial(dial, &mut step);
         self.dialogs.insert((order.call_id, tag), key);
-        self.calls.insert(key, Entry { call, place: None });
+        self.calls.insert(key, Entry { call, place: None, invites: Vec::new() });
         self.carry_out(key, acts, now);
         self.settle(key, now);
     }

@@ -72,7 +72,7 @@ impl UserAgent {
             return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
-        self.calls.insert(call_key, Entry { call, place: Some(source.ip()) });
+        self.calls.insert(call_key, Entry { call, place: Some(source.ip()), invites: Vec::new() });
         self.settle(call_key, now);
         self.out.push(Output::Incoming(Incoming {
             call: call_key,

@@ -121,10 +121,28 @@ const MAX_CALLS: usize = 32_768;
 /// Requests being answered, or answered within the last 32 s. Beyond, only BYE and CANCEL are taken, up to twice as many.
 const MAX_ANSWERING: usize = 65_536;
 
+/// Sizes of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    pub calls: usize,
+    pub dialogs: usize,
+    pub clients: usize,
+    pub servers: usize,
+    pub merged: usize,
+}
+
+impl Held {
+    pub fn any(self) -> bool {
+        self != Held::default()
+    }
+}
+
 struct Entry {
     call: Call,
     /// The source whose place in the guard it holds.
     place: Option<IpAddr>,
+    /// Its INVITEs. One that got a 1xx and then nothing would outlive the call for ever (RFC 3261 §17.1.1.2).
+    invites: Vec<ClientKey>,
 }
 
 struct ClientOwner {
@@ -336,6 +354,12 @@ impl UserAgent {
             return;
         }
         let ack = request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
+        if ack.is_some()
+            && let Some(entry) = self.calls.get_mut(&call)
+        {
+            entry.invites.retain(|invite| self.clients.find(invite).is_some());
+            entry.invites.push(key.clone());
+        }
         let owner = ClientOwner { call, purpose, request };
         let outputs = self.clients.start(key.clone(), datagram, to, owner, ack, self.settings.timers, now);
         self.client_outputs(&key, outputs, now);
@@ -352,7 +376,11 @@ impl UserAgent {
         if entry.call.is_gone(now) {
             let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
             self.dialogs.remove(&name);
-            self.calls.remove(&key);
+            let invites = self.calls.remove(&key).map(|entry| entry.invites).unwrap_or_default();
+            for invite in invites {
+                self.clients.forget(&invite);
+                self.schedule.at(None, Wake::Client(invite));
+            }
             self.schedule.at(None, Wake::Call(key));
         } else {
             self.schedule.at(entry.call.wake_at(), Wake::Call(key));
@@ -396,6 +424,17 @@ impl UserAgent {
         let waiting: Vec<CallKey> = self.unresolved.keys().chain(self.calls.keys()).copied().collect();
         for call in waiting {
             self.command(call, Command::HangUp, now);
+        }
+    }
+
+    /// What is kept at the moment, including what is over and waits for late messages.
+    pub fn held(&self) -> Held {
+        Held {
+            calls: self.calls.len() + self.unresolved.len(),
+            dialogs: self.dialogs.len(),
+            clients: self.clients.len(),
+            servers: self.servers.len(),
+            merged: self.merged.len(),
         }
     }
 

@@ -124,6 +124,11 @@ impl<O> Clients<O> {
         })
     }
 
+    /// Forgets the transaction wherever it is: nobody is left to hear of it.
+    pub fn forget(&mut self, key: &ClientKey) {
+        self.0.remove(key);
+    }
+
     /// Forgets the transaction when it is over and hands back its owner.
     pub fn reap(&mut self, key: &ClientKey) -> Option<O> {
         let over = self.0.get(key).is_some_and(|client| match &client.machine {
@@ -131,6 +136,14 @@ impl<O> Clients<O> {
             ClientMachine::Other(machine) => machine.is_terminated(),
         });
         if over { self.0.remove(key).map(|client| client.owner) } else { None }
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether any request still waits for its final response.
