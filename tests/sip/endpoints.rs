@@ -11,6 +11,7 @@ use trunkline::sip::endpoint::{
     OutboundInvite,
 };
 use trunkline::sip::sdp::Direction;
+use trunkline::sip::sdp::SessionDescription;
 
 /// T1 of these tests, milliseconds; loopback loses nothing.
 const T1: u64 = 30;
@@ -142,7 +143,7 @@ async fn the_session_is_changed_from_both_sides_and_refused() {
     let held = answer_to(&hold, 5000);
     assert_eq!(held.direction, Direction::RecvOnly);
     call.control.accept_offer(held.clone());
-    assert_eq!(asking.await.expect("asked"), OfferOutcome::Accepted(held));
+    assert_eq!(asking.await.expect("asked"), OfferOutcome::Accepted(SessionDescription { version: 2, ..held }));
 
     let asking = tokio::spawn({
         let control = call.control.clone();

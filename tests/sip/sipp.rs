@@ -13,25 +13,25 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::sip::endpoint::{CallControl, CallEvent, CallFailure, EndedBy, Endpoint};
 
-const T1: u64 = 50;
+pub(super) const T1: u64 = 50;
 /// Longer than SIPp's own limit.
 const SIPP_LIMIT: Duration = Duration::from_secs(25);
 
-struct Sipp {
+pub(super) struct Sipp {
     child: Child,
     folder: tempfile::TempDir,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     scenario: &'static str,
 }
 
 impl Sipp {
     /// Waits for a call.
-    async fn called(scenario: &'static str) -> Sipp {
+    pub(super) async fn called(scenario: &'static str) -> Sipp {
         Sipp::start(scenario, None).await
     }
 
     /// Calls `to`.
-    async fn calling(scenario: &'static str, to: SocketAddr) -> Sipp {
+    pub(super) async fn calling(scenario: &'static str, to: SocketAddr) -> Sipp {
         Sipp::start(scenario, Some(to)).await
     }
 
@@ -76,7 +76,7 @@ impl Sipp {
     }
 
     /// Its scenario went through to the end.
-    async fn succeeded(mut self) {
+    pub(super) async fn succeeded(mut self) {
         let status = timeout(SIPP_LIMIT, self.child.wait()).await.expect("sipp ends in time").expect("sipp ran");
         if !status.success() {
             let read = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
@@ -86,14 +86,17 @@ impl Sipp {
 }
 
 /// Calls a SIPp that plays `scenario`.
-async fn call(scenario: &'static str, more: &str) -> (Endpoint, Sipp, CallControl, mpsc::Receiver<CallEvent>) {
+pub(super) async fn call(
+    scenario: &'static str,
+    more: &str,
+) -> (Endpoint, Sipp, CallControl, mpsc::Receiver<CallEvent>) {
     let sipp = Sipp::called(scenario).await;
     let (endpoint, _) = endpoint(T1, &[trunk("sipp", sipp.address, more)], &[]).await;
     let (control, events) = invite(&endpoint, "sipp", "100");
     (endpoint, sipp, control, events)
 }
 
-async fn answered(events: &mut mpsc::Receiver<CallEvent>) {
+pub(super) async fn answered(events: &mut mpsc::Receiver<CallEvent>) {
     match decisive(events).await {
         CallEvent::Answered { session: Some(session) } => assert_eq!(session.address.port(), 6100),
         other => panic!("{other:?}"),

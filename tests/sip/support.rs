@@ -74,7 +74,17 @@ pub fn invite_for(
     endpoint.invite(order).expect("a call under way")
 }
 
+/// The next event but reasons, which stand before many an end.
 pub async fn next(events: &mut mpsc::Receiver<CallEvent>) -> CallEvent {
+    loop {
+        match next_told(events).await {
+            CallEvent::Because(_) => {}
+            event => return event,
+        }
+    }
+}
+
+pub async fn next_told(events: &mut mpsc::Receiver<CallEvent>) -> CallEvent {
     timeout(PATIENCE, events.recv()).await.expect("an event in time").expect("an event")
 }
 

@@ -169,6 +169,7 @@ async fn requests_inside_a_call_get_their_answers() {
         let request = numbered(method, number, more, body).replacen("z9hG4bKn3", &format!("z9hG4bKm{code}"), 1);
         assert_eq!(status(&peer.ask(&request).await), code, "{method} {number}");
     }
+    assert_eq!(next(&mut call.events).await, CallEvent::Key('1'));
     let more = "Content-Type: application/sdp\r\n";
     peer.send(numbered("UPDATE", 8, more, &session(6002).write()).as_bytes()).await;
     assert_eq!(next(&mut call.events).await, CallEvent::Offer { session: Some(session(6002)) });
