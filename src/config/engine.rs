@@ -1,5 +1,7 @@
 //! The voice AI that calls are connected to.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::{Secret, defaults};
@@ -33,6 +35,9 @@ pub struct ChatConfig {
     pub model: String,
     #[serde(default)]
     pub api_key: Option<Secret>,
+    /// PEM file of a private certification authority, trusted beside the public ones.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
     #[serde(default = "defaults::chat_timeout")]
     pub timeout_seconds: u64,
 }

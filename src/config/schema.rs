@@ -135,6 +135,7 @@ const SECTIONS: &[Section] = &[
                     must("url", Text(check::web_address)),
                     must("model", Text(check::filled)),
                     may("api_key", Secret),
+                    may("ca", File),
                     may("timeout_seconds", Whole(1, 300)),
                 ]),
             ),

@@ -5,6 +5,7 @@ use crate::common;
 use crate::voice;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 use trunkline::ai::{Command, Event, Usage};
 use trunkline::config::{ChatConfig, Secret, SpeechConfig};
@@ -47,6 +50,8 @@ enum Answer {
 struct Server {
     runtime: Runtime,
     address: SocketAddr,
+    /// The server's authority, when it speaks TLS: a file that goes with the folder.
+    tls: Option<(tempfile::TempDir, PathBuf)>,
     requests: Seen,
     release: watch::Sender<bool>,
 }
@@ -54,6 +59,29 @@ struct Server {
 impl Server {
     /// Answers one request after the other as told; the last answer is given again and again.
     fn start(answers: Vec<Answer>) -> Server {
+        Server::start_with(answers, None, None)
+    }
+
+    fn over_tls(answers: Vec<Answer>) -> Server {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("certificate");
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, made.cert.pem()).expect("written");
+        let key = made.signing_key.serialize_der().try_into().expect("key");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("server");
+        Server::start_with(answers, Some(TlsAcceptor::from(Arc::new(config))), Some((folder, file)))
+    }
+
+    fn start_with(
+        answers: Vec<Answer>,
+        acceptor: Option<TlsAcceptor>,
+        tls: Option<(tempfile::TempDir, PathBuf)>,
+    ) -> Server {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
         listener.set_nonblocking(true).expect("non-blocking");
@@ -67,22 +95,31 @@ impl Server {
                 let (seen, answers, released) = (seen.clone(), answers.clone(), released.clone());
                 let service =
                     service_fn(move |request| serve(request, seen.clone(), answers.clone(), released.clone()));
+                let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await;
+                    let http = hyper::server::conn::http1::Builder::new();
+                    // A client that does not trust us leaves in the middle.
+                    match acceptor {
+                        None => drop(http.serve_connection(TokioIo::new(socket), service).await),
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(socket).await {
+                                drop(http.serve_connection(TokioIo::new(stream), service).await);
+                            }
+                        }
+                    }
                 });
             }
         });
-        Server { runtime, address, requests, release }
+        Server { runtime, address, tls, requests, release }
     }
 
     fn phone(&self, speech: &Speech) -> Phone {
         let _inside = self.runtime.enter();
         let chat = ChatConfig {
-            url: format!("http://{}/v1/", self.address),
+            url: format!("{}://{}/v1/", if self.tls.is_some() { "https" } else { "http" }, self.address),
             model: "small".into(),
             api_key: Some(Secret::new("sesame")),
+            ca: self.tls.as_ref().map(|(_, file)| file.clone()),
             timeout_seconds: 1,
         };
         let mut phone = Phone::new(speech.clone(), Some(chat), options("You are the dentist's receptionist."));
@@ -319,6 +356,21 @@ fn a_server_that_is_not_there_is_apologised_for() {
     let mut phone = greeted(&gone, &mute());
     phone.until_played(20 * MINUTE);
     assert!(phone.said().join(" ").contains("I am sorry"));
+}
+
+#[test]
+fn a_server_on_the_lan_is_asked_over_tls_under_the_operators_own_authority_and_no_other() {
+    let good = Server::over_tls(vec![Answer::Stream(stream("Safe and sound."), 50)]);
+    let mut phone = greeted(&good, &mute());
+    phone.until_played(MINUTE);
+    assert_eq!(phone.said(), ["Safe and sound."]);
+
+    let foreign = Server::over_tls(vec![Answer::Stream(stream("Trust me."), 50)]);
+    let impostor = Server { address: foreign.address, ..good };
+    let mut phone = greeted(&impostor, &mute());
+    phone.until_played(20 * MINUTE);
+    assert!(phone.said().join(" ").contains("I am sorry"), "{:?}", phone.said());
+    assert!(foreign.requests.lock().expect("requests").is_empty(), "the key was shown to a stranger");
 }
 
 #[test]
