@@ -74,7 +74,7 @@ enum Happening {
     Leg(Option<LegEvent>),
     Report(Option<Report>),
     Order(Order),
-    Changed(hold::Change, OfferOutcome),
+    Changed(Box<(hold::Change, OfferOutcome)>),
     Time,
 }
 
@@ -95,7 +95,7 @@ impl Actor {
             event = next_of(self.media.as_mut().map(|media| &mut media.leg.events)) => Happening::Leg(event),
             Some(order) = self.orders.recv() => Happening::Order(order),
             report = next_of(self.voice.reports.as_mut()) => Happening::Report(report),
-            (change, outcome) = hold::changed(&mut self.voice.change) => Happening::Changed(change, outcome),
+            changed = hold::changed(&mut self.voice.change) => Happening::Changed(Box::new(changed)),
             () = sleep_until(wake) => Happening::Time,
         }
     }
@@ -127,7 +127,7 @@ impl Actor {
                 }
             }
             Happening::Order(Order::Hold(on, reply)) => self.on_hold_order(on, reply),
-            Happening::Changed(change, outcome) => self.on_changed(change, outcome),
+            Happening::Changed(changed) => self.on_changed(changed.0, changed.1),
             Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
             Happening::Time => {
                 self.assembly.tick(self.room.clock.utc());

@@ -74,7 +74,7 @@ impl UserAgent {
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
         self.calls.insert(call_key, Entry { call, place: Some(source.ip()), invites: Vec::new() });
         self.settle(call_key, now);
-        self.out.push(Output::Incoming(Incoming {
+        self.out.push(Output::Incoming(Box::new(Incoming {
             call: call_key,
             call_id: checked.call_id.clone(),
             called,
@@ -84,7 +84,7 @@ impl UserAgent {
             offer,
             provenance,
             local: local_ip,
-        }));
+        })));
     }
 
     /// Only trunks and extensions come in; strangers cost no state.

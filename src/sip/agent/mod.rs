@@ -45,7 +45,7 @@ pub enum Output {
         call: CallKey,
         host: String,
     },
-    Incoming(Incoming),
+    Incoming(Box<Incoming>),
     Event {
         call: CallKey,
         event: CallEvent,

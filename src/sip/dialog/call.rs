@@ -134,8 +134,8 @@ impl Common {
     }
 
     /// Writes our reasons: the owner's, else `usual`.
-    pub fn say_why(&self, usual: Reason, request: &mut Request) {
-        let usual = if self.because.is_empty() { Some(&usual) } else { None };
+    pub fn say_why(&self, usual: &Reason, request: &mut Request) {
+        let usual = if self.because.is_empty() { Some(usual) } else { None };
         for reason in self.because.iter().chain(usual) {
             request.fields.push("Reason", reason.to_string());
         }
@@ -190,7 +190,7 @@ impl Common {
         before.is_some()
     }
 
-    pub fn bye(&mut self, dialog: &mut Dialog, usual: Reason, step: &mut Step<'_>) {
+    pub fn bye(&mut self, dialog: &mut Dialog, usual: &Reason, step: &mut Step<'_>) {
         self.auth.begin();
         let mut request = dialog.request(rsip::Method::Bye, step, &self.local);
         self.say_why(usual, &mut request);
@@ -329,7 +329,7 @@ impl Call {
         match (purpose, response.code()) {
             (Purpose::Invite, ..=199) => {
                 let mut cancel = cancel_of(request, &self.common.local.user_agent);
-                self.common.say_why(Reason::answered_elsewhere(), &mut cancel);
+                self.common.say_why(&Reason::answered_elsewhere(), &mut cancel);
                 step.send(cancel, source, Purpose::Cancel);
                 step.out.push(Act::Expire(ClientKey::of_request(request)));
             }
@@ -338,7 +338,7 @@ impl Call {
                 let sequence = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
                 self.common.acknowledge(&dialog, sequence, step);
                 if purpose == Purpose::Invite {
-                    self.common.bye(&mut dialog, Reason::answered_elsewhere(), step);
+                    self.common.bye(&mut dialog, &Reason::answered_elsewhere(), step);
                 }
             }
             (Purpose::Bye, 401 | 407) => {

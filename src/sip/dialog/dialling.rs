@@ -144,7 +144,7 @@ impl Dialling {
     fn provisional(&mut self, response: &Response, source: Hop, common: &mut Common, step: &mut Step<'_>) {
         self.provisional = true;
         if let Cancel::Wanted(reason) = self.cancel.clone() {
-            self.send_cancel(reason, common, step);
+            self.send_cancel(&reason, common, step);
         }
         if response.code() == 100 {
             return;
@@ -181,7 +181,7 @@ impl Dialling {
                 } else {
                     Reason::sip(488, "No usable session")
                 };
-                common.bye(&mut dialog, why, step);
+                common.bye(&mut dialog, &why, step);
                 common.tell(CallEvent::Failed(CallFailure::BadAnswer(problem)), step);
                 over(step)
             }
@@ -218,7 +218,7 @@ impl Dialling {
         if common.quiet {
             return false;
         }
-        let Some(target) = self.way.redirects.next() else { return false };
+        let Some(target) = self.way.redirects.next_target() else { return false };
         common.auth.begin();
         let mut again = Request::clone(&self.invite);
         again.uri = target;
@@ -354,14 +354,14 @@ impl Dialling {
         self.next_at = None;
         if matches!(self.cancel, Cancel::No) {
             if self.provisional {
-                self.send_cancel(reason, common, step);
+                self.send_cancel(&reason, common, step);
             } else {
                 self.cancel = Cancel::Wanted(reason);
             }
         }
     }
 
-    fn send_cancel(&mut self, reason: Reason, common: &Common, step: &mut Step<'_>) {
+    fn send_cancel(&mut self, reason: &Reason, common: &Common, step: &mut Step<'_>) {
         self.cancel = Cancel::Sent { give_up: step.now + step.timers.give_up() };
         let mut cancel = cancel_of(&self.invite, &common.local.user_agent);
         common.say_why(reason, &mut cancel);

@@ -81,7 +81,7 @@ impl Keys {
     }
 
     /// The next key, when it may go.
-    pub fn next(&mut self) -> Option<char> {
+    pub fn take(&mut self) -> Option<char> {
         let key = if self.sent { None } else { self.waiting.pop_front() };
         self.sent |= key.is_some();
         key
@@ -152,11 +152,11 @@ mod tests {
         for key in "1x#".chars() {
             keys.add(key);
         }
-        assert_eq!((keys.next(), keys.next()), (Some('1'), None));
+        assert_eq!((keys.take(), keys.take()), (Some('1'), None));
         keys.done();
-        assert_eq!(keys.next(), Some('#'));
+        assert_eq!(keys.take(), Some('#'));
         keys.done();
-        assert_eq!(keys.next(), None);
+        assert_eq!(keys.take(), None);
         for _ in 0..1_000 {
             keys.add('7');
         }

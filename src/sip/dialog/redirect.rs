@@ -19,7 +19,9 @@ use crate::sip::message::{NameAddr, Response, SipUri, Uri};
 
 /// Which numbers a redirected call may go to. Without one: only where it went.
 #[derive(Clone, Default)]
-pub struct DialPolicy(Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>);
+pub struct DialPolicy(Option<Arc<Rule>>);
+
+type Rule = dyn Fn(&str) -> bool + Send + Sync;
 
 impl DialPolicy {
     pub fn new(allows: impl Fn(&str) -> bool + Send + Sync + 'static) -> DialPolicy {
@@ -78,7 +80,7 @@ impl Redirects {
     }
 
     /// The next place to call.
-    pub fn next(&mut self) -> Option<Uri> {
+    pub fn next_target(&mut self) -> Option<Uri> {
         while let Some(target) = self.waiting.pop_front() {
             let target = Uri::Sip(target);
             let name = target.to_string();
@@ -141,7 +143,7 @@ mod tests {
     fn follow(code: u16, contact: &str) -> Vec<String> {
         let mut redirects = Redirects::new(DialPolicy::new(|number| number.starts_with("+49")), &dialled());
         redirects.take(&moved(code, contact));
-        std::iter::from_fn(|| redirects.next()).map(|uri| uri.to_string()).collect()
+        std::iter::from_fn(|| redirects.next_target()).map(|uri| uri.to_string()).collect()
     }
 
     /// The module's table, row by row.
@@ -177,17 +179,17 @@ mod tests {
     fn a_loop_ends() {
         let mut redirects = Redirects::new(DialPolicy::new(|_| true), &dialled());
         redirects.take(&moved(302, "<sip:+492@a>"));
-        assert!(redirects.next().is_some());
+        assert!(redirects.next_target().is_some());
         redirects.take(&moved(302, "<sip:+491@a>"));
         redirects.take(&moved(302, "<sip:+492@a>"));
-        assert_eq!(redirects.next(), None);
+        assert_eq!(redirects.next_target(), None);
     }
 
     #[test]
     fn without_rules_only_the_called_number_is_followed() {
         let mut redirects = Redirects::new(DialPolicy::default(), &dialled());
         redirects.take(&moved(302, "<sip:+492@192.0.2.1>, <sip:+491@192.0.2.1;line=2>"));
-        let targets: Vec<Uri> = std::iter::from_fn(|| redirects.next()).collect();
+        let targets: Vec<Uri> = std::iter::from_fn(|| redirects.next_target()).collect();
         assert_eq!(targets.len(), 1);
     }
 }

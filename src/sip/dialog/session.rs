@@ -125,7 +125,7 @@ impl Session {
             self.bye_wanted = true;
             return None;
         }
-        common.bye(&mut self.dialog, cleared(), step);
+        common.bye(&mut self.dialog, &cleared(), step);
         Some(over(step))
     }
 
@@ -150,7 +150,7 @@ impl Session {
         if common.quiet {
             return;
         }
-        let Some(key) = self.keys.next() else { return };
+        let Some(key) = self.keys.take() else { return };
         common.auth.begin();
         let info = self.dialog.request(rsip::Method::Info, step, &common.local);
         let info = info.with_body("application/dtmf-relay", Keys::body(key));
@@ -363,7 +363,7 @@ impl Session {
         let waiting = self.unacknowledged.take_if(|waiting| waiting.sequence == checked.cseq.number)?;
         if self.bye_wanted {
             self.exchange.close(step);
-            common.bye(&mut self.dialog, cleared(), step);
+            common.bye(&mut self.dialog, &cleared(), step);
             return Some(over(step));
         }
         let session = match waiting.answer {
@@ -386,7 +386,7 @@ impl Session {
     /// The ACK owed us an answer.
     fn unanswered(&mut self, common: &mut Common, step: &mut Step<'_>) -> Phase {
         self.exchange.close(step);
-        common.bye(&mut self.dialog, Reason::sip(488, "No usable session"), step);
+        common.bye(&mut self.dialog, &Reason::sip(488, "No usable session"), step);
         let problem = "the ACK has no usable session description".to_owned();
         common.tell(CallEvent::Failed(CallFailure::BadAnswer(problem)), step);
         over(step)
@@ -395,7 +395,7 @@ impl Session {
     /// The dialog is dead on the other side.
     pub fn lost(&mut self, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
         self.exchange.close(step);
-        common.bye(&mut self.dialog, Reason::q850(102, "Recovery on timer expiry"), step);
+        common.bye(&mut self.dialog, &Reason::q850(102, "Recovery on timer expiry"), step);
         common.tell(CallEvent::Ended { by: EndedBy::Lost }, step);
         Some(over(step))
     }

@@ -246,11 +246,14 @@ mod tests {
         answer.first("Session-Expires")
     }
 
+    /// Asked, answered, and whether the answer requires `timer`.
+    type Row = (&'static [(&'static str, &'static str)], Option<&'static str>, bool);
+
     /// The rows of the module's table in which we are called.
     #[test]
     fn the_called_side_agrees_as_the_table_says() {
         let now = Instant::now();
-        let rows: [(&[(&str, &str)], Option<&str>, bool); 9] = [
+        let rows: [Row; 9] = [
             (&[("Supported", "timer"), ("Session-Expires", "600")], Some("600;refresher=uac"), true),
             (&[("Supported", "timer"), ("x", "600;refresher=uas")], Some("600;refresher=uas"), false),
             (

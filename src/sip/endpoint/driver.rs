@@ -203,7 +203,7 @@ impl Driver {
                         }
                     }
                     Output::Resolve { call, host } => self.resolve(call, host),
-                    Output::Incoming(incoming) => self.offer_call(incoming),
+                    Output::Incoming(incoming) => self.offer_call(*incoming),
                     Output::Event { call, event } => self.tell(call, event),
                     Output::OfferDone { call, outcome } => {
                         if let Some(done) = self.offers.remove(&call) {

@@ -65,7 +65,7 @@ fn addresses<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = NameAdd
 /// The number, or the URI of somebody without one.
 fn named(address: &NameAddr) -> String {
     let number = address.uri.number();
-    short(if number.is_empty() { address.uri.to_string() } else { number })
+    short(&if number.is_empty() { address.uri.to_string() } else { number })
 }
 
 /// A parameter of the URI, of its user part or of the field; all three are seen.
@@ -76,7 +76,7 @@ fn verstat(address: &NameAddr) -> Option<String> {
         Uri::Tel(number) => user_param(number),
         Uri::Other(_) => None,
     };
-    written.or_else(|| of(&address.params)).map(short)
+    written.or_else(|| of(&address.params)).map(|word| short(&word))
 }
 
 fn user_param(user: &str) -> Option<String> {
@@ -88,7 +88,7 @@ fn user_param(user: &str) -> Option<String> {
 fn diversions(fields: &Fields) -> Vec<Diversion> {
     let all = addresses(fields, "Diversion").map(|address| Diversion {
         number: named(&address),
-        reason: address.params.value("reason").map(|reason| short(super::params::unquote(reason))),
+        reason: address.params.value("reason").map(|reason| short(&super::params::unquote(reason))),
     });
     let mut found: Vec<Diversion> = all.filter(|diversion| !diversion.number.is_empty()).collect();
     found.reverse();
@@ -117,7 +117,7 @@ fn entry(address: &NameAddr) -> Option<Entry> {
     let reason = super::uri::unescape(&headers).split_once("cause=").map(|(_, rest)| digits(rest));
     let cause = address.uri.sip().and_then(|uri| uri.params.value("cause")).map(digits);
     Some(Entry {
-        number: short(address.uri.number()),
+        number: short(&address.uri.number()),
         index,
         cause: reason.or(cause).filter(|cause| !cause.is_empty()),
     })
@@ -140,7 +140,7 @@ fn digits(text: &str) -> String {
     text.chars().take_while(char::is_ascii_digit).take(3).collect()
 }
 
-fn short(text: String) -> String {
+fn short(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(MAX_WORD).collect()
 }
 

@@ -264,7 +264,7 @@ impl Phone {
         let (control, mut events) = self.endpoint.invite(invite).expect("an INVITE");
         loop {
             match within("an answer", events.recv()).await.expect("an event") {
-                CallEvent::Ringing { .. } => {}
+                CallEvent::Ringing { .. } | CallEvent::Because(_) => {}
                 CallEvent::Answered { session } => {
                     let agreed = offer.agree(&session.expect("an answer")).expect("a codec in common");
                     return Ok(Talk::begin(control, events, leg, &agreed));
