@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
 
-.PHONY: help setup setup-test build demo test interop bench fuzz check model deny advisories clean
+.PHONY: help setup setup-test build demo test interop bench flood fuzz check model deny advisories clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench: setup ## numbers of this machine, medians and p99
 
 fuzz: setup ## every fuzz target with libFuzzer, FUZZ_SECONDS=300 each
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)
+
+flood: setup-test ## 20,000 requests a second from forged sources while twenty calls talk
+	FLOOD_SECONDS=15 cargo test --locked --test e2e flood:: -- --nocapture --test-threads=1
 
 check: setup ## fast feedback: format, lints, unit tests
 	cargo fmt --all --check

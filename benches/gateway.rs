@@ -1,6 +1,6 @@
 //! Numbers of this machine, counted from outside: at the SIP socket and at the RTP socket.
 //!
-//! `make bench` runs all of it; `cargo bench --bench gateway -- setup media load` a part. The gateway of `setup`
+//! `make bench` runs all of it; `cargo bench --bench gateway -- setup codecs media srtp load` a part. The gateway of `setup`
 //! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
 //! drives the media plane in this process. `benches/store.rs` counts commits. Loopback only.
 
@@ -9,6 +9,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+#[path = "gateway/codecs.rs"]
+mod codecs;
 #[path = "gateway/dialer.rs"]
 mod dialer;
 #[path = "gateway/load.rs"]
@@ -19,6 +21,8 @@ mod media;
 mod pump;
 #[path = "gateway/report.rs"]
 mod report;
+#[path = "gateway/srtp.rs"]
+mod srtp;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -27,8 +31,14 @@ fn main() {
     if runs("setup") {
         load::call_setup();
     }
+    if runs("codecs") {
+        codecs::costs();
+    }
     if runs("media") {
         media::delays();
+    }
+    if runs("srtp") {
+        srtp::packets();
     }
     if runs("load") {
         load::live_calls();

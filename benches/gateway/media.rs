@@ -67,16 +67,7 @@ pub fn delays() {
     let leg = runtime.block_on(plane.open(LegOptions { bind: local, recording: None })).expect("a leg");
     let phone = UdpSocket::bind((local, 0)).expect("a port");
     let address = phone.local_addr().expect("bound");
-    leg.control.connect(Remote {
-        rtp: address,
-        rtcp: SocketAddr::new(local, address.port() + 1),
-        codec: Codec::Pcmu,
-        payload_type: 0,
-        accepted: vec![(0, Codec::Pcmu)],
-        telephone_event: None,
-        send: true,
-        receive: true,
-    });
+    leg.control.connect(Remote::new(address, Codec::Pcmu));
     let (orders, order_queue) = queue::channel(4);
     let (heard, heard_frames) = mpsc::sync_channel(4_096);
     leg.control.attach(Box::new(move || Box::new(Probe { orders: order_queue, heard })));

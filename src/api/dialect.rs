@@ -32,7 +32,11 @@ const DIALECTS: &[Dialect] = &[
     },
     Dialect {
         prefixes: &["/api/v2/"],
-        routes: |context| admin::routes(admin::Desk::of(context)),
+        routes: |context| {
+            admin::routes(admin::Desk::of(context))
+                .merge(admin::messages::routes(context))
+                .merge(admin::trace::routes(context.calls.clone()))
+        },
         render: refusal::render,
     },
 ];

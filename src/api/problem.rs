@@ -17,6 +17,13 @@ pub(super) enum Problem {
     /// No bearer (`Missing`) or not a good one.
     Unauthorized(AuthError),
     Forbidden,
+    /// The dial policy is against the call.
+    NotDialled(String),
+    /// A quota is used up until later.
+    QuotaUsed {
+        text: String,
+        retry_after: Duration,
+    },
     NotFound(String),
     /// The router adds `Allow`.
     MethodNotAllowed,
@@ -45,12 +52,12 @@ impl Problem {
             Problem::BadRequest(_) => StatusCode::BAD_REQUEST,
             Problem::Unauthorized(AuthError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Problem::Forbidden => StatusCode::FORBIDDEN,
+            Problem::Forbidden | Problem::NotDialled(_) => StatusCode::FORBIDDEN,
             Problem::NotFound(_) => StatusCode::NOT_FOUND,
             Problem::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Problem::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Problem::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Problem::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Problem::RateLimited { .. } | Problem::QuotaUsed { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::BridgeUnreachable(_) => StatusCode::BAD_GATEWAY,
             Problem::BridgeNotConfigured(_) | Problem::Overloaded(_) | Problem::Timeout => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -64,6 +71,8 @@ impl Problem {
         match self {
             Problem::BadRequest(text)
             | Problem::NotFound(text)
+            | Problem::NotDialled(text)
+            | Problem::QuotaUsed { text, .. }
             | Problem::BridgeUnreachable(text)
             | Problem::BridgeNotConfigured(text)
             | Problem::Overloaded(text) => text.clone(),
@@ -92,7 +101,7 @@ impl Problem {
                 let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
                 headers.insert(header::WWW_AUTHENTICATE, challenge);
             }
-            Problem::RateLimited { retry_after } => {
+            Problem::RateLimited { retry_after } | Problem::QuotaUsed { retry_after, .. } => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(*retry_after).into());
             }
             Problem::Overloaded(_) | Problem::Timeout => {

@@ -126,7 +126,8 @@ async fn planes(
         let media = media.clone();
         async move { media.stop().await }
     });
-    let (endpoint, inbound) = Endpoint::start(&config.sip, &config.trunks, &config.extensions, clock.clone()).await?;
+    let (endpoint, inbound) =
+        Endpoint::start_traced(&config.sip, &config.trunks, &config.extensions, &config.trace, clock.clone()).await?;
     undo.push({
         let endpoint = endpoint.clone();
         async move { endpoint.stop(Duration::ZERO).await }

@@ -7,12 +7,16 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::actor::outbound;
+use super::internal::{self, Ready};
 use super::ledger;
+use super::lines::Line;
 use super::machine::{self, Action, State};
 use super::record::CallStatus;
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS};
+use super::toll;
 use crate::clock::UtcTime;
+use crate::directory::DialPlace;
 use crate::store::{Change, Order, StoreError};
 
 /// The dialer looks at the clock at least so often: wall-clock time may jump.
@@ -48,18 +52,27 @@ struct Look {
 
 /// Dials what is due while there are lines; returns when something will be due.
 async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
+    toll::raise_alerts(room).await?;
     let look = look(room)?;
     let mut waiting = Vec::new();
     let mut lines_left = true;
     for (id, status) in look.due {
-        lines_left = lines_left && dial(room, id);
-        if !lines_left && status != CallStatus::Queued {
+        let began = match internal::line(room, id)? {
+            Ready::Line(line) => dial(room, id, line, None),
+            Ready::Busy => false,
+            Ready::Elsewhere => {
+                lines_left = lines_left && dial_out(room, id);
+                lines_left
+            }
+        };
+        if !began && status != CallStatus::Queued {
             waiting.push(id);
         }
     }
     if !waiting.is_empty() {
         queue(room, waiting).await?;
     }
+    toll::raise_alerts(room).await?;
     Ok(look.next)
 }
 
@@ -85,10 +98,20 @@ fn look(room: &Room) -> Result<Look, StoreError> {
 }
 
 /// Whether there was a line.
-fn dial(room: &Arc<Room>, id: Uuid) -> bool {
-    let Some(line) = room.lines.outbound(&[], room.clock.now()) else { return false };
+fn dial_out(room: &Arc<Room>, id: Uuid) -> bool {
+    let Some(place) = room.directory.dial_place() else { return false };
+    room.lines.outbound(&[], room.clock.now()).is_some_and(|line| dial(room, id, line, Some(place)))
+}
+
+/// A call to an extension takes no `place` among those that cost money.
+fn dial(room: &Arc<Room>, id: Uuid, line: Line, place: Option<DialPlace>) -> bool {
     if let Some(orders) = room.registry.claim(id) {
-        tokio::spawn(Box::pin(outbound::dial(Arc::clone(room), id, line, orders)));
+        let room = Arc::clone(room);
+        tokio::spawn(async move {
+            Box::pin(outbound::dial(Arc::clone(&room), id, line, orders)).await;
+            drop(place);
+            room.due.notify_one();
+        });
     }
     true
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound, wire};
+use super::actor::wire::{self, Ability};
+use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound};
 use super::lines::Line;
 use super::machine::State;
 use super::record::{Call, CallStatus, Direction};
@@ -13,7 +14,7 @@ use super::registry::Order;
 use super::room::Room;
 use super::scribe::Scribe;
 use super::transcript::Assembly;
-use super::{Network, ledger};
+use super::{Network, internal, ledger};
 use crate::config::{NumberMode, Visibility};
 use crate::directory::Number;
 use crate::events::EventKind;
@@ -66,6 +67,7 @@ async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Prepared, 
 /// The actor of an answered call.
 async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> Actor {
     let Prepared { number, line, call, orders, media } = prepared;
+    room.traces.joined(call.id, incoming.control.sip_call_id());
     incoming.control.answer(media.local.clone());
     let terms = room.terms(&call);
     let mut voice = Voice::default();
@@ -181,15 +183,22 @@ fn describe(
     address: SocketAddr,
     incoming: &IncomingCall,
 ) -> Result<(SessionDescription, Option<Remote>), u16> {
-    let names = match &incoming.origin {
-        Origin::Trunk(name) => room.trunk(name).map_or(&wire::EXTENSION_CODECS[..], |trunk| &trunk.codecs),
-        Origin::Extension(_) => &wire::EXTENSION_CODECS,
+    let trunk = match &incoming.origin {
+        Origin::Trunk(name) => room.trunk(name),
+        Origin::Extension(_) => None,
     };
-    let codecs = wire::codecs(names);
+    let ability = match trunk {
+        Some(trunk) => Ability::of_trunk(trunk),
+        None => Ability::of_extension(incoming.control.is_secure()),
+    };
+    let (id, terms) = (outbound::session_id(), ability.terms());
     let Some(offer) = &incoming.offer else {
-        return Ok((SessionDescription::offer(outbound::session_id(), address, &codecs), None));
+        return Ok((SessionDescription::propose(id, address, &terms), None));
     };
-    let (answer, agreed) = offer.answer(outbound::session_id(), address, &codecs).map_err(|_| 488_u16)?;
+    let (answer, agreed) = offer.answer_under(id, address, &terms, None).map_err(|problem| {
+        incoming.control.refuse_media(problem);
+        488_u16
+    })?;
     Ok((answer, Some(wire::remote(&agreed))))
 }
 
@@ -208,7 +217,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         },
         phone: incoming.caller.clone(),
         uri: None,
-        display_name: incoming.caller_name.clone().unwrap_or_else(|| incoming.caller.clone()),
+        display_name: internal::caller_name(room, incoming).unwrap_or_else(|| incoming.caller.clone()),
         email: number.email.clone(),
         number: number.number.clone(),
         number_name: number.name.clone(),

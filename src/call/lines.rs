@@ -70,6 +70,11 @@ impl Lines {
         (groups[index].used < groups[index].limit).then(|| self.take(&mut groups, index))
     }
 
+    /// A line for a call to an extension; `None` when all are busy.
+    pub(super) fn extension(&self) -> Option<Line> {
+        self.inbound(&Origin::Extension(String::new()))
+    }
+
     /// `trunk` could not be reached.
     pub(super) fn in_trouble(&self, trunk: &str, now: Instant) {
         for group in self.lock().iter_mut().filter(|group| group.name.as_deref() == Some(trunk)) {

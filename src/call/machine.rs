@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 
 use super::outcome::{self, Verdict};
 use super::record::{CallStatus, Direction, EndReason, EndedBy};
+use crate::directory::DialVerdict;
 use crate::sip::endpoint::CallFailure;
 
 #[cfg(test)]
@@ -107,7 +108,7 @@ pub enum Event {
     /// The time has come and a line is reserved.
     Line,
     /// The toll-fraud guard says no.
-    Forbidden,
+    Forbidden(DialVerdict),
     /// The box could not prepare the attempt.
     Unready(String),
     /// The far end's session description leaves no way to speak.
@@ -285,7 +286,7 @@ fn waiting(wait: Wait, terms: &Terms, event: &Event, now: Instant) -> Step {
             let state = State::Dialing { give_up: now + terms.setup_limit };
             (state, vec![Action::Save(Progress::Dialing), Action::Invite])
         }
-        Event::Forbidden => gone(Settlement::Final(forbidden())),
+        Event::Forbidden(verdict) => gone(Settlement::Final(forbidden(*verdict))),
         Event::HangUp => gone(Settlement::Final(Ending::canceled(EndedBy::Api))),
         _ => (State::Waiting(wait), Vec::new()),
     }
@@ -320,7 +321,7 @@ fn unanswered(state: State, give_up: Instant, terms: &Terms, event: Event, now: 
         Event::Rejected { code, cause, reason, .. } => refused(terms, outcome::of_refusal(code, cause, &reason)),
         Event::Failed { failure, .. } => refused(terms, outcome::of_failure(&failure)),
         Event::PeerLeft | Event::Lost | Event::Left => gone(lost("the call was lost before it was answered")),
-        Event::Forbidden => gone(Settlement::Final(forbidden())),
+        Event::Forbidden(verdict) => gone(Settlement::Final(forbidden(verdict))),
         Event::Unready(detail) => gone(lost(&detail)),
         Event::LegLost => close(terms, now, lost("the media leg was lost")),
         Event::Unusable(detail) => close(terms, now, Settlement::Final(Ending::error(detail))),
@@ -436,11 +437,8 @@ fn retry_or_final(terms: &Terms, ending: Ending, retry: bool) -> Settlement {
     }
 }
 
-fn forbidden() -> Ending {
-    Ending {
-        detail: "number is not on the dial whitelist".into(),
-        ..Ending::new(CallStatus::Failed, EndReason::Rejected, EndedBy::System)
-    }
+fn forbidden(verdict: DialVerdict) -> Ending {
+    Ending { detail: verdict.words().into(), ..Ending::new(CallStatus::Failed, EndReason::Rejected, EndedBy::System) }
 }
 
 fn far_end(terms: &Terms) -> EndedBy {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::ai::Engines;
 use crate::clock::{Clock, UtcTime};
 use crate::config::{Config, Secret};
-use crate::directory::Directory;
+use crate::directory::{DialVerdict, Directory};
 use crate::events::Mailer;
 use crate::media::{MediaPlane, Quality};
 use crate::sip::endpoint::{Endpoint, IncomingCall};
@@ -23,9 +23,11 @@ mod actor;
 mod bridge;
 mod dialer;
 mod inbound;
+mod internal;
 mod ledger;
 mod lines;
 mod machine;
+pub mod message;
 mod network;
 mod outcome;
 mod place;
@@ -40,12 +42,16 @@ mod scribe;
 #[cfg(test)]
 mod simulation;
 mod tables;
+mod toll;
+mod trace;
 mod transcript;
 
 pub use network::{Cause, Network};
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
+pub use trace::CallTrace;
 
+use self::message::Messages;
 use self::registry::Order;
 use self::room::Room;
 
@@ -98,6 +104,13 @@ pub enum PlaceError {
     /// The idempotency key was used for another request.
     #[error("this idempotency key belongs to another request")]
     KeyReused,
+    /// The dial policy is against it.
+    #[error("{}", verdict.words())]
+    Refused {
+        verdict: DialVerdict,
+        /// When it may be tried again, where that is known.
+        retry_after: Option<Duration>,
+    },
     /// Too many calls wait.
     #[error("too many calls are waiting")]
     Full,
@@ -139,6 +152,7 @@ pub struct Services {
 #[derive(Clone)]
 pub struct Calls {
     room: Arc<Room>,
+    messages: Messages,
 }
 
 impl Calls {
@@ -160,7 +174,8 @@ impl Calls {
         restart::close_interrupted(&room).await?;
         tokio::spawn(dialer::run(Arc::clone(&room)));
         tokio::spawn(inbound::run(Arc::clone(&room), inbound));
-        Ok(Calls { room })
+        let messages = Messages::start(&room);
+        Ok(Calls { room, messages })
     }
 
     /// Persists and queues the order; returns once it is on disk, never waits for the dial.
@@ -203,6 +218,16 @@ impl Calls {
             let _ = orders.try_send(Order::Stop);
         }
         let _ = tokio::time::timeout(self.room.tuning.last_words(), self.room.registry.empty()).await;
+    }
+
+    /// Text messages.
+    pub fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// Whether `destination` is an extension of this box, which is called without a trunk.
+    pub fn is_extension(&self, destination: &str) -> bool {
+        self.room.extension(destination).is_some()
     }
 
     /// What integrators may see.

@@ -13,7 +13,7 @@ use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
 use super::{Held, HungUp, LiveFact, Network, PlaceCall, PlaceError, Placed, ledger, report, restart};
 use crate::clock::UtcTime;
-use crate::directory::Directory;
+use crate::directory::{DialVerdict, Directory};
 use crate::events::{self, EventKind};
 use crate::store::{Change, StoreError};
 
@@ -30,9 +30,13 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     if room.is_draining() {
         return Err(PlaceError::Unavailable);
     }
-    if room.config.trunks.is_empty() {
+    if room.config.trunks.is_empty() && room.extension(&order.phone).is_none() {
         return Err(PlaceError::NotConfigured);
     }
+    // An extension needs no rule; a rule for its user would outlive it.
+    let listed = order.whitelist && room.extension(&order.phone).is_none();
+    let order = PlaceCall { whitelist: listed, ..order };
+    let refused = refused(room, &order)?;
     let full = room.store.read()?.count(&BY_DUE)? >= room.tuning.waiting_calls;
     let call = new_call(room, &order)?;
     let key = order.idempotency.as_ref().map(|(key, request)| (order_key(order.organization, key), *request));
@@ -44,6 +48,9 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
                 && let Some(placed) = seen(change, key, request, clock.utc())?
             {
                 return Ok(placed);
+            }
+            if let Some((verdict, retry_after)) = refused {
+                return Err(PlaceError::Refused { verdict, retry_after });
             }
             if full {
                 return Err(PlaceError::Full);
@@ -65,6 +72,23 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
         room.due.notify_one();
     }
     Ok(placed)
+}
+
+/// What the dialer would refuse later is refused at once: why, and when it may be tried again.
+fn refused(room: &Room, order: &PlaceCall) -> Result<Option<(DialVerdict, Option<Duration>)>, StoreError> {
+    let now = room.clock.utc();
+    let at = order.scheduled_for.map_or(now, |at| at.max(now));
+    // A URI is judged by the dialer when its time has come; an extension is nobody's money.
+    if order.uri.is_some() || room.extension(&order.phone).is_some() {
+        return Ok(None);
+    }
+    let verdict = room.directory.may_order(order.organization, &order.phone, order.whitelist, at)?;
+    Ok(match verdict {
+        // What is not listed has always been refused at the dial, where the record shows it.
+        DialVerdict::Allowed | DialVerdict::NotWhitelisted => None,
+        DialVerdict::MinutesUsed => Some((verdict, Some(room.directory.until_tomorrow()))),
+        verdict => Some((verdict, None)),
+    })
 }
 
 fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {

@@ -14,6 +14,7 @@ use super::record::Call;
 use super::registry::Registry;
 use super::scribe::{Desk, Entry};
 use super::tables::BY_ALIAS;
+use super::trace::Traces;
 use super::{Direction, LiveEvent, LiveFact, Services, ledger};
 use crate::ai::Engines;
 use crate::clock::Clock;
@@ -42,6 +43,8 @@ pub struct Tuning {
     pub goodbye: Duration,
     /// Guard over the end of a SIP leg: 64·T1 (RFC 3261 §17) and a little.
     pub closing_limit: Duration,
+    /// Pause before a text is tried for the second time; it grows fourfold from try to try.
+    pub message_retry: Duration,
 }
 
 impl Default for Tuning {
@@ -52,6 +55,7 @@ impl Default for Tuning {
             quiet_limit: Duration::from_secs(120),
             goodbye: Duration::from_secs(5),
             closing_limit: Duration::from_secs(35),
+            message_retry: Duration::from_secs(30),
         }
     }
 }
@@ -75,6 +79,7 @@ pub(super) struct Room {
     pub(super) tuning: Tuning,
     pub(super) registry: Registry,
     pub(super) lines: Lines,
+    pub(super) traces: Traces,
     pub(super) live: broadcast::Sender<LiveEvent>,
     /// Wakes the dialer: a call waits, or a line is free.
     pub(super) due: Arc<Notify>,
@@ -85,6 +90,7 @@ impl Room {
     pub(super) fn new(services: Services, tuning: Tuning) -> Room {
         let due = Arc::new(Notify::new());
         Room {
+            traces: Traces::new(services.config.trace.calls),
             lines: Lines::new(&services.config.trunks, tuning.extension_lines, Arc::clone(&due)),
             config: services.config,
             clock: services.clock,
@@ -122,6 +128,7 @@ impl Room {
             store: self.store.clone(),
             clock: self.clock.clone(),
             transcripts: self.config.state.directory.join("transcripts"),
+            directory: self.directory.clone(),
         }
     }
 

@@ -13,8 +13,10 @@ use super::ledger;
 use super::record::{Call, Turn};
 use super::report;
 use super::tables::{self, TURNS};
+use super::toll;
 use super::transcript::file;
 use crate::clock::Clock;
+use crate::directory::Directory;
 use crate::events::{self, Event, EventKind};
 use crate::store::{Change, Store, StoreError};
 
@@ -60,6 +62,7 @@ pub(super) struct Desk {
     pub(super) clock: Clock,
     /// Folder of the transcript files.
     pub(super) transcripts: PathBuf,
+    pub(super) directory: Directory,
 }
 
 /// Hands entries of one call to its writer task; the task ends with the handle.
@@ -109,9 +112,10 @@ impl Entry {
         self.closing = next.closing.or(self.closing.take());
     }
 
-    fn apply(&self, change: &mut Change<'_>, id: Uuid, clock: &Clock) -> Result<(), StoreError> {
+    fn apply(&self, change: &mut Change<'_>, id: Uuid, clock: &Clock, directory: &Directory) -> Result<(), StoreError> {
         if let Some(call) = &self.call {
             tables::save(change, call)?;
+            toll::charge(directory, change, call, &self.events)?;
         }
         for (number, turn) in &self.turns {
             change.put(&TURNS, &(id, *number), turn)?;
@@ -150,8 +154,8 @@ impl Desk {
     }
 
     async fn write(&self, call: Uuid, entry: Entry) -> Result<(), StoreError> {
-        let clock = self.clock.clone();
-        self.store.write(move |change| entry.apply(change, call, &clock)).await
+        let (clock, directory) = (self.clock.clone(), self.directory.clone());
+        self.store.write(move |change| entry.apply(change, call, &clock, &directory)).await
     }
 
     /// Writes the transcript file, if one is owed, and enters it into the record. After a few tries in vain the record

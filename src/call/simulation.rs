@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::machine::{Action, Event, Settlement, State, Terms, Wait, step};
 use super::record::{CallStatus, Direction, EndedBy};
+use crate::directory::DialVerdict;
 use crate::sip::endpoint::CallFailure;
 
 const RUNS: u64 = 20_000;
@@ -123,7 +124,9 @@ impl Life {
             21 => Event::HangUp,
             22 => Event::Stop,
             23 => Event::Unusable(String::new()),
-            24 => [Event::Forbidden, Event::Unready(String::new())][self.random.random_range(0..2)].clone(),
+            24 => [Event::Forbidden(DialVerdict::NotWhitelisted), Event::Unready(String::new())]
+                [self.random.random_range(0..2)]
+            .clone(),
             _ => Event::Tick,
         }
     }
@@ -182,7 +185,7 @@ impl Life {
     fn release(&mut self, event: &Event, waited: bool) {
         self.released += u32::from(!waited);
         // An attempt that is refused by the guard or cannot be prepared has sent no INVITE.
-        let never_up = matches!(event, Event::Forbidden | Event::Unready(_));
+        let never_up = matches!(event, Event::Forbidden(_) | Event::Unready(_));
         assert!(self.leg != Leg::Up || never_up, "seed {}: the SIP leg is left behind by {event:?}", self.seed);
         self.leg = Leg::None;
         if self.outcome.is_none() {

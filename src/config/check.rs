@@ -30,6 +30,17 @@ pub(super) fn address(text: &str) -> Verdict {
     verdict(text.parse::<IpAddr>().is_ok(), "write an IP address without a port, e.g. \"192.0.2.7\"")
 }
 
+pub(super) fn hours(text: &str) -> Verdict {
+    text.parse::<super::Hours>().map(|_| ()).map_err(str::to_owned)
+}
+
+pub(super) fn time_zone(text: &str) -> Verdict {
+    verdict(
+        jiff::tz::TimeZone::get(text).is_ok(),
+        "write a name of the time zone database, e.g. \"Europe/Berlin\" or \"UTC\"",
+    )
+}
+
 pub(super) fn network(text: &str) -> Verdict {
     if text.parse::<ipnet::IpNet>().is_ok() {
         return Ok(());

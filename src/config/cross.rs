@@ -13,6 +13,7 @@ pub(super) fn check(notes: &mut Notes<'_, '_>) {
     session_timer(notes);
     media_ports(notes);
     mail(notes);
+    trace(notes);
     trunks(notes);
     for (section, key) in [("trunk", "name"), ("extension", "user"), ("number", "name"), ("prompt", "slug")] {
         unique(notes, section, key, str::to_owned);
@@ -92,11 +93,18 @@ fn mail(notes: &mut Notes<'_, '_>) {
     }
 }
 
+fn trace(notes: &mut Notes<'_, '_>) {
+    let Some(trace) = notes.tree.section("trace") else { return };
+    needs(notes, "trace", trace, "hep_id", "hep");
+    needs(notes, "trace", trace, "hep_password", "hep");
+}
+
 fn trunks(notes: &mut Notes<'_, '_>) {
     for (at, (_, trunk)) in notes.tree.many("trunk").into_iter().enumerate() {
         let name = format!("trunk[{}]", at + 1);
         needs(notes, &name, trunk, "username", "password");
         needs(notes, &name, trunk, "password", "username");
+        trunk_srtp(notes, &name, trunk);
     }
     let Some(dial) = notes.tree.section("dial") else { return };
     if dial.flag("fixed") == Some(true) && !dial.has("allow") {
@@ -106,6 +114,20 @@ fn trunks(notes: &mut Notes<'_, '_>) {
             "dial.fixed",
             "forbids every call: only the prefixes in `allow` may be dialled, and there are none",
             "add `allow = [\"+49…\"]`, or remove `fixed`",
+        );
+    }
+}
+
+/// Keys for the sound stand in the session description: whoever reads it can listen.
+fn trunk_srtp(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
+    let wanted = trunk.text("srtp").is_some_and(|srtp| srtp != "off");
+    if wanted && trunk.text("transport") != Some("tls") && trunk.flag("srtp_over_plain") != Some(true) {
+        let place = trunk.place("srtp").unwrap_or_default();
+        notes.add(
+            &place,
+            &format!("{name}.srtp"),
+            "would send its keys unprotected over the network",
+            "add `transport = \"tls\"`, or `srtp_over_plain = true` where the way to the trunk is protected otherwise",
         );
     }
 }

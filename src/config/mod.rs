@@ -9,6 +9,7 @@ mod check;
 mod cross;
 mod defaults;
 mod engine;
+mod hours;
 mod http;
 mod load;
 mod mail;
@@ -24,16 +25,17 @@ mod tree;
 mod walk;
 
 pub use engine::{ChatConfig, EngineConfig, EngineKind};
+pub use hours::Hours;
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailSecurity};
 pub use media::{MediaConfig, SpeechConfig};
 pub use mistake::{Mistake, Mistakes};
 pub use number::{NumberConfig, NumberMode, PromptConfig, Visibility};
-pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig};
+pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig, TraceConfig};
 pub use organization::{DialConfig, OrganizationConfig};
 pub use schema::{Field, Section, sections};
 pub use secret::Secret;
-pub use sip::{CodecName, ExtensionConfig, SipConfig, TrunkConfig};
+pub use sip::{CodecName, CodecOrder, DigestName, ExtensionConfig, SipConfig, SrtpPolicy, TrunkConfig};
 
 /// The whole configuration. Every section has defaults that work on a LAN; the smallest file names one trunk.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -50,6 +52,7 @@ pub struct Config {
     pub dial: DialConfig,
     pub shutdown: ShutdownConfig,
     pub log: LogConfig,
+    pub trace: TraceConfig,
     #[serde(rename = "trunk")]
     pub trunks: Vec<TrunkConfig>,
     #[serde(rename = "extension")]

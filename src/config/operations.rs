@@ -1,8 +1,11 @@
-//! State directory, shutdown and logs.
+//! State directory, shutdown, logs and traces.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+use super::Secret;
 
 /// Where everything that must outlive a restart lies: store, keys, recordings, transcripts.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,6 +31,20 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
+/// The SIP messages that are kept for a look afterwards, and where they are sent.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TraceConfig {
+    /// The last so many calls; 0 keeps nothing.
+    pub calls: usize,
+    /// Memory for all of them.
+    pub megabytes: usize,
+    /// A Homer collector that gets every message (HEPv3 over UDP).
+    pub hep: Option<SocketAddr>,
+    pub hep_id: u32,
+    pub hep_password: Option<Secret>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -45,6 +62,12 @@ impl Default for StateConfig {
 impl Default for ShutdownConfig {
     fn default() -> Self {
         Self { drain_seconds: 30 }
+    }
+}
+
+impl Default for TraceConfig {
+    fn default() -> Self {
+        Self { calls: 100, megabytes: 16, hep: None, hep_id: 2001, hep_password: None }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::hours::Hours;
+
 /// The tenant that this box serves.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -11,6 +13,8 @@ pub struct OrganizationConfig {
     pub name: String,
     pub voice: String,
     pub language: String,
+    /// IANA name, e.g. `Europe/Berlin`: whose hours and days those of [`DialConfig`] are.
+    pub time_zone: String,
 }
 
 /// Who may be dialled. Denied unless whitelisted or matched here.
@@ -23,6 +27,12 @@ pub struct DialConfig {
     pub deny: Vec<String>,
     /// `true`: only the prefixes above may be dialled, API whitelisting adds nothing.
     pub fixed: bool,
+    /// When calls may be placed; always when absent.
+    pub hours: Option<Hours>,
+    /// Outbound calls at once.
+    pub max_calls: Option<usize>,
+    /// Minutes of outbound calls on one day.
+    pub max_minutes_per_day: Option<u64>,
 }
 
 impl Default for OrganizationConfig {
@@ -32,6 +42,7 @@ impl Default for OrganizationConfig {
             name: "Trunkline".into(),
             voice: "Aoede".into(),
             language: "en-US".into(),
+            time_zone: "UTC".into(),
         }
     }
 }

@@ -86,6 +86,7 @@ const SECTIONS: &[Section] = &[
             may("name", Text(check::filled)),
             may("voice", Text(check::filled)),
             may("language", Text(check::language)),
+            may("time_zone", Text(check::time_zone)),
         ],
     ),
     one("state", &[may("directory", Text(check::filled)), may("cache_mib", Whole(1, 4096))]),
@@ -111,6 +112,9 @@ const SECTIONS: &[Section] = &[
             may("max_message_bytes", Whole(1300, 65_535)),
             may("max_dialogs_per_source", Whole(1, 100_000)),
             may("session_expires_seconds", Whole(0, 86_400)),
+            may("digest", Choices(&["sha-256", "md5"])),
+            may("registration_seconds", Whole(60, 86_400)),
+            may("probe_seconds", Whole(0, 3600)),
         ],
     ),
     one(
@@ -153,9 +157,29 @@ const SECTIONS: &[Section] = &[
             may("ca", File),
         ],
     ),
-    one("dial", &[may("allow", Texts(check::dial_prefix)), may("deny", Texts(check::dial_prefix)), may("fixed", Flag)]),
+    one(
+        "dial",
+        &[
+            may("allow", Texts(check::dial_prefix)),
+            may("deny", Texts(check::dial_prefix)),
+            may("fixed", Flag),
+            may("hours", Text(check::hours)),
+            may("max_calls", Whole(1, 10_000)),
+            may("max_minutes_per_day", Whole(1, 1_000_000)),
+        ],
+    ),
     one("shutdown", &[may("drain_seconds", Whole(0, 86_400))]),
     one("log", &[may("level", Text(check::log_level)), may("format", Choice(&["text", "json"]))]),
+    one(
+        "trace",
+        &[
+            may("calls", Whole(0, 10_000)),
+            may("megabytes", Whole(1, 1024)),
+            may("hep", Text(check::socket_address)),
+            may("hep_id", Whole(0, 4_294_967_295)),
+            may("hep_password", Secret),
+        ],
+    ),
     many(
         "trunk",
         &[
@@ -169,10 +193,17 @@ const SECTIONS: &[Section] = &[
             may("internal", Flag),
             may("max_calls", Whole(1, 10_000)),
             may("codecs", Choices(&["pcmu", "pcma", "g722", "opus"])),
+            may("codec_order", Choice(&["offer", "ours"])),
+            may("srtp", Choice(&["off", "offered", "required"])),
+            may("srtp_over_plain", Flag),
+            may("messages", Flag),
             may("ring_seconds", Whole(1, 300)),
         ],
     ),
-    many("extension", &[must("user", Text(check::sip_user)), must("password", Secret)]),
+    many(
+        "extension",
+        &[must("user", Text(check::sip_user)), must("password", Secret), may("name", Text(check::header_text))],
+    ),
     many(
         "number",
         &[

@@ -21,6 +21,12 @@ pub struct SipConfig {
     pub max_dialogs_per_source: usize,
     /// Session timer that is asked for (RFC 4028), seconds; 0 = none.
     pub session_expires_seconds: u32,
+    /// Digest algorithms that extensions are offered, preferred first.
+    pub digest: Vec<DigestName>,
+    /// Longest time that a phone's registration is granted, seconds; after a restart a phone comes back within it.
+    pub registration_seconds: u64,
+    /// How often registered phones are probed, seconds; 0 = never.
+    pub probe_seconds: u64,
 }
 
 /// A PBX or carrier.
@@ -51,6 +57,18 @@ pub struct TrunkConfig {
     /// Codecs in order of preference.
     #[serde(default = "defaults::codecs")]
     pub codecs: Vec<CodecName>,
+    /// Whose order of codecs decides when the peer offers.
+    #[serde(default)]
+    pub codec_order: CodecOrder,
+    /// Encryption of the sound, with keys in the session description.
+    #[serde(default)]
+    pub srtp: SrtpPolicy,
+    /// Keys may be sent over signalling that is not encrypted itself.
+    #[serde(default)]
+    pub srtp_over_plain: bool,
+    /// It carries text messages (SIP MESSAGE), in and out.
+    #[serde(default)]
+    pub messages: bool,
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
@@ -65,12 +83,44 @@ pub enum CodecName {
     Opus,
 }
 
-/// A phone on the LAN that authenticates by digest when it calls the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodecOrder {
+    /// The peer's, as RFC 3264 §6.1 would like it.
+    #[default]
+    Offer,
+    Ours,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SrtpPolicy {
+    #[default]
+    Off,
+    /// Where the peer can.
+    Offered,
+    /// Or no call.
+    Required,
+}
+
+/// A digest algorithm (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum DigestName {
+    #[serde(rename = "sha-256")]
+    Sha256,
+    #[serde(rename = "md5")]
+    Md5,
+}
+
+/// A phone on the LAN that authenticates by digest when it registers with the box, calls it or sends it a text.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtensionConfig {
     pub user: String,
     pub password: Secret,
+    /// Whose phone it is: shown where its phone names nobody.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 impl Default for SipConfig {
@@ -83,6 +133,9 @@ impl Default for SipConfig {
             max_message_bytes: 65_535,
             max_dialogs_per_source: 1000,
             session_expires_seconds: 1800,
+            digest: vec![DigestName::Sha256, DigestName::Md5],
+            registration_seconds: 300,
+            probe_seconds: 30,
         }
     }
 }

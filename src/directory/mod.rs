@@ -14,6 +14,8 @@ mod dial;
 mod number;
 mod organization;
 mod phone;
+mod policy;
+mod premium;
 mod prompt;
 mod user;
 
@@ -21,6 +23,7 @@ pub use dial::DialVerdict;
 pub use number::Number;
 pub use organization::Organization;
 pub use phone::{normalize, same_number};
+pub use policy::{DialAlert, DialCap, DialPlace};
 pub use prompt::{Prompt, is_slug};
 pub use user::{Role, User};
 
@@ -29,6 +32,7 @@ pub use user::{Role, User};
 pub struct Directory {
     pub(crate) store: Store,
     rules: Arc<dial::Rules>,
+    policy: Arc<policy::Policy>,
     organization: Arc<Organization>,
 }
 
@@ -36,6 +40,7 @@ impl Directory {
     /// Brings the declared organization, numbers and prompts into the store and opens the directory.
     pub async fn open(store: Store, config: &Config) -> Result<Directory, StoreError> {
         let rules = Arc::new(dial::Rules::new(&config.dial));
+        let policy = Arc::new(policy::Policy::new(config));
         let fresh = store.clock().id();
         let (declared, numbers, prompts) =
             (config.organization.clone(), config.numbers.clone(), config.prompts.clone());
@@ -48,7 +53,7 @@ impl Directory {
                 Ok::<_, StoreError>(organization)
             })
             .await?;
-        Ok(Directory { store, rules, organization: Arc::new(organization) })
+        Ok(Directory { store, rules, policy, organization: Arc::new(organization) })
     }
 
     /// The organization that requests for `host` belong to (the default one when the name is unknown).
@@ -59,5 +64,7 @@ impl Directory {
     }
 }
 
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;

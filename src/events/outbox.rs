@@ -38,6 +38,16 @@ pub enum EventKind {
     /// The call reached its final status.
     CallFinished,
     TranscriptSaved,
+    /// A text came in.
+    MessageReceived,
+    /// The peer took a text of ours.
+    MessageSent,
+    /// A text of ours will not arrive.
+    MessageFailed,
+    /// A report says that a text of ours arrived.
+    MessageDelivered,
+    /// A cap of the dial policy is reached, or nearly; the subject is the organization.
+    TollFraudAlert,
 }
 
 /// An event with its place in the outbox: 1, 2, 3 … without a gap at the time of writing, never given twice.

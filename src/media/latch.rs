@@ -49,6 +49,11 @@ impl Latch {
         }
     }
 
+    /// Whether a good packet from `source` would be ours; learns nothing.
+    pub fn may_admit(&self, source: SocketAddr) -> bool {
+        self.would_admit(canonical(source))
+    }
+
     fn would_admit(&self, source: SocketAddr) -> bool {
         match self.latched {
             Some(latched) => latched == source,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::media::{Codec, PeerFactory, Quality};
+use crate::media::{Codec, OpusTuning, PeerFactory, Quality, SrtpKeys};
 
 /// Commands that may wait; a leg reads them at every wake-up, at least every 20 ms once it is connected.
 pub(crate) const COMMANDS: usize = 64;
@@ -52,9 +52,65 @@ pub struct Remote {
     pub payload_type: u8,
     /// Every payload type that may come, with its codec.
     pub accepted: Vec<(u8, Codec)>,
-    pub telephone_event: Option<u8>,
+    /// What keys are sent as.
+    pub telephone_event: Option<KeyFormat>,
+    /// Every form in which keys may come.
+    pub accepted_events: Vec<KeyFormat>,
+    /// Set where both sides take comfort noise (RFC 3389); used with codecs of an 8 kHz clock.
+    pub comfort_noise: Option<ComfortNoise>,
+    /// What the peer wants to receive as Opus.
+    pub opus: OpusTuning,
+    pub keys: KeyWay,
     pub send: bool,
     pub receive: bool,
+    /// Keys of an encrypted stream.
+    pub srtp: Option<Box<SrtpKeys>>,
+}
+
+impl Remote {
+    /// An exchange of `codec` in both directions under its usual payload type, and of nothing else.
+    pub fn new(rtp: SocketAddr, codec: Codec) -> Remote {
+        Remote {
+            rtp,
+            rtcp: SocketAddr::new(rtp.ip(), rtp.port().saturating_add(1)),
+            codec,
+            payload_type: codec.payload_type(),
+            accepted: vec![(codec.payload_type(), codec)],
+            telephone_event: None,
+            accepted_events: Vec::new(),
+            comfort_noise: None,
+            opus: OpusTuning::default(),
+            keys: KeyWay::Events,
+            send: true,
+            receive: true,
+            srtp: None,
+        }
+    }
+}
+
+/// RFC 4733 `telephone-event` under a payload type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFormat {
+    pub payload_type: u8,
+    /// Ticks a second of its durations.
+    pub clock: u32,
+}
+
+/// Payload types of comfort noise: each side names the one that it receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComfortNoise {
+    pub send: u8,
+    pub accept: u8,
+}
+
+/// How keys travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyWay {
+    /// As RFC 4733 events, both ways; tones in the sound are sound.
+    #[default]
+    Events,
+    /// As tones in the sound, both ways; events that come all the same count as well, once.
+    Tones,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,13 @@ use crate::media::Codec;
 
 /// One received 20 ms frame, in playing order.
 pub struct HeardFrame<'a> {
-    /// Linear samples at `rate` Hz.
+    /// Linear samples at `rate` Hz: 20 ms.
     pub pcm: &'a [i16],
+    /// 8,000 or 16,000: that of the codec that the phone sends. It may change from one frame to the next.
     pub rate: u32,
     /// When the packet came off the socket (or when concealment stood in for it).
     pub at: Instant,
-    /// Made up in place of a lost packet.
+    /// Made up in place of a lost packet. Silence that the phone does not send is not.
     pub concealed: bool,
     /// The payload as received, when it needs no decoding on the way to a service of the same codec.
     pub encoded: Option<(Codec, &'a [u8])>,

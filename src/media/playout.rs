@@ -1,5 +1,8 @@
 //! The queue of audio towards the phone and the pace at which it leaves, without I/O.
 //!
+//! Samples wait at the rate of the codec that sends them, so that each is converted once. When the codec changes, what
+//! waits is converted in its place: lengths and marks stay what they were.
+//!
 //! | State | Event | What is done |
 //! |---|---|---|
 //! | silent | a whole frame waits | it goes out at once, with the marker bit; from here every 20 ms |
@@ -15,10 +18,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::media::resample::Resampler;
-use crate::media::{FRAME, FRAME_SAMPLES, Flushed, NARROW_BAND_HZ, span};
+use crate::media::frame::{self, Frame};
+use crate::media::resample::{Resampler, converted};
+use crate::media::{Codec, FRAME, Flushed, WIDE_BAND_HZ};
 
-/// Most that may wait: 8 MiB, about nine minutes.
+/// Most samples that may wait: 8 MiB, about nine minutes of narrow band.
 pub const MOST_SAMPLES: usize = 8 * 1024 * 1024 / 2;
 /// Missed slots beyond this are not made up for.
 pub const STALL: Duration = Duration::from_millis(500);
@@ -29,9 +33,11 @@ const KEPT: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub struct PlayoutQueue {
+    /// Of what is queued, samples a second.
+    rate: u32,
     resampler: Option<Resampler>,
     queue: VecDeque<i16>,
-    /// Samples ever queued, and of these sent or thrown away: positions on one scale.
+    /// Sound ever queued, and of it sent or thrown away: positions on one scale, in samples of wide band.
     queued: u64,
     gone: u64,
     sent: u64,
@@ -42,6 +48,8 @@ pub struct PlayoutQueue {
 
 #[derive(Debug)]
 struct Pace {
+    /// Ticks a second of the timestamps.
+    clock: u32,
     /// Instant and timestamp of the first slot.
     epoch: Option<(Instant, u32)>,
     first_timestamp: u32,
@@ -67,13 +75,14 @@ pub struct Slot {
     pub timestamp: u32,
     pub marker: bool,
     /// `None` = silence.
-    pub speech: Option<[i16; FRAME_SAMPLES]>,
+    pub speech: Option<Frame>,
 }
 
 impl PlayoutQueue {
-    /// An empty queue whose RTP clock will begin at `first_timestamp` (random, RFC 3550 §5.1).
+    /// An empty queue for G.711 whose RTP clock will begin at `first_timestamp` (random, RFC 3550 §5.1).
     pub fn new(first_timestamp: u32) -> PlayoutQueue {
         PlayoutQueue {
+            rate: Codec::Pcmu.rate(),
             resampler: None,
             queue: VecDeque::new(),
             queued: 0,
@@ -82,6 +91,7 @@ impl PlayoutQueue {
             marks: VecDeque::new(),
             overflowed: 0,
             pace: Pace {
+                clock: Codec::Pcmu.clock(),
                 epoch: None,
                 first_timestamp,
                 running: false,
@@ -102,10 +112,26 @@ impl PlayoutQueue {
         }
     }
 
-    /// Appends samples at `rate` Hz; returns how many (at 8 kHz) found no room. An unknown rate is not taken at all.
+    /// Speaks at the rate of `codec` from now on, with its clock. A new clock begins at `first_timestamp`.
+    pub fn tune(&mut self, codec: Codec, first_timestamp: u32) {
+        if codec.rate() != self.rate {
+            self.drain_resampler();
+            self.convert(codec.rate());
+        }
+        if codec.clock() != self.pace.clock {
+            self.pace.change_clock(codec.clock(), first_timestamp);
+        }
+    }
+
+    /// Samples a second of the frames that go out.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Appends samples at `rate` Hz; returns how many (of ours) found no room. An unknown rate is not taken at all.
     pub fn push(&mut self, pcm: &[i16], rate: u32) -> usize {
         if self.resampler.as_ref().is_none_or(|resampler| resampler.from() != rate) {
-            let Some(resampler) = Resampler::new(rate, NARROW_BAND_HZ) else { return pcm.len() };
+            let Some(resampler) = Resampler::new(rate, self.rate) else { return pcm.len() };
             self.drain_resampler();
             self.resampler = Some(resampler);
         }
@@ -126,7 +152,7 @@ impl PlayoutQueue {
 
     /// Drops all that has not gone out, with the marks inside.
     pub fn flush(&mut self) -> Flushed {
-        let dropped = self.queue.len() as u64;
+        let dropped = self.queue.len() as u64 * self.unit();
         self.gone += dropped;
         self.marks.retain(|(position, _)| *position + dropped <= self.gone);
         self.queue.clear();
@@ -146,7 +172,7 @@ impl PlayoutQueue {
     }
 
     pub fn queued(&self) -> Duration {
-        span(self.queue.len() as u64)
+        span(self.queue.len() as u64 * self.unit())
     }
 
     /// Speech sent since the beginning, padding included, silence between spurts not.
@@ -166,7 +192,7 @@ impl PlayoutQueue {
 
     /// The RTP clock at `now`; `None` before the first slot.
     pub fn timestamp(&self, now: Instant) -> Option<u32> {
-        self.pace.epoch.map(|epoch| timestamp_at(epoch, now))
+        self.pace.epoch.map(|epoch| timestamp_at(epoch, self.pace.clock, now))
     }
 
     /// The slot that goes out at `now`, if one does; call until `None`. With `hold`, speech waits (a key sounds).
@@ -174,11 +200,11 @@ impl PlayoutQueue {
         if !self.pace.running {
             return None;
         }
-        let ready = !hold && self.queue.len() >= FRAME_SAMPLES;
+        let ready = !hold && self.queue.len() >= self.frame();
         let (next, anew) = self.pace.next(now, ready)?;
         self.pace.late += u64::from(now.saturating_duration_since(next.due) > Duration::from_millis(5));
         self.pace.slot =
-            Some(Next { due: next.due + FRAME, timestamp: next.timestamp.wrapping_add(FRAME_SAMPLES as u32) });
+            Some(Next { due: next.due + FRAME, timestamp: next.timestamp.wrapping_add(self.pace.ticks()) });
         if !ready && !hold {
             self.wait_for_remainder();
         }
@@ -188,23 +214,45 @@ impl PlayoutQueue {
         Some(Slot { due: next.due, timestamp: next.timestamp, marker, speech })
     }
 
-    fn take_frame(&mut self) -> [i16; FRAME_SAMPLES] {
-        let mut frame = [0; FRAME_SAMPLES];
-        for (sample, queued) in frame.iter_mut().zip(self.queue.drain(..FRAME_SAMPLES)) {
+    fn take_frame(&mut self) -> Frame {
+        let mut frame = Frame::silent(self.rate);
+        for (sample, queued) in frame.iter_mut().zip(self.queue.drain(..frame::samples(self.rate))) {
             *sample = queued;
         }
-        self.gone += FRAME_SAMPLES as u64;
-        self.sent += FRAME_SAMPLES as u64;
+        let taken = frame.len() as u64 * self.unit();
+        self.gone += taken;
+        self.sent += taken;
         if self.queue.is_empty() {
             self.queue.shrink_to(KEPT);
         }
         frame
     }
 
+    /// Samples in a frame.
+    fn frame(&self) -> usize {
+        frame::samples(self.rate)
+    }
+
+    /// Positions that a sample takes.
+    fn unit(&self) -> u64 {
+        u64::from(WIDE_BAND_HZ / self.rate)
+    }
+
+    /// Converts what waits, without delay and to the sample as long as it was.
+    fn convert(&mut self, rate: u32) {
+        if rate < self.rate && !self.queue.len().is_multiple_of(2) {
+            self.append(0);
+        }
+        let waiting = converted(self.queue.make_contiguous(), self.rate, rate);
+        self.queue.clear();
+        self.queue.extend(waiting);
+        self.rate = rate;
+    }
+
     fn append(&mut self, sample: i16) {
         if self.queue.len() < MOST_SAMPLES {
             self.queue.push_back(sample);
-            self.queued += 1;
+            self.queued += self.unit();
         } else {
             self.overflowed += 1;
         }
@@ -217,9 +265,9 @@ impl PlayoutQueue {
     }
 
     fn pad(&mut self) {
-        let remainder = self.queue.len() % FRAME_SAMPLES;
+        let remainder = self.queue.len() % self.frame();
         if remainder > 0 {
-            (remainder..FRAME_SAMPLES).for_each(|_| self.append(0));
+            (remainder..self.frame()).for_each(|_| self.append(0));
         }
     }
 
@@ -234,17 +282,31 @@ impl PlayoutQueue {
 }
 
 impl Pace {
+    /// Ticks in a slot.
+    fn ticks(&self) -> u32 {
+        self.clock / 50
+    }
+
+    /// The grid stays, its timestamps begin anew.
+    fn change_clock(&mut self, clock: u32, first_timestamp: u32) {
+        self.clock = clock;
+        self.first_timestamp = first_timestamp;
+        self.epoch = self.slot.map(|next| (next.due, first_timestamp));
+        self.slot = self.slot.map(|next| Next { timestamp: first_timestamp, ..next });
+        self.speaking = false;
+    }
+
     /// The slot for `now`, and whether the grid begins anew with it.
     fn next(&mut self, now: Instant, ready: bool) -> Option<(Next, bool)> {
         let epoch = *self.epoch.get_or_insert((now, self.first_timestamp));
-        let here = Next { due: now, timestamp: timestamp_at(epoch, now) };
+        let here = Next { due: now, timestamp: timestamp_at(epoch, self.clock, now) };
         match self.slot {
             None => Some((here, true)),
             Some(next) if now >= next.due + STALL => Some((here, true)),
             Some(next) if now >= next.due => Some((next, false)),
             // Never the timestamp of the packet before: at least one tick must have passed.
             Some(next) if ready && !self.speaking => {
-                let passed = here.timestamp.wrapping_sub(next.timestamp.wrapping_sub(FRAME_SAMPLES as u32));
+                let passed = here.timestamp.wrapping_sub(next.timestamp.wrapping_sub(self.ticks()));
                 (passed as i32 > 0).then_some((here, true))
             }
             Some(_) => None,
@@ -252,9 +314,14 @@ impl Pace {
     }
 }
 
-fn timestamp_at((instant, timestamp): (Instant, u32), now: Instant) -> u32 {
-    let ticks = now.saturating_duration_since(instant).as_nanos() / 125_000;
+fn timestamp_at((instant, timestamp): (Instant, u32), clock: u32, now: Instant) -> u32 {
+    let ticks = now.saturating_duration_since(instant).as_nanos() * u128::from(clock) / 1_000_000_000;
     timestamp.wrapping_add(ticks as u32)
+}
+
+/// Time that so many positions take.
+fn span(positions: u64) -> Duration {
+    Duration::from_nanos(positions.saturating_mul(1_000_000_000 / u64::from(WIDE_BAND_HZ)))
 }
 
 #[cfg(test)]

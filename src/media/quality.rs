@@ -1,6 +1,12 @@
-//! How good a leg sounds: the E-model (ITU-T G.107) and levels.
+//! How good a leg sounds: the E-model (ITU-T G.107, and G.107.1 for wide band) and levels.
+//!
+//! Each codec is rated on the scale of its own band: narrow band from 93.2 (G.107), wide band from 129 (G.107.1), which
+//! is brought back by 1.29 before it becomes a score. A wide-band score is so the opinion among wide-band calls, not a
+//! comparison with narrow band: 4.3 of G.722 sounds better than 4.4 of G.711.
 
 use std::time::Duration;
+
+use crate::media::Codec;
 
 /// Numbers of the last second (levels) and since the start (the rest).
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
@@ -14,6 +20,12 @@ pub struct Quality {
     pub reordered: u64,
     /// Packets dropped because they came from an address that the signalling does not allow, or were not RTP.
     pub foreign: u64,
+    /// Packets of an encrypted leg that were dropped: not authentic, or seen before.
+    #[serde(default)]
+    pub refused: u64,
+    /// Every packet of the leg, both ways, was encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
     /// RFC 3550 §6.4.1 interarrival jitter, milliseconds.
     pub jitter_ms: f32,
     /// From RTCP (RFC 3550 §6.4.1), milliseconds.
@@ -29,30 +41,51 @@ pub struct Quality {
     pub buffer_ms: f32,
 }
 
-/// How a codec bears loss (ITU-T G.113 Appendix I).
+/// How a codec sounds and how it bears loss (ITU-T G.113).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Impairment {
+    /// Rating of a connection without any impairment but the default noise.
+    pub best: f32,
+    /// Divides the rating before it becomes a score.
+    pub scale: f32,
     /// Equipment impairment without loss, Ie.
     pub equipment: f32,
     /// Robustness against loss, Bpl.
     pub robustness: f32,
 }
 
-/// G.711 with concealment.
-pub const G711: Impairment = Impairment { equipment: 0.0, robustness: 25.1 };
+/// G.711 with concealment (G.113 Appendix I; G.107 §7 for the rating).
+pub const G711: Impairment = Impairment { best: 93.2, scale: 1.0, equipment: 0.0, robustness: 25.1 };
 
-/// Rating of a connection without any impairment but the default noise (G.107 §7).
-const BEST_RATING: f32 = 93.2;
+/// G.722 at 64 kbit/s: Ie,wb 13 (G.113 Appendix IV). No Bpl was published for a concealment like ours; that of G.711
+/// with a repeated waveform, which it is, scaled by the wider scale.
+pub const G722: Impairment = Impairment { best: 129.0, scale: 1.29, equipment: 13.0, robustness: 19.4 };
+
+/// Opus in wide band at 28 kbit/s. G.113 has none; of its codecs G.722.2 at 23.85 kbit/s (Ie,wb 8) is nearest in make
+/// and rate. Its own concealment and error correction bear loss about as well as G.711's.
+pub const OPUS: Impairment = Impairment { best: 129.0, scale: 1.29, equipment: 8.0, robustness: 25.1 };
+
+impl Impairment {
+    pub fn of(codec: Codec) -> Impairment {
+        match codec {
+            Codec::Pcmu | Codec::Pcma => G711,
+            Codec::G722 => G722,
+            Codec::Opus => OPUS,
+        }
+    }
+}
 
 /// Mean opinion score, 1 to 4.5, from the loss (0 to 1, late packets included) and the one-way delay from mouth to ear.
 pub fn mos(codec: Impairment, loss: f32, delay: Duration) -> f32 {
-    score(BEST_RATING - delay_impairment(delay) - loss_impairment(codec, loss))
+    score((codec.best - delay_impairment(delay) - loss_impairment(codec, loss)) / codec.scale)
 }
 
 /// Ie,eff of G.107 §7.5 with random loss (BurstR = 1).
 fn loss_impairment(codec: Impairment, loss: f32) -> f32 {
     let percent = loss.clamp(0.0, 1.0) * 100.0;
-    codec.equipment + (95.0 - codec.equipment) * percent / (percent + codec.robustness)
+    // What total loss costs: 95 on the narrow scale, and as much of the wide one.
+    let most = 95.0 * codec.scale;
+    codec.equipment + (most - codec.equipment) * percent / (percent + codec.robustness)
 }
 
 /// Idd of G.107 §7.4: nothing up to 100 ms, then ever more.
@@ -113,6 +146,19 @@ mod tests {
         assert!((loss_impairment(G711, 0.03) - 10.14).abs() < 0.01);
         assert!(at(0.01, 50) > at(0.03, 50) && at(0.03, 50) > at(0.03, 300));
         assert!(at(1.0, 5_000) >= 1.0);
+    }
+
+    #[test]
+    fn wide_band_is_rated_on_its_own_scale() {
+        let at = |codec, loss, ms| mos(Impairment::of(codec), loss, Duration::from_millis(ms));
+        // R = (129 − 13) / 1.29 = 89.9 and (129 − 8) / 1.29 = 93.8.
+        assert!((at(Codec::G722, 0.0, 20) - 4.34).abs() < 0.01, "{}", at(Codec::G722, 0.0, 20));
+        assert!((at(Codec::Opus, 0.0, 20) - 4.42).abs() < 0.01, "{}", at(Codec::Opus, 0.0, 20));
+        for codec in [Codec::Pcmu, Codec::G722, Codec::Opus] {
+            assert!(at(codec, 0.01, 50) > at(codec, 0.05, 50) && at(codec, 0.05, 50) > at(codec, 0.05, 400));
+            assert!((1.0..1.5).contains(&at(codec, 1.0, 50)), "{codec:?} {}", at(codec, 1.0, 50));
+        }
+        assert!(at(Codec::Opus, 0.05, 50) > at(Codec::G722, 0.05, 50));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::media::codec::Codec;
-use crate::media::conceal::Concealer;
+use crate::media::codec::{Codec, Sound};
 use crate::media::dtmf::KeyReader;
+use crate::media::frame::Frame;
 use crate::media::jitter::arrival::{Arrival, Arrivals};
-use crate::media::jitter::{Audio, JitterBuffer, Slot, Verdict};
+use crate::media::jitter::{Audio, JitterBuffer, Verdict};
+use crate::media::restore::{Origin, Restorer};
 use crate::media::rtp::Packet;
 use crate::media::{FRAME, FRAME_SAMPLES};
 
@@ -14,36 +15,48 @@ use crate::media::{FRAME, FRAME_SAMPLES};
 const SILENT: f32 = 10_700.0;
 /// Mean square above which it never is, however loud the background: −40 dBFS.
 const LOUD: f32 = 107_000.0;
+/// Packets between two looks at what was lost.
+const LOOK: u64 = 128;
 
 /// Everything between the latch and the peer.
-#[derive(Debug)]
 pub struct Reception {
     pub arrivals: Arrivals,
     pub jitter: JitterBuffer,
-    concealer: Concealer,
+    restorer: Restorer,
     keys: KeyReader,
     /// Mean square of the background: falls at once, rises slowly.
     background: f32,
     again: Option<Heard>,
+    losses: Losses,
 }
 
 /// What an agreed payload type carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    Audio(Codec),
-    Keys,
+    Audio(Sound),
+    /// Key events with timestamps of so many ticks a second.
+    Keys(u32),
 }
 
 /// A frame in playing order.
 #[derive(Debug, Clone)]
 pub struct Heard {
-    pub pcm: [i16; FRAME_SAMPLES],
+    /// At the rate of the codec that it came with.
+    pub pcm: Frame,
     /// When its packet came, or when its stand-in was made.
     pub at: Instant,
     /// Its place on the wire's own timeline.
     pub wire: Instant,
-    /// The payload, when it was received and not made up.
+    pub origin: Origin,
+    /// The payload, when it was received and has an octet a tick.
     pub encoded: Option<(Codec, [u8; FRAME_SAMPLES])>,
+}
+
+/// Packets that came and that were lost when it was looked last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Losses {
+    received: u64,
+    lost: u64,
 }
 
 impl Reception {
@@ -51,29 +64,44 @@ impl Reception {
         Reception {
             arrivals: Arrivals::default(),
             jitter: JitterBuffer::new(limit),
-            concealer: Concealer::default(),
+            restorer: Restorer::default(),
             keys: KeyReader::default(),
             background: SILENT,
             again: None,
+            losses: Losses::default(),
         }
     }
 
     /// Takes a packet of the latched source; returns the key that it presses.
     pub fn packet(&mut self, packet: &Packet<'_>, content: Content, at: Instant) -> Option<char> {
-        let timestamp = matches!(content, Content::Audio(_)).then_some(packet.timestamp);
+        let timestamp = match content {
+            Content::Audio(sound) => Some((packet.timestamp, sound.clock())),
+            Content::Keys(_) => None,
+        };
         let arrival = self.arrivals.note(packet.ssrc, packet.sequence, timestamp, at);
         if arrival == Arrival::NewSource {
             self.keys.reset();
         }
+        self.look_at_losses();
         match (content, arrival) {
             (_, Arrival::Duplicate | Arrival::Stray) => None,
-            (Content::Keys, _) => self.keys.read(packet.timestamp, packet.marker, packet.payload),
-            (Content::Audio(codec), _) => {
+            (Content::Keys(clock), _) => self.keys.read(packet.timestamp, clock, packet.marker, packet.payload),
+            (Content::Audio(sound), _) => {
                 let (timestamp, payload) = (packet.timestamp, packet.payload);
-                self.jitter.insert(Audio { timestamp, codec, payload, arrival }, at);
+                self.jitter.insert(Audio { timestamp, sound, payload, arrival }, at);
                 None
             }
         }
+    }
+
+    /// The codec of the last frame that came.
+    pub fn codec(&self) -> Codec {
+        self.restorer.codec()
+    }
+
+    /// Whether the phone has said that it sends nothing because it is silent.
+    pub fn is_resting(&self) -> bool {
+        self.restorer.is_resting()
     }
 
     /// When [`Reception::poll`] has the next frame.
@@ -89,8 +117,7 @@ impl Reception {
         if let Some(again) = self.again.take() {
             return Some(again);
         }
-        while let Some(slot) = self.jitter.take(now) {
-            let (heard, quiet) = self.hear(slot);
+        while let Some((heard, quiet)) = self.hear(now) {
             match self.jitter.judge(quiet) {
                 Verdict::Play => return Some(heard),
                 Verdict::Drop => {}
@@ -103,16 +130,31 @@ impl Reception {
         None
     }
 
-    fn hear(&mut self, slot: Slot) -> (Heard, bool) {
-        let mut pcm = [0; FRAME_SAMPLES];
-        let Some(frame) = slot.frame else {
-            self.concealer.lost(&mut pcm);
-            return (Heard { pcm, at: slot.due, wire: slot.wire, encoded: None }, self.concealer.is_silent());
+    fn hear(&mut self, now: Instant) -> Option<(Heard, bool)> {
+        let restorer = &mut self.restorer;
+        let slot = self.jitter.take(now, &mut |part| restorer.take(part))?;
+        let restored = restorer.finish();
+        let quiet = match restored.origin {
+            Origin::Received => self.is_quiet(&restored.pcm),
+            Origin::Concealed => self.restorer.is_silent(),
+            Origin::Comfort => true,
         };
-        frame.codec.decode(&frame.octets, &mut pcm);
-        let quiet = self.is_quiet(&pcm);
-        self.concealer.good(&mut pcm);
-        (Heard { pcm, at: frame.at, wire: slot.wire, encoded: Some((frame.codec, frame.octets)) }, quiet)
+        let at = slot.frame.map_or(slot.due, |(_, at)| at);
+        let heard =
+            Heard { pcm: restored.pcm, at, wire: slot.wire, origin: restored.origin, encoded: restored.encoded };
+        Some((heard, quiet))
+    }
+
+    /// Opus can repair a lost frame from the packet after it, if that one is awaited: worth a frame of delay where
+    /// packets are lost.
+    fn look_at_losses(&mut self) {
+        let counts = self.arrivals.counts();
+        if counts.received < self.losses.received + LOOK {
+            return;
+        }
+        let lost = counts.lost.saturating_sub(self.losses.lost);
+        self.losses = Losses { received: counts.received, lost: counts.lost };
+        self.jitter.look_ahead(self.codec() == Codec::Opus && lost * 100 > LOOK);
     }
 
     /// Silent, or no louder than the background and not loud.
@@ -122,6 +164,9 @@ impl Reception {
         power < (self.background * 2.0).clamp(SILENT, LOUD)
     }
 }
+
+#[cfg(test)]
+mod codecs;
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)]
@@ -143,7 +188,7 @@ mod tests {
             heard.extend(std::iter::from_fn(|| reception.poll(at)));
             let payload = [0x80 + n as u8; 160];
             if n != 5 {
-                reception.packet(&packet(n, &payload), Content::Audio(Codec::Pcmu), at);
+                reception.packet(&packet(n, &payload), Content::Audio(Sound::Voice(Codec::Pcmu)), at);
             }
         }
         let first: Vec<Option<u8>> = heard.iter().map(|h| h.encoded.map(|(_, octets)| octets[0] - 0x80)).collect();
@@ -156,10 +201,10 @@ mod tests {
     fn keys_do_not_look_like_loss_and_duplicates_do_not_press_again() {
         let now = Instant::now();
         let mut reception = Reception::new(Duration::from_millis(200));
-        reception.packet(&packet(1, &[0xFF; 160]), Content::Audio(Codec::Pcmu), now);
-        assert_eq!(reception.packet(&packet(2, &[7, 10, 0, 160]), Content::Keys, now), Some('7'));
-        assert_eq!(reception.packet(&packet(2, &[8, 10, 0, 160]), Content::Keys, now), None);
-        reception.packet(&packet(3, &[0xFF; 160]), Content::Audio(Codec::Pcmu), now);
+        reception.packet(&packet(1, &[0xFF; 160]), Content::Audio(Sound::Voice(Codec::Pcmu)), now);
+        assert_eq!(reception.packet(&packet(2, &[7, 10, 0, 160]), Content::Keys(8_000), now), Some('7'));
+        assert_eq!(reception.packet(&packet(2, &[8, 10, 0, 160]), Content::Keys(8_000), now), None);
+        reception.packet(&packet(3, &[0xFF; 160]), Content::Audio(Sound::Voice(Codec::Pcmu)), now);
         assert_eq!(reception.arrivals.counts().lost, 0);
         assert_eq!(reception.arrivals.counts().duplicate, 1);
     }

@@ -106,6 +106,18 @@ impl Resampler {
     }
 }
 
+/// Converts a whole stretch between two of [`RATES`], without delay and to the sample as long as it was; unchanged when
+/// a rate is unknown. Takes memory: for what happens once, not for every frame.
+pub fn converted(pcm: &[i16], from: u32, to: u32) -> Vec<i16> {
+    let Some(mut resampler) = Resampler::new(from, to) else { return pcm.to_vec() };
+    let length = (pcm.len() as u64 * u64::from(to) / u64::from(from)) as usize;
+    let mut late = Vec::with_capacity(length + 2 * REACH);
+    resampler.process(pcm, |sample| late.push(sample));
+    let delay = resampler.delay();
+    resampler.finish(|sample| late.push(sample));
+    late.into_iter().skip(delay).chain(std::iter::repeat(0)).take(length).collect()
+}
+
 /// The prototype at the common rate `from · up`, dealt out to phases, each with unity gain at 0 Hz.
 fn filter(up: usize, down: usize, length: usize) -> Vec<f32> {
     let wide = up.max(down) as f64;
@@ -247,6 +259,18 @@ mod tests {
             assert!(
                 (whole.len() as f64 - 4_801.0 * f64::from(to) / f64::from(from)).abs() <= 1.0 * f64::from(to) / 8e3
             );
+        }
+    }
+
+    #[test]
+    fn a_whole_stretch_is_converted_in_its_place() {
+        for (from, to) in pairs() {
+            let out = converted(&tone(700.0, from, from as usize / 10), from, to);
+            let expected = tone(700.0, to, to as usize / 10);
+            assert_eq!(out.len(), expected.len());
+            let inside = out.len() / 5..out.len() * 4 / 5;
+            let error = out[inside.clone()].iter().zip(&expected[inside]).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            assert!(error < 1_500, "{from} to {to}: {error}");
         }
     }
 

@@ -6,6 +6,7 @@
 mod control;
 mod driver;
 mod inbox;
+mod phones;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,17 +21,19 @@ use super::digest::server::Authority;
 use super::message::{Limits, Provenance};
 use super::resolve::Resolver;
 use super::sdp::SessionDescription;
+use super::trace::{Exporter, Trace};
 use super::transaction::Timers;
 use super::transport::Ports;
 use super::transport::udp::{Udp, local_address_towards};
 use super::trunk::Trunks;
 use crate::clock::Clock;
-use crate::config::{ExtensionConfig, SipConfig, TrunkConfig};
+use crate::config::{ExtensionConfig, SipConfig, TraceConfig, TrunkConfig};
 
-pub use super::agent::Origin;
+pub use super::agent::{MessageOrder, MessageOutcome, MessageRoute, Origin};
 pub use super::dialog::redirect::DialPolicy;
 pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
 pub use control::CallControl;
+pub use phones::IncomingMessage;
 
 use driver::Driver;
 use inbox::{Inbox, Order};
@@ -48,7 +51,10 @@ struct Shared {
     resolver: Resolver,
     /// Only names, hosts and callers are read here; addresses live in the driver.
     trunks: Trunks,
+    /// Until somebody takes them.
+    texts: std::sync::Mutex<Option<mpsc::Receiver<IncomingMessage>>>,
     stopping: AtomicBool,
+    trace: Trace,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +62,8 @@ pub enum StartError {
     /// The UDP port is taken or may not be opened.
     #[error("cannot listen for SIP on {address}: {source}; is another SIP server running, or [sip] listen wrong?")]
     Bind { address: SocketAddr, source: std::io::Error },
+    #[error("cannot open a socket towards the collector of traces: {0}; is [trace] hep an address of this network?")]
+    Trace(std::io::Error),
 }
 
 /// An outbound call through a trunk.
@@ -80,6 +88,8 @@ pub enum Destination {
     Number(String),
     /// A complete SIP URI; only for calls that the operator places by hand.
     Uri(String),
+    /// Every registered phone of an extension, without a trunk.
+    Extension(String),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -119,23 +129,40 @@ const ALIVE_LIMIT: Duration = Duration::from_secs(2);
 const REALM: &str = "trunkline";
 
 impl Endpoint {
-    /// Binds and serves until [`Endpoint::stop`]. The receiver yields inbound calls; when it lags, new INVITEs get 503.
+    /// [`Endpoint::start_traced`] with the trace that is the default.
     pub async fn start(
         config: &SipConfig,
         trunks: &[TrunkConfig],
         extensions: &[ExtensionConfig],
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
+        Endpoint::start_traced(config, trunks, extensions, &TraceConfig::default(), clock).await
+    }
+
+    /// Binds and serves until [`Endpoint::stop`]. The receiver yields inbound calls; when it lags, new INVITEs get 503.
+    pub async fn start_traced(
+        config: &SipConfig,
+        trunks: &[TrunkConfig],
+        extensions: &[ExtensionConfig],
+        trace: &TraceConfig,
+        clock: Clock,
+    ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
         let udp = Udp::bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
         let local = udp.local();
         let inbox = Arc::new(Inbox::default());
         let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
-        let authority = Authority::new(rand::random(), REALM, users, clock.now());
+        let authority = Authority::new(rand::random(), REALM, users, clock.now()).offering(&config.digest);
         let settings = settings(config, local, inbox.clone());
-        let agent = UserAgent::new(settings, Trunks::new(trunks), authority);
+        let phones = phones::settings(config, trunks, &clock);
+        let exporter = Exporter::start(trace).map_err(StartError::Trace)?;
+        let shown = config.advertised.unwrap_or_else(|| shown(local.ip()));
+        let trace = Trace::new(trace, exporter, shown, settings.ports, clock.clone());
+        let mut agent = UserAgent::new(settings, Trunks::new(trunks), authority).with_phones(phones);
+        agent.trace_to(trace.clone());
         let resolver = Resolver::system();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
-        let driver = Driver::new(udp, agent, inbox.clone(), incoming, clock, resolver.clone());
+        let (texting, texts) = mpsc::channel(phones::TEXT_QUEUE);
+        let driver = Driver::new(udp, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
         tokio::spawn(driver.run());
         for (trunk, host) in Trunks::new(trunks).names() {
             tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
@@ -146,10 +173,17 @@ impl Endpoint {
             advertised: config.advertised,
             resolver,
             trunks: Trunks::new(trunks),
+            texts: std::sync::Mutex::new(Some(texts)),
             stopping: AtomicBool::new(false),
+            trace,
         };
         tracing::info!(address = %local, "listening for SIP over UDP");
         Ok((Endpoint { shared: Arc::new(shared) }, calls))
+    }
+
+    /// The messages that went over the wire.
+    pub fn trace(&self) -> &Trace {
+        &self.shared.trace
     }
 
     pub fn local_address(&self) -> SocketAddr {
@@ -175,11 +209,15 @@ impl Endpoint {
 
     /// Places a call; dropping the receiver of its events hangs it up.
     pub fn invite(&self, call: OutboundInvite) -> Result<(CallControl, mpsc::Receiver<CallEvent>), InviteError> {
+        if let Some(user) = call.destination.extension().map(str::to_owned) {
+            return self.ring(user, call);
+        }
         let trunks = &self.shared.trunks;
         let trunk = trunks.find(&call.trunk).ok_or_else(|| InviteError::UnknownTrunk(call.trunk.clone()))?;
         let target = match &call.destination {
             Destination::Number(number) => super::agent::number_on(trunk, number),
             Destination::Uri(uri) => super::agent::dialable(uri),
+            Destination::Extension(_) => None,
         };
         let target = target.ok_or(InviteError::BadDestination)?;
         if self.shared.stopping.load(Ordering::Acquire) {
@@ -228,6 +266,11 @@ impl Endpoint {
         // A driver that is gone already has dropped the inbox's orders.
         let _ = tokio::time::timeout(limit.saturating_add(ALIVE_LIMIT), finished).await;
     }
+}
+
+/// Our address in traces when we listen on every one: that of the route to the internet. Nothing is sent.
+fn shown(listen: IpAddr) -> IpAddr {
+    if listen.is_unspecified() { local_address_towards(IpAddr::from([192, 0, 2, 1])) } else { listen }
 }
 
 fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Settings {

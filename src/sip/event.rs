@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::message::Reason;
-use super::sdp::SessionDescription;
+use super::sdp::{SdpError, SessionDescription};
 
 /// What happens to a call. After `Rejected`, `Failed` or `Ended` no event follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub enum Command {
     Ringing(Option<SessionDescription>),
     Answer(SessionDescription),
     Reject(u16),
+    /// 488 to the INVITE or to the offer that waits, with the Warning that the reason owes.
+    RefuseMedia(SdpError),
     HangUp,
     AcceptOffer(SessionDescription),
     RefuseOffer,

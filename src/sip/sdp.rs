@@ -1,17 +1,23 @@
 //! Session descriptions (RFC 8866) and offer/answer (RFC 3264) for audio.
 //!
 //! Text comes in and goes out; what is agreed leaves as [`Agreed`]. Sections that are not our one audio stream are
-//! carried along only to be refused in their place.
+//! carried along only to be refused in their place. An offer may hold several audio sections that could serve (the same
+//! stream with and without encryption): the first that the answer can meet is taken.
 
 mod codec;
+mod crypto;
 mod negotiate;
 mod parse;
+mod secure;
 mod write;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use codec::{AudioCodec, CodecOffer, EventFormat, OpusFormat};
+pub use crypto::{Crypto, CryptoKey, CryptoSuite, Randomness, Srtp};
+
+pub use crate::config::{CodecOrder, SrtpPolicy};
 
 /// What an SDP says about our one audio stream; other media sections are kept only as "refused".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +29,11 @@ pub struct SessionDescription {
     pub address: SocketAddr,
     /// `a=rtcp` (RFC 3605) when it differs from port + 1.
     pub rtcp: Option<SocketAddr>,
+    pub profile: Profile,
+    /// Keys for SRTP, in order of preference; lines that we cannot use are left out.
+    pub crypto: Vec<Crypto>,
+    /// There were lines that we cannot use.
+    pub unusable_crypto: bool,
     /// In order of preference.
     pub codecs: Vec<CodecOffer>,
     /// `telephone-event` at each clock rate, in order; each rate once.
@@ -38,6 +49,58 @@ pub struct SessionDescription {
     pub max_ptime: Option<Duration>,
     /// Kinds of further `m=` sections in an offer (`video`, `image`, …); answered with port 0 in the same order.
     pub other_media: Vec<OtherMedia>,
+    /// The same description with another of its audio sections in our place, in their order. Never written.
+    pub alternatives: Vec<SessionDescription>,
+}
+
+/// The transport protocol of `m=audio`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Profile {
+    #[default]
+    Avp,
+    Savp,
+    /// With feedback (RFC 4585); we need send none.
+    Avpf,
+    Savpf,
+}
+
+impl Profile {
+    /// RTP is encrypted, or there is no stream.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Profile::Savp | Profile::Savpf)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Avp => "RTP/AVP",
+            Profile::Savp => "RTP/SAVP",
+            Profile::Avpf => "RTP/AVPF",
+            Profile::Savpf => "RTP/SAVPF",
+        }
+    }
+
+    fn named(name: &str) -> Option<Profile> {
+        let all = [Profile::Avp, Profile::Savp, Profile::Avpf, Profile::Savpf];
+        all.into_iter().find(|profile| profile.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// What we bring into a negotiation.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// In our order of preference.
+    pub codecs: &'a [AudioCodec],
+    /// Whose order decides when we answer.
+    pub order: CodecOrder,
+    pub srtp: SrtpPolicy,
+    pub random: Randomness,
+}
+
+impl<'a> Terms<'a> {
+    /// These codecs, in the order of whoever offers, without encryption.
+    pub fn plain(codecs: &'a [AudioCodec]) -> Terms<'a> {
+        Terms { codecs, order: CodecOrder::Offer, srtp: SrtpPolicy::Off, random: |_| {} }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,6 +166,8 @@ pub struct Agreed {
     pub remote_rtcp: SocketAddr,
     /// Seen from us.
     pub direction: Direction,
+    /// Keys, when the stream is encrypted.
+    pub srtp: Option<Srtp>,
 }
 
 /// Comfort noise that was agreed; each side names the payload type that it receives.
@@ -112,7 +177,7 @@ pub struct ComfortNoise {
     pub accept: u8,
 }
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum SdpError {
     #[error("session description: line {line}: {problem}")]
     Syntax { line: usize, problem: &'static str },
@@ -120,6 +185,24 @@ pub enum SdpError {
     NoAudio,
     #[error("no codec in common")]
     NoCommonCodec,
+    /// Encrypted where we want it plain, plain where we want it encrypted, or a protocol that we do not speak.
+    #[error("the media transport is not acceptable")]
+    Profile,
+    #[error("no usable crypto attribute")]
+    NoCrypto,
+}
+
+impl SdpError {
+    /// Code and text of the Warning that explains a 488 (RFC 3261 §20.43).
+    pub fn warning(&self) -> (u16, &'static str) {
+        match self {
+            SdpError::Syntax { .. } => (399, "Malformed session description"),
+            SdpError::NoAudio => (304, "Media type not available"),
+            SdpError::NoCommonCodec => (305, "Incompatible media format"),
+            SdpError::Profile => (302, "Incompatible transport protocol"),
+            SdpError::NoCrypto => (306, "No usable crypto attribute"),
+        }
+    }
 }
 
 impl Agreed {

@@ -7,4 +7,6 @@ mod sip_support;
 mod speech_common;
 
 mod life;
+mod srtp;
+mod toll;
 mod wire;

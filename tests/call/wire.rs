@@ -353,7 +353,7 @@ async fn after_early_media_the_answer_decides_where_the_sound_goes() {
         let answer = if moves { late.describes(1, &BOTH[1..], Direction::SendRecv) } else { announced };
         call.control.answer(answer);
         line.hum(box_at, codec);
-        assert_eq!(line.hears(10).await.payload_type, codec.static_payload_type());
+        assert_eq!(line.hears(10).await.payload_type, codec.payload_type());
         if moves {
             assert_eq!(early.packets_during(WINDOW).await, 0);
         }

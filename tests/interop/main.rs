@@ -6,6 +6,7 @@
 mod support;
 
 mod carrier;
+mod guard;
 mod kamailio;
 mod media_relay;
 mod phones;

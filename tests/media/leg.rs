@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use media_stage::*;
 use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
+use trunkline::media::codec::g711::Law;
 use trunkline::media::{Codec, LegEvent, LegOptions, MediaPlane, OpenError};
 
 /// Joins two legs; each speaks a tone. Returns what both heard of the first two seconds after the start.
@@ -141,7 +142,7 @@ async fn a_recording_has_both_sides_where_they_were_on_the_wire() {
     }
     let began = Instant::now();
     let mut octets = [0; 160];
-    Codec::Pcmu.encode(&tone(300.0, 8_000, 0, 160), &mut octets);
+    Law::Micro.encode(&tone(300.0, 8_000, 0, 160), &mut octets);
     let datagram = phone.next(0, &octets);
     phone.send(&datagram).await;
     let answer = loop {

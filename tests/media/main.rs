@@ -2,5 +2,7 @@
 
 mod media_stage;
 
+mod codecs;
 mod leg;
+mod srtp;
 mod wire;

@@ -11,9 +11,10 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
+use trunkline::media::codec::g711::Law;
 use trunkline::media::rtp::Packet;
 use trunkline::media::{
-    Codec, HeardFrame, Leg, LegEvent, LegOptions, LegReport, MediaPlane, Peer, PeerFactory, Playout, Remote,
+    Codec, HeardFrame, KeyFormat, Leg, LegEvent, LegOptions, LegReport, MediaPlane, Peer, PeerFactory, Playout, Remote,
 };
 
 pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -39,15 +40,12 @@ pub async fn open(plane: &MediaPlane) -> Leg {
 }
 
 pub fn remote(port: u16, codec: Codec) -> Remote {
+    let events = KeyFormat { payload_type: 101, clock: 8_000 };
     Remote {
-        rtp: SocketAddr::new(LOCAL, port),
-        rtcp: SocketAddr::new(LOCAL, port + 1),
-        codec,
-        payload_type: codec.static_payload_type(),
         accepted: vec![(0, Codec::Pcmu), (8, Codec::Pcma)],
-        telephone_event: Some(101),
-        send: true,
-        receive: true,
+        telephone_event: Some(events),
+        accepted_events: vec![events],
+        ..Remote::new(SocketAddr::new(LOCAL, port), codec)
     }
 }
 
@@ -55,6 +53,8 @@ pub fn remote(port: u16, codec: Codec) -> Remote {
 #[derive(Default)]
 pub struct Ear {
     pub pcm: Vec<i16>,
+    /// Samples a second of the last frame.
+    pub rate: u32,
     pub concealed: usize,
     pub frames: Vec<Instant>,
     pub keys: String,
@@ -97,6 +97,7 @@ impl Peer for Actor {
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {
         let mut ear = self.ear.lock().unwrap();
         ear.pcm.extend_from_slice(frame.pcm);
+        ear.rate = frame.rate;
         ear.concealed += usize::from(frame.concealed);
         ear.frames.push(playout.now());
         if level(frame.pcm) > -30.0
@@ -167,7 +168,11 @@ pub fn level(pcm: &[i16]) -> f64 {
 
 /// Part of the power at `hz` (Goertzel), in dB below the whole: 0 = a pure tone; and the rest against the tone.
 pub fn purity(pcm: &[i16], hz: f64) -> f64 {
-    let coefficient = 2.0 * (std::f64::consts::TAU * hz / 8_000.0).cos();
+    purity_at(pcm, hz, 8_000)
+}
+
+pub fn purity_at(pcm: &[i16], hz: f64, rate: u32) -> f64 {
+    let coefficient = 2.0 * (std::f64::consts::TAU * hz / f64::from(rate)).cos();
     let (mut s1, mut s2) = (0.0, 0.0);
     for sample in pcm {
         (s1, s2) = (f64::from(*sample) + coefficient * s1 - s2, s1);
@@ -201,6 +206,7 @@ pub struct Phone {
 #[derive(Debug, Clone)]
 pub struct Got {
     pub at: Instant,
+    pub ssrc: u32,
     pub marker: bool,
     pub payload_type: u8,
     pub sequence: u16,
@@ -258,7 +264,7 @@ impl Phone {
         for n in 0..frames {
             clock.tick().await;
             let mut payload = [0; 160];
-            Codec::Pcmu.encode(&tone(hz, 8_000, n * 160, 160), &mut payload);
+            Law::Micro.encode(&tone(hz, 8_000, n * 160, 160), &mut payload);
             let datagram = self.next(0, &payload);
             self.send(&datagram).await;
         }
@@ -271,6 +277,7 @@ impl Phone {
         let packet = Packet::read(&buffer[..length]).unwrap();
         Got {
             at: Instant::now(),
+            ssrc: packet.ssrc,
             marker: packet.marker,
             payload_type: packet.payload_type,
             sequence: packet.sequence,

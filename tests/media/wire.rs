@@ -9,6 +9,7 @@ use media_stage::*;
 use tokio::net::UdpSocket;
 use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
+use trunkline::media::codec::g711::Law;
 use trunkline::media::rtcp::{self, Block, Report};
 use trunkline::media::{Codec, LegEvent, MediaPlane, Quality};
 
@@ -141,7 +142,7 @@ async fn damage_on_the_network_is_counted_exactly_and_heard_as_little_as_can_be(
     for n in 0..300usize {
         clock.tick().await;
         let mut payload = [0; 160];
-        Codec::Pcmu.encode(&tone(440.0, 8_000, n * 160, 160), &mut payload);
+        Law::Micro.encode(&tone(440.0, 8_000, n * 160, 160), &mut payload);
         let datagram = phone.next(0, &payload);
         if n % 33 == 5 {
             lost += 1;

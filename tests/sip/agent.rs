@@ -139,7 +139,7 @@ impl World {
                 }
             }
             Output::Event { call, event } => self.events.push((self.now - self.start, side, call, event)),
-            Output::OfferDone { .. } | Output::Resolve { .. } => {}
+            Output::OfferDone { .. } | Output::Resolve { .. } | Output::Message(_) | Output::MessageDone { .. } => {}
         }
     }
 

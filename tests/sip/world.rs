@@ -170,6 +170,7 @@ impl World {
                         self.legs.entry((side, call)).or_default().offers_done += 1;
                     }
                     Output::Resolve { .. } => panic!("addresses need no DNS"),
+                    Output::Message(_) | Output::MessageDone { .. } => panic!("nobody sends texts"),
                 }
             }
         }

@@ -17,25 +17,63 @@ pub struct Baresip {
     pub process: Process,
     pub port: u16,
     recordings: PathBuf,
+    /// Samples a second of what it says and of what it keeps.
+    rate: u32,
 }
 
 impl Baresip {
     /// Starts a phone whose own speech is `speech` (8 kHz); `codec` is `PCMU` or `PCMA`.
     #[track_caller]
     pub fn start(folder: &Path, speech: &[i16], codec: &str) -> Baresip {
+        Baresip::start_at(folder, speech, codec, 8_000)
+    }
+
+    /// The same with sound of `rate` Hz, for `G722` and `opus`.
+    #[track_caller]
+    pub fn start_at(folder: &Path, speech: &[i16], codec: &str, rate: u32) -> Baresip {
+        let account = |port| format!("<sip:{NUMBER}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n");
+        Baresip::with_account(folder, speech, account, &[], rate)
+    }
+
+    /// Starts a phone that registers with the box at `registrar` and then carries out `commands`.
+    #[track_caller]
+    pub fn registering(
+        folder: &Path,
+        speech: &[i16],
+        registrar: std::net::SocketAddr,
+        (user, password): (&str, &str),
+        commands: &[&str],
+    ) -> Baresip {
+        let account = |_| {
+            format!(
+                "<sip:{user}@{registrar}>;auth_user={user};auth_pass={password};regint=60;answermode=auto;\
+                 audio_codecs=PCMU\n"
+            )
+        };
+        Baresip::with_account(folder, speech, account, commands, 8_000)
+    }
+
+    #[track_caller]
+    fn with_account(
+        folder: &Path,
+        speech: &[i16],
+        account: impl Fn(u16) -> String,
+        commands: &[&str],
+        rate: u32,
+    ) -> Baresip {
         let home = folder.join("baresip");
         let recordings = home.join("heard");
         std::fs::create_dir_all(&recordings).expect("phone folder");
-        audio::write_wav(&home.join("speech.wav"), speech, 8_000);
+        audio::write_wav(&home.join("speech.wav"), speech, rate);
         let port = free_udp_port();
         let first = free_udp_range(10);
         let config = format!(
             "module_path {modules}\nsip_listen 127.0.0.1:{port}\nnet_interface 127.0.0.1\n\
              call_local_timeout 120\ncall_max_calls 4\n\
              audio_player aubridge,nobody\naudio_source aufile,{speech}\naudio_alert aubridge,nobody\n\
-             audio_buffer 20-160\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\nauplay_channels 1\n\
+             audio_buffer 20-160\nausrc_srate {rate}\nauplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\n\
              rtp_ports {first}-{last}\nrtcp_enable yes\njitter_buffer_delay 2-10\nsnd_path {recordings}\n\
-             module g711.so\nmodule aufile.so\nmodule sndfile.so\nmodule aubridge.so\n\
+             module g711.so\nmodule g722.so\nmodule opus.so\nmodule srtp.so\nmodule aufile.so\nmodule sndfile.so\nmodule aubridge.so\n\
              module_tmp account.so\nmodule_app menu.so\n",
             modules = modules().display(),
             speech = home.join("speech.wav").display(),
@@ -43,14 +81,16 @@ impl Baresip {
             recordings = recordings.display(),
         );
         std::fs::write(home.join("config"), config).expect("phone configuration");
-        let account = format!("<sip:{NUMBER}@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n");
-        std::fs::write(home.join("accounts"), account).expect("phone account");
+        std::fs::write(home.join("accounts"), account(port)).expect("phone account");
         std::fs::write(home.join("contacts"), "").expect("phone contacts");
         let mut command = Command::new("baresip");
         command.arg("-f").arg(&home);
+        for line in commands {
+            command.args(["-e", line]);
+        }
         let process = Process::start("baresip", &mut command, &home.join("output"));
         wait_for_udp_listener("baresip to listen", port);
-        Baresip { process, port, recordings }
+        Baresip { process, port, recordings, rate }
     }
 
     fn recording(&self) -> Option<PathBuf> {
@@ -61,7 +101,7 @@ impl Baresip {
     /// Waits until the phone has heard so much, silence included.
     #[track_caller]
     pub fn wait_until_heard(&self, time: Duration, limit: Duration) {
-        let bytes = u64::try_from(time.as_millis()).expect("short") * 16;
+        let bytes = u64::try_from(time.as_millis()).expect("short") * u64::from(self.rate) / 500;
         wait_for("the phone to hear enough", limit, || {
             std::fs::metadata(self.recording()?).ok().filter(|found| found.len() >= bytes)
         });
@@ -73,7 +113,7 @@ impl Baresip {
         wait_for("the phone's recording", Duration::from_secs(10), || {
             self.recording()
                 .and_then(|path| audio::try_read_wav(&path))
-                .filter(|(samples, rate)| *rate == 8_000 && !samples.is_empty())
+                .filter(|(samples, rate)| *rate == self.rate && !samples.is_empty())
                 .map(|(samples, _)| samples)
         })
     }

@@ -34,6 +34,8 @@ pub struct Setup {
     pub log_level: &'static str,
     pub drain_seconds: u64,
     pub t1_ms: u64,
+    /// Further keys of `[sip]`.
+    pub sip_keys: &'static str,
     pub requests_per_minute: u32,
     pub model: Option<PathBuf>,
     /// Further TOML: trunks, numbers, prompts, whole sections.
@@ -53,6 +55,7 @@ impl Setup {
             log_level: "info",
             drain_seconds: 5,
             t1_ms: 500,
+            sip_keys: "",
             requests_per_minute: 100_000,
             model: None,
             more: String::new(),
@@ -104,7 +107,7 @@ impl Setup {
         format!(
             "[organization]\nhost = \"phone.example.com\"\n\n[state]\ndirectory = \"{state}\"\n\n\
              [http]\nlisten = \"{https}\"\nplain_listen = \"{http}\"\nrequests_per_minute = {rate}\n\n\
-             [sip]\nlisten = \"{sip}\"\nt1_ms = {t1}\n\n[media]\nports = [{low}, {high}]\nthreads = 1\n\n{speech}\n\
+             [sip]\nlisten = \"{sip}\"\nt1_ms = {t1}\n{sip_keys}\n\n[media]\nports = [{low}, {high}]\nthreads = 1\n\n{speech}\n\
              [engine]\nkind = \"{engine}\"\n\n[shutdown]\ndrain_seconds = {drain}\n\n\
              [log]\nlevel = \"{level}\"\nformat = \"json\"\n{more}",
             state = self.state().display(),
@@ -113,6 +116,7 @@ impl Setup {
             rate = self.requests_per_minute,
             sip = self.sip,
             t1 = self.t1_ms,
+            sip_keys = self.sip_keys,
             low = self.media[0],
             high = self.media[1],
             engine = self.engine,

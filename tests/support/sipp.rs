@@ -88,6 +88,42 @@ impl Scenario {
         self.send("", &format!("SIP/2.0 {status}\n{DIALOG}Content-Length: 0\n"))
     }
 
+    /// The same with further header lines.
+    pub fn reply_with(self, status: &str, lines: &str) -> Scenario {
+        self.send("", &format!("SIP/2.0 {status}\n{DIALOG}{lines}Content-Length: 0\n"))
+    }
+
+    /// A request outside of any dialog, from `user`; `lines` are further header lines.
+    pub fn request(self, method: &str, sequence: u32, user: &str, lines: &str, body: &str) -> Scenario {
+        let message = format!(
+            "{method} sip:[remote_ip]:[remote_port] SIP/2.0\n\
+             Via: SIP/2.0/[transport] [local_ip]:[local_port];rport;branch=[branch]\n\
+             From: <sip:{user}@[remote_ip]:[remote_port]>;tag=[pid]SIPp[call_number]\n\
+             To: <sip:{user}@[remote_ip]:[remote_port]>\nCall-ID: [call_id]\nCSeq: {sequence} {method}\n\
+             Max-Forwards: 70\n{lines}Content-Length: [len]\n\n{body}"
+        );
+        self.send("retrans=\"500\"", &message)
+    }
+
+    /// A challenge that the next request answers.
+    pub fn expect_challenge(self) -> Scenario {
+        self.step("<recv response=\"401\" auth=\"true\"/>")
+    }
+
+    /// An answer in which each of `patterns` must be found.
+    pub fn expect_with(self, code: u16, patterns: &[&str]) -> Scenario {
+        let checks: String = patterns
+            .iter()
+            .enumerate()
+            .map(|(at, pattern)| {
+                format!("<ereg regexp=\"{pattern}\" search_in=\"msg\" check_it=\"true\" assign_to=\"p{code}_{at}\"/>")
+            })
+            .collect();
+        let names: Vec<String> = (0..patterns.len()).map(|at| format!("p{code}_{at}")).collect();
+        self.step(&format!("<recv response=\"{code}\"><action>{checks}</action></recv>"))
+            .step(&format!("<Reference variables=\"{}\"/>", names.join(",")))
+    }
+
     /// A final refusal of the INVITE, resent until the ACK comes.
     pub fn refuse(self, status: &str) -> Scenario {
         self.send("retrans=\"500\"", &format!("SIP/2.0 {status}\n{DIALOG}Content-Length: 0\n")).receive("ACK")

@@ -1,4 +1,7 @@
-//! The box's own routes: claiming it.
+//! The box's own routes: claiming it, text messages, traces of calls.
+
+pub(super) mod messages;
+pub(super) mod trace;
 
 use axum::Router;
 use axum::extract::{Request, State};

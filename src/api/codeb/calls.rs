@@ -58,7 +58,7 @@ pub(super) async fn place(
     let bytes = body::read(body, context.limits).await?;
     let fields = body::json_object(&bytes)?;
     let organization = tenant(&context.directory, &headers, &principal)?;
-    let mut order = order::order(&fields, organization, &principal)?;
+    let mut order = order::order(&fields, organization, &principal, |text| context.calls.is_extension(text))?;
     order.idempotency = order::idempotency(&headers, &principal, &fields)?;
     let placed = context.calls.place(order).await?;
     let replayed = placed.replayed;
@@ -145,6 +145,8 @@ impl From<PlaceError> for Problem {
             PlaceError::NotConfigured => Problem::BridgeNotConfigured(text),
             PlaceError::Unavailable => Problem::BridgeUnreachable(text),
             PlaceError::KeyReused => Problem::BadRequest(text),
+            PlaceError::Refused { retry_after: Some(retry_after), .. } => Problem::QuotaUsed { text, retry_after },
+            PlaceError::Refused { retry_after: None, .. } => Problem::NotDialled(text),
             PlaceError::Full => Problem::Overloaded(text),
             PlaceError::Store(error) => error.into(),
         }

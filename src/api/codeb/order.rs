@@ -30,9 +30,10 @@ pub(super) fn order(
     body: &Map<String, Value>,
     organization: &Organization,
     principal: &Principal,
+    is_extension: impl Fn(&str) -> bool,
 ) -> Result<PlaceCall, Problem> {
     let fields = Fields(body);
-    let phone = phone(&fields)?;
+    let phone = phone(&fields, is_extension)?;
     Ok(PlaceCall {
         organization: organization.id,
         tenant: organization.host.clone(),
@@ -55,9 +56,13 @@ pub(super) fn order(
     })
 }
 
-/// E.164: a plus sign, a country code that does not begin with 0, at most 15 digits in all.
-fn phone(fields: &Fields<'_>) -> Result<String, Problem> {
+/// E.164: a plus sign, a country code that does not begin with 0, at most 15 digits in all. Or one of the box's own
+/// extensions, which needs no trunk.
+fn phone(fields: &Fields<'_>, is_extension: impl Fn(&str) -> bool) -> Result<String, Problem> {
     let text = fields.required("phone")?;
+    if is_extension(text) {
+        return Ok(text.to_owned());
+    }
     let digits = text.strip_prefix('+').unwrap_or_default();
     let good =
         (2..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
@@ -186,13 +191,19 @@ mod tests {
     }
 
     fn read(body: &Value) -> Result<PlaceCall, Problem> {
-        order(body.as_object().expect("object"), &organization(), &stefan())
+        order(body.as_object().expect("object"), &organization(), &stefan(), |text| text == "10")
     }
 
     fn with(name: &str, value: Value) -> Value {
         let mut body = example();
         body[name] = value;
         body
+    }
+
+    #[test]
+    fn an_extension_of_the_box_is_a_destination() {
+        assert_eq!(read(&with("phone", json!("10"))).expect("order").phone, "10");
+        assert!(read(&with("phone", json!("11"))).is_err());
     }
 
     #[test]

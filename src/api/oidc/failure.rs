@@ -72,10 +72,10 @@ fn code(problem: &Problem) -> &'static str {
             "temporarily_unavailable"
         }
         Problem::Unauthorized(_) => "invalid_token",
-        Problem::Forbidden => "insufficient_scope",
+        Problem::Forbidden | Problem::NotDialled(_) => "insufficient_scope",
         Problem::NotFound(_) => "not_found",
         Problem::MethodNotAllowed => "method_not_allowed",
-        Problem::RateLimited { .. } => "slow_down",
+        Problem::RateLimited { .. } | Problem::QuotaUsed { .. } => "slow_down",
         Problem::BridgeUnreachable(_) | Problem::BridgeNotConfigured(_) | Problem::Internal => "server_error",
     }
 }

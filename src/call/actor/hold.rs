@@ -10,6 +10,7 @@
 
 use tokio::sync::oneshot;
 
+use super::outbound::ability;
 use super::{Actor, wire};
 use crate::call::Held;
 use crate::call::machine::State;
@@ -41,7 +42,9 @@ impl Actor {
         }
         // Nothing is to be heard in either direction: there is no music on hold.
         let direction = if on { Direction::Inactive } else { Direction::SendRecv };
-        let session = wire::next_version(&media.local, SessionDescription { direction, ..media.local.clone() });
+        let ability = ability(&self.room, &self.line.trunk, sip.control.is_secure());
+        let fresh = media.local.propose_again(&ability.terms());
+        let session = wire::next_version(&media.local, SessionDescription { direction, ..fresh });
         let (done, outcome) = oneshot::channel();
         let (control, offer) = (sip.control.clone(), session.clone());
         tokio::spawn(async move {

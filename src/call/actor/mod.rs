@@ -195,6 +195,7 @@ impl Actor {
             }
             LegEvent::Quality(quality) => {
                 self.call.quality = Some(quality);
+                self.room.traces.quality(self.call.id, self.room.clock.utc(), quality);
                 self.room.tell(self.call.id, LiveFact::Quality(quality));
             }
             // A far end that put us on hold may say `sendonly` and yet send nothing.

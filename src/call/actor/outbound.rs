@@ -1,14 +1,16 @@
 //! How an attempt to call out begins: claim, guard, media leg, INVITE; and how the far end's session is joined.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{Actor, MediaLeg, SipLeg, Voice, wire};
+use super::wire::{self, Ability};
+use super::{Actor, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
+use crate::call::internal::RING_SECONDS;
 use crate::call::lines::Line;
 use crate::call::machine::{self, Action, Event, State};
 use crate::call::record::Call;
@@ -65,7 +67,7 @@ async fn claim(room: &Arc<Room>, id: Uuid, trunk: &str) -> Result<Option<Call>, 
             for progress in steps(&shared, &call).1.iter().filter_map(progress_of) {
                 ledger::progress(&mut call, progress, &shared.clock);
             }
-            call.trunk_id = ledger::trunk_id(&trunk);
+            call.trunk_id = if trunk.is_empty() { String::new() } else { ledger::trunk_id(&trunk) };
             call.trunk = trunk;
             tables::save(change, &call)?;
             Ok(Some(call))
@@ -119,10 +121,11 @@ impl Actor {
             return Some(event);
         }
         match self.may_dial() {
-            Ok(true) => self.send_invite().await,
-            Ok(false) => {
+            Ok(DialVerdict::Allowed) => self.send_invite().await,
+            Ok(verdict) => {
                 self.call.dispatched_at = None;
-                Some(Event::Forbidden)
+                tracing::warn!(call = %self.call.id, ?verdict, "a call was not dialled");
+                Some(Event::Forbidden(verdict))
             }
             Err(error) => Some(Event::Unready(error.to_string())),
         }
@@ -142,6 +145,10 @@ impl Actor {
 
     /// Reserves a line of a trunk that this attempt has not tried, when the one at hand is in `trouble`.
     pub(super) fn reserve_another(&mut self, trouble: bool) -> bool {
+        // An extension has no other way.
+        if self.line.trunk.is_empty() {
+            return false;
+        }
         if !trouble {
             self.room.lines.works(&self.line.trunk);
             return false;
@@ -177,23 +184,30 @@ impl Actor {
         text.map(Some).ok_or_else(|| Event::Unready("the engine key cannot be decrypted with this box's key".into()))
     }
 
-    /// Only numbers are guarded: a complete URI comes from the operator's own tools.
-    fn may_dial(&self) -> Result<bool, StoreError> {
-        if self.call.uri.is_some() {
-            return Ok(true);
+    /// A complete URI comes from the operator's own tools, an extension is internal: only time and minutes bound the
+    /// one, nothing the other.
+    fn may_dial(&self) -> Result<DialVerdict, StoreError> {
+        if self.room.extension_of(&self.call).is_some() {
+            return Ok(DialVerdict::Allowed);
         }
-        let verdict = self.room.directory.may_dial(self.call.organization, &self.call.phone)?;
-        Ok(verdict == DialVerdict::Allowed)
+        let (directory, call) = (&self.room.directory, &self.call);
+        match call.uri {
+            Some(_) => directory.may_dial_now(call.organization),
+            None => directory.may_dial(call.organization, &call.phone),
+        }
     }
 
     async fn send_invite(&mut self) -> Option<Event> {
+        if let Some(extension) = self.room.extension_of(&self.call).map(|extension| extension.user.clone()) {
+            return self.ring(extension).await;
+        }
         let Some(trunk) = self.room.trunk(&self.line.trunk) else {
             return Some(Event::Unready(format!("no trunk named {}", self.line.trunk)));
         };
         let address = self.room.endpoint.media_address(&trunk.name).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(address, media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&trunk.codecs));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_trunk(trunk).terms());
         let name = &self.call.display_name;
         let invite = OutboundInvite {
             trunk: trunk.name.clone(),
@@ -206,6 +220,32 @@ impl Actor {
             offer: media.local.clone(),
             ring_timeout: Duration::from_secs(trunk.ring_seconds),
             policy: self.policy(),
+        };
+        match self.room.endpoint.invite(invite) {
+            Ok((control, events)) => {
+                self.room.traces.joined(self.call.id, control.sip_call_id());
+                self.sip = Some(SipLeg { control, events });
+                None
+            }
+            Err(error) => Some(Event::Unready(error.to_string())),
+        }
+    }
+
+    /// INVITE to every phone of an extension. The offer names our address towards the first of them; without one, the
+    /// endpoint says that nobody is there.
+    async fn ring(&mut self, extension: String) -> Option<Event> {
+        let towards = self.room.endpoint.address_towards_extension(&extension).await;
+        let media = self.media.as_mut()?;
+        let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
+        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&wire::EXTENSION_CODECS));
+        let invite = OutboundInvite {
+            trunk: String::new(),
+            destination: Destination::Extension(extension),
+            caller_number: None,
+            caller_name: Some(self.room.directory.organization("").name.clone()),
+            offer: media.local.clone(),
+            ring_timeout: Duration::from_secs(RING_SECONDS),
+            policy: DialPolicy::default(),
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
@@ -274,13 +314,11 @@ impl Actor {
     /// The far end changes the session, or asks for our offer.
     pub(super) fn on_offer(&mut self, offer: Option<&SessionDescription>) {
         let (Some(sip), Some(media)) = (&self.sip, &mut self.media) else { return };
-        let codecs = match self.room.trunk(&self.line.trunk) {
-            Some(trunk) => wire::codecs(&trunk.codecs),
-            None => wire::codecs(&wire::EXTENSION_CODECS),
-        };
+        let ability = ability(&self.room, &self.line.trunk, sip.control.is_secure());
+        let terms = ability.terms();
         let Some(offer) = offer else {
             // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
-            let mut fresh = SessionDescription::offer(media.local.session_id, media.local.address, &codecs);
+            let mut fresh = media.local.propose_again(&terms);
             if self.voice.held_by_us {
                 fresh.direction = Direction::Inactive;
             }
@@ -288,7 +326,7 @@ impl Actor {
             sip.control.accept_offer(media.local.clone());
             return;
         };
-        match offer.answer(media.local.session_id, media.local.address, &codecs) {
+        match offer.answer_under(media.local.session_id, media.local.address, &terms, Some(&media.local)) {
             Ok((mut answer, mut agreed)) => {
                 if self.voice.held_by_us {
                     (answer.direction, agreed.direction) = (Direction::Inactive, Direction::Inactive);
@@ -298,7 +336,7 @@ impl Actor {
                 sip.control.accept_offer(media.local.clone());
                 self.follow();
             }
-            Err(_) => sip.control.refuse_offer(),
+            Err(problem) => sip.control.refuse_media(problem),
         }
     }
 
@@ -306,6 +344,14 @@ impl Actor {
     pub(super) fn is_on_hold(&self) -> bool {
         let remote = self.media.as_ref().and_then(|media| media.remote.as_ref());
         remote.is_some_and(|remote| !remote.send)
+    }
+}
+
+/// What we bring into a change of the session with the peer of this line.
+pub(super) fn ability(room: &Room, trunk: &str, secure: bool) -> Ability {
+    match room.trunk(trunk) {
+        Some(trunk) => Ability::of_trunk(trunk),
+        None => Ability::of_extension(secure),
     }
 }
 

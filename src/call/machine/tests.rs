@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::needless_pass_by_value)]
 
 use super::*;
+use crate::directory::DialVerdict;
 
 const RETRY: Duration = Duration::from_secs(300);
 
@@ -131,7 +132,13 @@ fn a_waiting_call_can_be_cancelled_or_forbidden_and_survives_a_stop() {
     for wait in [Wait::Scheduled, Wait::Queued, Wait::Retry] {
         let state = State::Waiting(wait);
         bench.ends(&state, Event::HangUp, CallStatus::Canceled, EndReason::Cancelled, EndedBy::Api);
-        bench.ends(&state, Event::Forbidden, CallStatus::Failed, EndReason::Rejected, EndedBy::System);
+        bench.ends(
+            &state,
+            Event::Forbidden(DialVerdict::NotWhitelisted),
+            CallStatus::Failed,
+            EndReason::Rejected,
+            EndedBy::System,
+        );
         bench.ignores(&state, Event::Stop);
         bench.ignores(&state, Event::Restarted);
         bench.ignores(&state, Event::Tick);
@@ -174,7 +181,13 @@ fn refusals_and_failures_before_the_answer_settle_by_outcome() {
         last.ends(&state, silent, CallStatus::Failed, EndReason::Error, EndedBy::System);
         last.ends(&state, Event::Lost, CallStatus::Failed, EndReason::Error, EndedBy::System);
         last.ends(&state, Event::Restarted, CallStatus::Failed, EndReason::Restarted, EndedBy::System);
-        last.ends(&state, Event::Forbidden, CallStatus::Failed, EndReason::Rejected, EndedBy::System);
+        last.ends(
+            &state,
+            Event::Forbidden(DialVerdict::NotWhitelisted),
+            CallStatus::Failed,
+            EndReason::Rejected,
+            EndedBy::System,
+        );
         last.ends(&state, Event::Unready("p".into()), CallStatus::Failed, EndReason::Error, EndedBy::System);
         last.closes(&state, Event::LegLost, CallStatus::Failed, EndReason::Error, EndedBy::System);
         last.closes(&state, Event::AgentFailed("p".into()), CallStatus::Failed, EndReason::Error, EndedBy::System);
@@ -190,7 +203,13 @@ fn refusals_and_failures_before_the_answer_settle_by_outcome() {
         more.retries(&state, Event::Restarted, EndReason::Restarted);
         more.retries(&state, Event::Stop, EndReason::Restarted);
         more.ends(&state, rejected(404), CallStatus::Failed, EndReason::Error, EndedBy::Callee);
-        more.ends(&state, Event::Forbidden, CallStatus::Failed, EndReason::Rejected, EndedBy::System);
+        more.ends(
+            &state,
+            Event::Forbidden(DialVerdict::NotWhitelisted),
+            CallStatus::Failed,
+            EndReason::Rejected,
+            EndedBy::System,
+        );
         more.closes(&state, Event::Unusable("p".into()), CallStatus::Failed, EndReason::Error, EndedBy::System);
     }
 }

@@ -11,6 +11,47 @@ static LINEAR_TO_ULAW: [u8; 16_384] = ulaw_encoder();
 /// Indexed by the upper 12 bits: A-law never looks at the 13th of the lowest magnitude step (G.711 note 2).
 static LINEAR_TO_ALAW: [u8; 4_096] = alaw_encoder();
 
+/// Which of the two laws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Law {
+    Micro,
+    A,
+}
+
+impl Law {
+    /// The octet that decodes to the quietest sample.
+    pub fn silence(self) -> u8 {
+        match self {
+            Law::Micro => 0xFF,
+            Law::A => 0xD5,
+        }
+    }
+
+    /// Decodes one octet a sample; stops at the shorter of both. Returns the number of samples.
+    pub fn decode(self, payload: &[u8], pcm: &mut [i16]) -> usize {
+        let table = match self {
+            Law::Micro => &ULAW_TO_LINEAR,
+            Law::A => &ALAW_TO_LINEAR,
+        };
+        for (sample, &octet) in pcm.iter_mut().zip(payload) {
+            *sample = table[usize::from(octet)];
+        }
+        payload.len().min(pcm.len())
+    }
+
+    /// Encodes one octet a sample; stops at the shorter of both. Returns the number of octets.
+    pub fn encode(self, pcm: &[i16], payload: &mut [u8]) -> usize {
+        let octet = match self {
+            Law::Micro => ulaw,
+            Law::A => alaw,
+        };
+        for (out, &sample) in payload.iter_mut().zip(pcm) {
+            *out = octet(sample);
+        }
+        payload.len().min(pcm.len())
+    }
+}
+
 /// One linear sample to its µ-law octet.
 #[inline]
 pub fn ulaw(sample: i16) -> u8 {
@@ -144,6 +185,38 @@ mod tests {
         assert_eq!(ALAW_TO_LINEAR[0x2A], -(4032 << 3));
         assert_eq!(ALAW_TO_LINEAR[0xD5], 1 << 3);
         assert_eq!(ALAW_TO_LINEAR[0x55], -(1 << 3));
+    }
+
+    #[test]
+    fn silence_decodes_to_the_quietest_sample() {
+        for law in [Law::Micro, Law::A] {
+            let mut pcm = [1i16; 1];
+            assert_eq!(law.decode(&[law.silence()], &mut pcm), 1);
+            assert!(pcm[0].abs() <= 8, "{law:?} {}", pcm[0]);
+            assert_eq!(law.encode(&[0], &mut [0u8; 1]), 1);
+        }
+    }
+
+    #[test]
+    fn stops_at_the_shorter_buffer() {
+        let mut pcm = [7i16; 4];
+        assert_eq!(Law::Micro.decode(&[0xFF, 0xFF], &mut pcm), 2);
+        assert_eq!(pcm, [0, 0, 7, 7]);
+        assert_eq!(Law::A.encode(&pcm, &mut [0u8; 3]), 3);
+    }
+
+    #[test]
+    fn the_wrong_law_is_audibly_wrong() {
+        let tone: Vec<i16> = (0..160).map(|i| (8000.0 * (f64::from(i) * 0.7).sin()) as i16).collect();
+        let mut payload = [0u8; 160];
+        Law::Micro.encode(&tone, &mut payload);
+        let mut right = [0i16; 160];
+        let mut wrong = [0i16; 160];
+        Law::Micro.decode(&payload, &mut right);
+        Law::A.decode(&payload, &mut wrong);
+        let error =
+            |pcm: &[i16]| pcm.iter().zip(&tone).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>();
+        assert!(error(&wrong) > 100.0 * error(&right));
     }
 
     #[test]

@@ -1,10 +1,22 @@
-//! Keys as RFC 4733 telephone-events, in and out.
+//! Keys, in and out: as RFC 4733 telephone-events, and as tones in the sound.
 
+mod listener;
 mod reader;
 mod sender;
+mod tones;
 
+pub use listener::ToneListener;
 pub use reader::KeyReader;
 pub use sender::{KeyPacket, KeySender};
+pub use tones::ToneSender;
+
+/// Keys that may wait.
+const QUEUE: usize = 64;
+
+/// Frequencies of ITU-T Q.23, Hz.
+const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+const COLUMNS: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
+const PAD: [[char; 4]; 4] = [['1', '2', '3', 'A'], ['4', '5', '6', 'B'], ['7', '8', '9', 'C'], ['*', '0', '#', 'D']];
 
 /// Keys by event code, RFC 4733 §3.2.
 const KEYS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
@@ -41,4 +53,15 @@ fn key_of(code: u8) -> Option<char> {
 fn code_of(key: char) -> Option<u8> {
     let key = key.to_ascii_uppercase();
     KEYS.iter().position(|known| *known == key).and_then(|code| u8::try_from(code).ok())
+}
+
+/// The key of a row and a column of tones.
+fn key_at(row: usize, column: usize) -> Option<char> {
+    PAD.get(row)?.get(column).copied()
+}
+
+fn place_of(key: char) -> Option<(usize, usize)> {
+    let key = key.to_ascii_uppercase();
+    let row = PAD.iter().position(|row| row.contains(&key))?;
+    Some((row, PAD.get(row)?.iter().position(|known| *known == key)?))
 }

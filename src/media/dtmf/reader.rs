@@ -5,9 +5,11 @@
 
 use crate::media::dtmf::{TelephoneEvent, key_of};
 
-/// Senders that wrongly move the timestamp with every update move it by at most this (50 ms). Two real presses of a
-/// key are further apart: the shortest tone (40 ms) and the shortest pause (30 ms) of ITU-T Q.24 make 70 ms.
-const CARELESS_STEP: u32 = 400;
+/// Senders that wrongly move the timestamp with every update move it by at most this, milliseconds. Two real presses of
+/// a key are further apart: the shortest tone (40 ms) and the shortest pause (30 ms) of ITU-T Q.24 make 70 ms.
+const CARELESS_STEP: u32 = 50;
+/// A timestamp that lies back by less, milliseconds, is a late packet; by more, it is a new clock.
+const STALE: u32 = 10_000;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KeyReader {
@@ -17,6 +19,8 @@ pub struct KeyReader {
 #[derive(Debug, Clone, Copy)]
 struct Press {
     code: u8,
+    /// Ticks a second.
+    clock: u32,
     timestamp: u32,
     /// Longest duration that was told.
     duration: u16,
@@ -24,17 +28,20 @@ struct Press {
 }
 
 impl KeyReader {
-    /// The key that this packet newly presses, if any. Never fails: what is no key event is nothing.
-    pub fn read(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> Option<char> {
+    /// The key that this packet newly presses, if any; its clock has so many ticks a second. Never fails: what is no key
+    /// event is nothing.
+    pub fn read(&mut self, timestamp: u32, clock: u32, marker: bool, payload: &[u8]) -> Option<char> {
         let event = TelephoneEvent::read(payload)?;
         let key = key_of(event.code)?;
+        self.last = self.last.filter(|last| last.clock == clock);
         let known = self.last.filter(|last| last.holds(timestamp, marker, event));
-        let stale = self.last.is_some_and(|last| is_before(timestamp, last.timestamp));
+        let stale = self.last.is_some_and(|last| last.is_after(timestamp));
         if known.is_none() && stale {
             return None;
         }
         self.last = Some(Press {
             code: event.code,
+            clock,
             timestamp,
             duration: known
                 .filter(|last| last.timestamp == timestamp)
@@ -58,14 +65,13 @@ impl Press {
         let step = timestamp.wrapping_sub(self.timestamp);
         // RFC 4733 §2.5.1.3: a press longer than 65,535 ticks goes on as a new segment where the old one ended.
         let next_segment = self.duration >= 0xF000 && step <= u32::from(u16::MAX);
-        let careless = step <= CARELESS_STEP;
+        let careless = step <= self.clock / 1_000 * CARELESS_STEP;
         event.code == self.code && !self.ended && !marker && (next_segment || careless)
     }
-}
 
-fn is_before(timestamp: u32, other: u32) -> bool {
-    // Half the circle back; a jump further than that is a new clock.
-    timestamp != other && other.wrapping_sub(timestamp) < 80_000
+    fn is_after(self, timestamp: u32) -> bool {
+        timestamp != self.timestamp && self.timestamp.wrapping_sub(timestamp) < self.clock / 1_000 * STALE
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +87,10 @@ mod tests {
 
     fn keys(packets: &[(u32, bool, [u8; 4])]) -> String {
         let mut reader = KeyReader::default();
-        packets.iter().filter_map(|(timestamp, marker, payload)| reader.read(*timestamp, *marker, payload)).collect()
+        packets
+            .iter()
+            .filter_map(|(timestamp, marker, payload)| reader.read(*timestamp, 8_000, *marker, payload))
+            .collect()
     }
 
     fn at(timestamp: u32, code: u8) -> Vec<(u32, bool, [u8; 4])> {
@@ -136,10 +145,24 @@ mod tests {
     }
 
     #[test]
+    fn a_faster_clock_is_six_times_the_ticks() {
+        let event = |duration, end| TelephoneEvent { code: 5, end, volume: 10, duration }.write();
+        let mut reader = KeyReader::default();
+        let mut presses = 0;
+        // Timestamps that move with every update are still one press; the next is 100 ms later.
+        for (timestamp, end) in [(0, false), (960, false), (1_920, true), (6_720, false), (6_720, true)] {
+            presses += u32::from(reader.read(timestamp, 48_000, false, &event(960, end)).is_some());
+        }
+        assert_eq!(presses, 2);
+        // Back to the slow clock: its timestamps have nothing to do with the former ones.
+        assert_eq!(reader.read(5, 8_000, true, &event(160, false)), Some('5'));
+    }
+
+    #[test]
     fn other_events_and_short_payloads_are_nothing() {
         let mut reader = KeyReader::default();
-        assert_eq!(reader.read(1, true, &[16, 0, 0, 160]), None);
-        assert_eq!(reader.read(2, true, &[1, 0, 0]), None);
-        assert_eq!(reader.read(3, true, &[15, 0, 0, 160, 9, 9]), Some('D'));
+        assert_eq!(reader.read(1, 8_000, true, &[16, 0, 0, 160]), None);
+        assert_eq!(reader.read(2, 8_000, true, &[1, 0, 0]), None);
+        assert_eq!(reader.read(3, 8_000, true, &[15, 0, 0, 160, 9, 9]), Some('D'));
     }
 }

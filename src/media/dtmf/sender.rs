@@ -1,23 +1,19 @@
 //! Telephone-events out. While a key sounds its packets take the place of the audio packets of those 20 ms slots.
 //!
-//! A press lasts [`TONE`] ticks: an update every 20 ms with the growing duration, the first with the marker bit, then
+//! A press lasts [`TONE`] slots of 20 ms: an update every 20 ms with the growing duration, the first with the marker bit, then
 //! the end three times at the same pace (RFC 4733 §2.5.1.2, §2.5.1.4). Then [`PAUSE`] slots of audio before the next.
 
 use std::collections::VecDeque;
 
-use crate::media::FRAME_SAMPLES;
-use crate::media::dtmf::{TelephoneEvent, code_of};
+use crate::media::dtmf::{QUEUE, TelephoneEvent, code_of};
 
-/// 100 ms.
-const TONE: u16 = 5 * TICKS;
+/// Slots of a press: 100 ms.
+const TONE: u16 = 5;
 /// Slots between two keys: 80 ms.
 const PAUSE: u8 = 4;
 const ENDS: u8 = 3;
 /// −10 dBm0.
 const VOLUME: u8 = 10;
-const TICKS: u16 = FRAME_SAMPLES as u16;
-/// Keys that may wait.
-const QUEUE: usize = 64;
 
 #[derive(Debug, Clone, Default)]
 pub struct KeySender {
@@ -32,11 +28,14 @@ enum State {
     Tone {
         code: u8,
         start: u32,
-        duration: u16,
+        /// Ticks in a slot, and slots that have gone out.
+        ticks: u16,
+        slots: u16,
     },
     Ending {
         code: u8,
         start: u32,
+        ticks: u16,
         left: u8,
     },
     Pause {
@@ -76,28 +75,29 @@ impl KeySender {
         }
     }
 
-    /// What goes out in the slot that begins at `timestamp`; `None` = audio. Call once per slot.
-    pub fn slot(&mut self, timestamp: u32) -> Option<KeyPacket> {
+    /// What goes out in the slot that begins at `timestamp`, `clock` ticks a second; `None` = audio. Call once per slot.
+    pub fn slot(&mut self, timestamp: u32, clock: u32) -> Option<KeyPacket> {
         match self.state {
             State::Idle => {
                 let code = self.waiting.pop_front()?;
-                self.state = State::Tone { code, start: timestamp, duration: 2 * TICKS };
-                Some(packet(code, timestamp, TICKS, false, true))
+                let ticks = u16::try_from(clock / 50).unwrap_or(u16::MAX / TONE);
+                self.state = State::Tone { code, start: timestamp, ticks, slots: 1 };
+                Some(packet(code, timestamp, ticks, false, true))
             }
-            State::Tone { code, start, duration } if duration < TONE => {
-                self.state = State::Tone { code, start, duration: duration + TICKS };
-                Some(packet(code, start, duration, false, false))
+            State::Tone { code, start, ticks, slots } if slots + 1 < TONE => {
+                self.state = State::Tone { code, start, ticks, slots: slots + 1 };
+                Some(packet(code, start, ticks * (slots + 1), false, false))
             }
-            State::Tone { code, start, .. } => {
-                self.state = State::Ending { code, start, left: ENDS - 1 };
-                Some(packet(code, start, TONE, true, false))
+            State::Tone { code, start, ticks, .. } => {
+                self.state = State::Ending { code, start, ticks, left: ENDS - 1 };
+                Some(packet(code, start, ticks * TONE, true, false))
             }
-            State::Ending { code, start, left } => {
+            State::Ending { code, start, ticks, left } => {
                 self.state = match left {
                     0 | 1 => State::Pause { left: PAUSE },
-                    _ => State::Ending { code, start, left: left - 1 },
+                    _ => State::Ending { code, start, ticks, left: left - 1 },
                 };
-                Some(packet(code, start, TONE, true, false))
+                Some(packet(code, start, ticks * TONE, true, false))
             }
             State::Pause { left } => {
                 self.state = if left <= 1 { State::Idle } else { State::Pause { left: left - 1 } };
@@ -119,7 +119,7 @@ mod tests {
     fn run(keys: &str, slots: u32) -> Vec<Option<KeyPacket>> {
         let mut sender = KeySender::default();
         sender.queue(keys);
-        (0..slots).map(|slot| sender.slot(1_000 + slot * 160)).collect()
+        (0..slots).map(|slot| sender.slot(1_000 + slot * 160, 8_000)).collect()
     }
 
     #[test]
@@ -138,9 +138,19 @@ mod tests {
         let slots = run("1*#d9", 60);
         let mut reader = KeyReader::default();
         let heard: String =
-            slots.iter().flatten().filter_map(|p| reader.read(p.timestamp, p.marker, &p.payload)).collect();
+            slots.iter().flatten().filter_map(|p| reader.read(p.timestamp, 8_000, p.marker, &p.payload)).collect();
         assert_eq!(heard, "1*#D9");
         assert!(slots[7..11].iter().all(Option::is_none) && slots[11].is_some_and(|p| p.marker));
+    }
+
+    #[test]
+    fn durations_are_in_ticks_of_the_clock() {
+        let mut sender = KeySender::default();
+        sender.queue("8");
+        let sent: Vec<KeyPacket> = (0..7).filter_map(|slot| sender.slot(slot * 960, 48_000)).collect();
+        let durations: Vec<u16> =
+            sent.iter().filter_map(|p| TelephoneEvent::read(&p.payload)).map(|e| e.duration).collect();
+        assert_eq!(durations, [960, 1_920, 2_880, 3_840, 4_800, 4_800, 4_800]);
     }
 
     #[test]

@@ -10,9 +10,6 @@ use crate::media::rtcp::Block;
 const WINDOW: i64 = 1_024;
 /// A step forward beyond this is a restart of the sender or nonsense (RFC 3550 A.1 MAX_DROPOUT).
 const MAX_DROPOUT: i64 = 3_000;
-/// Ticks a second of the RTP clock.
-const CLOCK: f64 = 8_000.0;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     /// First of a stream: the first one at all, another SSRC, or a sender that began anew.
@@ -53,6 +50,8 @@ struct Source {
     /// Sequence number that would confirm a stray.
     expected_stray: Option<u16>,
     began: Instant,
+    /// Ticks a second of its timestamps.
+    clock: f64,
     /// Arrival minus timestamp of the last packet, ticks.
     transit: Option<f64>,
     /// RFC 3550 A.8, ticks.
@@ -61,8 +60,8 @@ struct Source {
 }
 
 impl Arrivals {
-    /// Takes note of a packet. `timestamp` is given for audio only: keys repeat theirs.
-    pub fn note(&mut self, ssrc: u32, sequence: u16, timestamp: Option<u32>, at: Instant) -> Arrival {
+    /// Takes note of a packet. The timestamp and its clock (Hz) are given for audio only: keys repeat theirs.
+    pub fn note(&mut self, ssrc: u32, sequence: u16, timestamp: Option<(u32, u32)>, at: Instant) -> Arrival {
         self.counts.received += 1;
         let arrival = match &mut self.source {
             Some(source) if source.ssrc == ssrc => source.place(sequence),
@@ -88,7 +87,7 @@ impl Arrivals {
 
     /// RFC 3550 §6.4.1 interarrival jitter, milliseconds.
     pub fn jitter_ms(&self) -> f32 {
-        self.source.as_ref().map_or(0.0, |source| (source.jitter * 1e3 / CLOCK) as f32)
+        self.source.as_ref().map_or(0.0, |source| (source.jitter * 1e3 / source.clock) as f32)
     }
 
     pub fn ssrc(&self) -> Option<u32> {
@@ -118,6 +117,7 @@ impl Source {
             seen: [0; (WINDOW / 64) as usize],
             expected_stray: None,
             began,
+            clock: 8_000.0,
             transit: None,
             jitter: 0.0,
             reported: (0, 0),
@@ -154,15 +154,19 @@ impl Source {
         Arrival::Stray
     }
 
-    fn measure(&mut self, timestamp: u32, at: Instant) {
-        let arrived = at.saturating_duration_since(self.began).as_secs_f64() * CLOCK;
+    fn measure(&mut self, (timestamp, clock): (u32, u32), at: Instant) {
+        if self.clock != f64::from(clock) {
+            self.jitter *= f64::from(clock) / self.clock;
+            (self.clock, self.transit) = (f64::from(clock), None);
+        }
+        let arrived = at.saturating_duration_since(self.began).as_secs_f64() * self.clock;
         let transit = arrived - f64::from(timestamp);
         if let Some(before) = self.transit {
             // The difference of two timestamps wraps with the 32-bit clock.
             let circle = 4_294_967_296.0;
             let difference = (transit - before + circle / 2.0).rem_euclid(circle) - circle / 2.0;
             // A pause in the timestamps of a sender that sends nothing in silence is no jitter.
-            if difference.abs() < CLOCK {
+            if difference.abs() < self.clock {
                 self.jitter += (difference.abs() - self.jitter) / 16.0;
             }
         }
@@ -272,10 +276,23 @@ mod tests {
         for n in 0..500u32 {
             let early = if n % 2 == 0 { 0 } else { 5 };
             let at = start + Duration::from_millis(u64::from(n) * 20 + early);
-            arrivals.note(1, n as u16, Some((u32::MAX - 1_000).wrapping_add(n * 160)), at);
+            arrivals.note(1, n as u16, Some(((u32::MAX - 1_000).wrapping_add(n * 160), 8_000)), at);
             model = if n == 0 { 0.0 } else { model + (40.0 - model) / 16.0 };
         }
         assert!((f64::from(arrivals.jitter_ms()) - model / 8.0).abs() < 0.01, "{}", arrivals.jitter_ms());
+    }
+
+    #[test]
+    fn a_faster_clock_changes_the_unit_of_the_report_and_not_the_jitter() {
+        let start = Instant::now();
+        let mut arrivals = Arrivals::default();
+        for n in 0..1_000u32 {
+            let (clock, ticks) = if n < 500 { (8_000, 160) } else { (48_000, 960) };
+            let at = start + Duration::from_millis(u64::from(n) * 20 + u64::from(n % 2) * 4);
+            arrivals.note(1, n as u16, Some((n * ticks, clock)), at);
+        }
+        assert!((arrivals.jitter_ms() - 4.0).abs() < 0.1, "{}", arrivals.jitter_ms());
+        assert!(arrivals.report().unwrap().jitter.abs_diff(192) < 6);
     }
 
     proptest! {

@@ -5,6 +5,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::FRAME_SAMPLES;
+use crate::media::codec::Codec;
 use crate::media::receive::{Content, Heard, Reception};
 use crate::media::rtp::Packet;
 
@@ -73,7 +75,7 @@ fn simulate(schedule: &Schedule, quiet: impl Fn(u32) -> bool, timestamp: impl Fn
                 ssrc: 1,
                 payload: &octets,
             };
-            run.reception.packet(&packet, Content::Audio(Codec::Pcmu), now);
+            run.reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
         }
     }
 }
@@ -216,7 +218,7 @@ fn after_a_hold_the_missed_slots_do_not_come_all_at_once() {
             ssrc: 1,
             payload: &octets,
         };
-        reception.packet(&packet, Content::Audio(Codec::Pcmu), start + FRAME * n);
+        reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), start + FRAME * n);
     };
     send(&mut reception, 0);
     assert!(reception.poll(start + FRAME).is_some());
@@ -258,7 +260,7 @@ fn packets_of_10_and_30_ms_make_whole_frames() {
                     ssrc: 1,
                     payload: &octets,
                 };
-                reception.packet(&packet, Content::Audio(Codec::Pcmu), now);
+                reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
             }
         }
         let whole =

@@ -70,11 +70,11 @@ fn after_a_flush_nothing_old_goes_out() {
     queue.push(&[5; 1_000], 8_000);
     queue.mark(1);
     all(&mut queue, start);
-    assert_eq!(queue.flush(), Flushed { dropped: span(840) });
+    assert_eq!(queue.flush(), Flushed { dropped: span(2 * 840) });
     queue.push(&[9; 160], 8_000);
     queue.mark(2);
     let slots: Vec<Slot> = (0..100).flat_map(|n| all(&mut queue, start + n * 10 * MS)).collect();
-    assert!(slots.iter().filter_map(|slot| slot.speech).flatten().all(|sample| sample == 9));
+    assert!(slots.iter().filter_map(|slot| slot.speech.as_ref()).all(|pcm| pcm.iter().all(|sample| *sample == 9)));
     assert_eq!((queue.reached(), queue.reached()), (Some(2), None));
     assert_eq!(queue.sent(), 2 * FRAME);
 }
@@ -143,6 +143,40 @@ fn speech_waits_while_a_key_sounds() {
     assert!(queue.poll(start + FRAME, false).unwrap().speech.is_some());
 }
 
+#[test]
+fn a_change_of_codec_keeps_length_marks_pace_and_tone() {
+    let tone = |rate: u32, n: usize| -> Vec<i16> {
+        let step = std::f64::consts::TAU * 500.0 / f64::from(rate);
+        (0..n).map(|n| (9_000.0 * (step * n as f64).sin()) as i16).collect()
+    };
+    let (mut queue, start) = running();
+    queue.push(&tone(8_000, 8_000), 8_000);
+    queue.mark(1);
+    let mut slots: Vec<Slot> = (0..10).flat_map(|n| all(&mut queue, start + n * FRAME)).collect();
+    queue.tune(Codec::G722, 7);
+    assert_eq!((queue.rate(), queue.queued()), (16_000, Duration::from_millis(800)));
+    slots.extend((10..20).flat_map(|n| all(&mut queue, start + n * FRAME)));
+    // G.722 shares the clock of G.711: timestamps go on.
+    let stamps: Vec<u32> = slots.iter().map(|slot| slot.timestamp.wrapping_sub(slots[0].timestamp)).collect();
+    assert_eq!(stamps, (0..20).map(|n| n * 160).collect::<Vec<_>>());
+    queue.tune(Codec::Opus, 1_000);
+    let more: Vec<Slot> = (20..50).flat_map(|n| all(&mut queue, start + n * FRAME)).collect();
+    let stamps: Vec<u32> = more.iter().map(|slot| slot.timestamp).collect();
+    assert_eq!(stamps, (0..30).map(|n| 1_000 + n * 960).collect::<Vec<_>>());
+    assert!(more[0].marker && more[0].due == start + 20 * FRAME);
+    assert_eq!((queue.reached(), queue.sent()), (Some(1), Duration::from_secs(1)));
+    let wide: Vec<i16> =
+        slots[10..].iter().chain(&more).flat_map(|slot| slot.speech.clone().unwrap().to_vec()).collect();
+    // The tone goes on in phase: against the same second at the wide rate.
+    let expected = &tone(16_000, 16_000)[3_200..];
+    let error = wide[..12_000].iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(error < 600, "{error}");
+    queue.push(&tone(24_000, 2_400), 24_000);
+    queue.tune(Codec::Pcma, 0);
+    assert!(queue.queued() >= Duration::from_millis(100), "{:?}", queue.queued());
+    assert_eq!(queue.poll(start + 50 * FRAME, false).unwrap().speech.unwrap().len(), 160);
+}
+
 proptest! {
     #[test]
     fn every_sample_goes_out_once_in_order_on_time(
@@ -167,7 +201,7 @@ proptest! {
                     prop_assert!(slot.due - due <= FRAME);
                 }
                 last = Some((slot.timestamp, slot.due));
-                heard.extend(slot.speech.into_iter().flatten().filter(|sample| *sample != 0));
+                heard.extend(slot.speech.iter().flat_map(|pcm| pcm.iter().copied()).filter(|sample| *sample != 0));
             }
         }
         let expected: Vec<i16> = (1..).take(heard.len()).map(|n| (n % 30_000 + 1) as i16).collect();

@@ -1,4 +1,4 @@
-//! Recording: stereo WAV, left the phone, right the box, 8 kHz, 16 bit.
+//! Recording: stereo WAV, left the phone, right the box, 16 bit, 8 kHz or 16 kHz as the call.
 //!
 //! A leg lays its samples on a [`Tape`] by time and sends finished stretches over a bounded queue to one writer thread
 //! ([`Recorder`]), so a slow disk never holds up audio. Every stretch carries its position: one that found no room
@@ -48,12 +48,13 @@ impl Recorder {
         Ok(Recorder { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Begins a recording at `path`; its first sample belongs to `origin`. `None` when the queue is full or closed.
-    pub fn open(&self, clock: &Clock, path: PathBuf, origin: Instant) -> Option<Tape> {
+    /// Begins a recording at `path` with `rate` samples a second, the first of which belongs to `origin`. `None` when the
+    /// queue is full or closed.
+    pub fn open(&self, clock: &Clock, path: PathBuf, origin: Instant, rate: u32) -> Option<Tape> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let id = clock.id();
-        match queue.try_send(Message::Open { id, path }) {
-            Ok(()) => Some(Tape { id, layout: Layout::new(origin), queue, missed: 0 }),
+        match queue.try_send(Message::Open { id, path, rate }) {
+            Ok(()) => Some(Tape { id, layout: Layout::new(origin, rate), queue, missed: 0 }),
             Err(_) => {
                 tracing::warn!("a call is not recorded: the recorder's queue is full; is the disk too slow?");
                 None
@@ -81,9 +82,9 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// Lays a frame that began on the wire at `at`.
-    pub fn lay(&mut self, side: Side, at: Instant, pcm: &[i16]) {
-        self.layout.lay(side, at, pcm);
+    /// Lays a frame of `rate` samples a second that began on the wire at `at`.
+    pub fn lay(&mut self, side: Side, at: Instant, pcm: &[i16], rate: u32) {
+        self.layout.lay(side, at, pcm, rate);
     }
 
     /// Hands what is old enough to the writer.

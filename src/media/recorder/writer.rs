@@ -10,16 +10,15 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-const RATE: u32 = 8_000;
-/// Positions between two updates of the header.
-const UPDATE: u64 = RATE as u64;
-/// Longest hole that is filled with silence: an hour. A jump beyond is no hole but nonsense.
-const LONGEST_HOLE: u64 = 3_600 * RATE as u64;
+/// Longest hole that is filled with silence, seconds: an hour. A jump beyond is no hole but nonsense.
+const LONGEST_HOLE: u64 = 3_600;
 
 pub enum Message {
     Open {
         id: Uuid,
         path: PathBuf,
+        /// Samples a second.
+        rate: u32,
     },
     /// Interleaved samples from position `start` on.
     Stretch {
@@ -40,7 +39,7 @@ pub fn write_all(messages: &Receiver<Message>) {
     let mut files: HashMap<Uuid, Wav> = HashMap::new();
     while let Ok(message) = messages.recv() {
         match message {
-            Message::Open { id, path } => match Wav::create(path) {
+            Message::Open { id, path, rate } => match Wav::create(path, rate) {
                 Ok(wav) => drop(files.insert(id, wav)),
                 Err(error) => tracing::warn!(%error, "a call is not recorded: cannot create its file"),
             },
@@ -61,23 +60,25 @@ pub fn write_all(messages: &Receiver<Message>) {
 struct Wav {
     path: PathBuf,
     writer: WavWriter<BufWriter<File>>,
+    /// Samples a second; the header is brought up to date as often.
+    rate: u64,
     written: u64,
     updated: u64,
 }
 
 impl Wav {
-    fn create(path: PathBuf) -> Result<Wav, hound::Error> {
+    fn create(path: PathBuf, rate: u32) -> Result<Wav, hound::Error> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
         }
-        let spec = WavSpec { channels: 2, sample_rate: RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
+        let spec = WavSpec { channels: 2, sample_rate: rate, bits_per_sample: 16, sample_format: SampleFormat::Int };
         let mut writer = WavWriter::new(BufWriter::new(private_file(&path)?), spec)?;
         writer.flush()?;
-        Ok(Wav { path, writer, written: 0, updated: 0 })
+        Ok(Wav { path, writer, rate: rate.into(), written: 0, updated: 0 })
     }
 
     fn write(&mut self, start: u64, stereo: &[i16]) -> Result<(), hound::Error> {
-        let hole = start.saturating_sub(self.written).min(LONGEST_HOLE);
+        let hole = start.saturating_sub(self.written).min(LONGEST_HOLE * self.rate);
         for _ in 0..2 * hole {
             self.writer.write_sample(0i16)?;
         }
@@ -85,7 +86,7 @@ impl Wav {
             self.writer.write_sample(*sample)?;
         }
         self.written += hole + stereo.len() as u64 / 2;
-        if self.written >= self.updated + UPDATE {
+        if self.written >= self.updated + self.rate {
             self.writer.flush()?;
             self.updated = self.written;
         }
@@ -126,7 +127,7 @@ mod tests {
         let id = Uuid::from_u128(1);
         let (sender, receiver) = sync_channel(8);
         let (reply, mut done) = oneshot::channel();
-        sender.send(Message::Open { id, path: path.clone() }).unwrap();
+        sender.send(Message::Open { id, path: path.clone(), rate: 16_000 }).unwrap();
         sender.send(stretch(id, 0, 1, 10)).unwrap();
         sender.send(stretch(id, 15, 2, 5)).unwrap();
         sender.send(Message::Close { id, start: 20, stereo: vec![3, 4], reply }).unwrap();
@@ -143,7 +144,7 @@ mod tests {
     fn what_a_crash_leaves_is_playable() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("call.wav");
-        let mut wav = Wav::create(path.clone()).unwrap();
+        let mut wav = Wav::create(path.clone(), 8_000).unwrap();
         for n in 0..25 {
             wav.write(n * 2_400, &vec![7; 4_800]).unwrap();
         }
@@ -161,7 +162,7 @@ mod tests {
         let id = Uuid::from_u128(1);
         let (sender, receiver) = sync_channel(8);
         let (reply, mut done) = oneshot::channel();
-        sender.send(Message::Open { id, path: blocked.join("call.wav") }).unwrap();
+        sender.send(Message::Open { id, path: blocked.join("call.wav"), rate: 8_000 }).unwrap();
         sender.send(stretch(id, 0, 1, 10)).unwrap();
         sender.send(Message::Close { id, start: 10, stereo: vec![], reply }).unwrap();
         drop(sender);

@@ -7,6 +7,7 @@ use crate::clock::UtcTime;
 use crate::media::rtcp::{Block, MAX_PACKET, NtpClock, Report, SenderInfo, interval, middle, read, round_trip};
 use crate::media::session::Session;
 use crate::media::session::outbound::send;
+use crate::media::srtp::TRAILER;
 
 pub struct Control {
     clock: NtpClock,
@@ -76,37 +77,50 @@ impl Session {
     }
 
     fn report(&mut self, now: Instant, goodbye: bool) {
-        let Some(link) = &self.link else { return };
+        let Some(link) = &mut self.link else { return };
         let stream = &self.talk.stream;
         let sent = stream.packets > self.control.reported;
         self.control.reported = stream.packets;
         let sender = self.talk.queue.timestamp(now).filter(|_| sent).map(|timestamp| SenderInfo {
             ntp: self.control.clock.at(now),
             timestamp,
-            packets: stream.packets as u32,
-            octets: stream.octets as u32,
+            packets: (stream.packets - stream.former.0) as u32,
+            octets: (stream.octets - stream.former.1) as u32,
         });
         let block = self.reception.arrivals.report().map(|block| self.control.answering(block, now));
         let report = Report { ssrc: stream.ssrc, sender, block, cname: &self.control.name, goodbye };
-        let mut datagram = [0; MAX_PACKET];
-        let length = report.write(&mut datagram);
-        send(&self.sockets.rtcp, &datagram[..length], link.control_destination());
+        let mut datagram = [0; MAX_PACKET + TRAILER];
+        let length = datagram.first_chunk_mut().map_or(0, |front| report.write(front));
+        let destination = link.control_destination();
+        if let Some(sealed) = link.seal_control(&mut datagram, length) {
+            send(&self.sockets.rtcp, sealed, destination);
+        }
     }
 
     /// Takes a datagram from the RTCP socket.
-    pub(super) fn take_report(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
+    pub(super) fn take_report(&mut self, datagram: &mut [u8], source: SocketAddr, now: Instant) {
         let Some(link) = &mut self.link else { return };
-        let heard = read(datagram, self.talk.stream.ssrc).filter(|_| link.latch.admits_control(source));
-        let Some(heard) = heard else {
+        if !link.latch.admits_control(source) {
+            self.tally.foreign += 1;
+            return;
+        }
+        let opened = match link.open_control(datagram, now) {
+            Ok(opened) => opened,
+            Err(refused) => return self.tally.refuse(refused),
+        };
+        let Some(heard) = read(opened, self.talk.stream.ssrc) else {
             self.tally.foreign += 1;
             return;
         };
         link.control_source = Some(source);
+        link.hears_report(now, self.reception.is_resting());
         if let Some((ssrc, ntp)) = heard.sender {
             self.control.peer_report = Some((ssrc, middle(ntp), now));
         }
         if let Some(block) = heard.about_us {
-            self.control.remote_loss = Some(f32::from(block.fraction_lost) / 256.0);
+            let loss = f32::from(block.fraction_lost) / 256.0;
+            self.control.remote_loss = Some(loss);
+            self.talk.encoder.hear_of_loss(loss);
             self.control.round_trip = round_trip(block, self.control.clock.at(now)).or(self.control.round_trip);
         }
     }

@@ -21,19 +21,27 @@ impl Session {
         let now = self.clock.now();
         for _ in 0..BUDGET {
             let Some((length, source)) = receive(&self.sockets.rtcp, context, &mut buffer) else { break };
-            self.take_report(&buffer[..length], source, now);
+            self.take_report(&mut buffer[..length], source, now);
         }
         for _ in 0..BUDGET {
             let Some((length, source)) = receive(&self.sockets.rtp, context, &mut buffer) else { return false };
-            self.take_media(&buffer[..length], source, now);
+            self.take_media(&mut buffer[..length], source, now);
         }
         true
     }
 
     /// Before the leg is connected nobody is known, so everything is discarded.
-    fn take_media(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
+    fn take_media(&mut self, datagram: &mut [u8], source: SocketAddr, now: Instant) {
         let Some(link) = &mut self.link else { return };
-        let Ok(packet) = Packet::read(datagram) else {
+        if !link.latch.may_admit(source) {
+            self.tally.foreign += 1;
+            return;
+        }
+        let opened = match link.open(datagram, now) {
+            Ok(opened) => opened,
+            Err(refused) => return self.tally.refuse(refused),
+        };
+        let Ok(packet) = Packet::read(opened) else {
             self.tally.foreign += 1;
             return;
         };
@@ -62,8 +70,17 @@ impl Session {
     }
 
     fn take_accepted(&mut self, packet: &Packet<'_>, content: Content, now: Instant) {
-        let key = self.reception.packet(packet, content, now);
-        let Some(key) = key.filter(|_| !self.talk.is_deaf(now)) else { return };
+        if let Some(key) = self.reception.packet(packet, content, now) {
+            self.events_came |= true;
+            self.press(key, now);
+        }
+    }
+
+    /// A key of the phone, unless it is the echo of one of ours.
+    pub(super) fn press(&mut self, key: char, now: Instant) {
+        if self.talk.is_deaf(now) {
+            return;
+        }
         if let Some(peer) = &mut self.peer {
             peer.key(key, &mut Desk::new(&mut self.talk, &self.clock));
         }

@@ -4,12 +4,19 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::media::Remote;
+use crate::media::codec::Sound;
 use crate::media::latch::Latch;
 use crate::media::receive::Content;
+use crate::media::session::secure::Cover;
+use crate::media::srtp::Change;
+
+/// See [`Link::silent_at`].
+const RESTING: u32 = 4;
 
 pub struct Link {
     pub remote: Remote,
     pub latch: Latch,
+    pub cover: Cover,
     /// Where the peer's RTCP came from, once it did.
     pub control_source: Option<SocketAddr>,
     /// When RTP came last, or could first have come.
@@ -20,12 +27,13 @@ pub struct Link {
 
 impl Link {
     pub fn new(remote: Remote, now: Instant) -> Link {
-        let latch = Latch::new(remote.rtp);
-        Link { remote, latch, control_source: None, heard_at: now, silent: false, connected: false }
+        let (latch, cover) = (Latch::new(remote.rtp), Cover::new(&remote));
+        Link { remote, latch, cover, control_source: None, heard_at: now, silent: false, connected: false }
     }
 
     /// Follows new signalling.
-    pub fn change(&mut self, remote: Remote, now: Instant) {
+    pub fn change(&mut self, remote: Remote, now: Instant) -> Change {
+        let change = self.cover.change(&remote, now);
         if remote.rtp != self.remote.rtp || remote.rtcp != self.remote.rtcp {
             self.control_source = None;
         }
@@ -33,15 +41,20 @@ impl Link {
         self.remote = remote;
         self.heard_at = now;
         self.silent = false;
+        change
     }
 
     /// What a payload type carries; `None` = not agreed.
     pub fn content(&self, payload_type: u8) -> Option<Content> {
-        if self.remote.telephone_event == Some(payload_type) {
-            return Some(Content::Keys);
+        let remote = &self.remote;
+        if let Some(keys) = remote.accepted_events.iter().find(|format| format.payload_type == payload_type) {
+            return Some(Content::Keys(keys.clock));
         }
-        let agreed = self.remote.accepted.iter().find(|(accepted, _)| *accepted == payload_type);
-        agreed.map(|(_, codec)| Content::Audio(*codec))
+        if remote.comfort_noise.is_some_and(|noise| noise.accept == payload_type) {
+            return Some(Content::Audio(Sound::Noise));
+        }
+        let agreed = remote.accepted.iter().find(|(accepted, _)| *accepted == payload_type);
+        agreed.map(|(_, codec)| Content::Audio(Sound::Voice(*codec)))
     }
 
     /// Takes note of an accepted packet; `true` for the first.
@@ -51,15 +64,23 @@ impl Link {
         !std::mem::replace(&mut self.connected, true)
     }
 
-    /// When the absence of RTP is to be told; `None` = never, or told already. On hold nothing is expected.
-    pub fn silent_at(&self, timeout: Duration) -> Option<Instant> {
+    /// A report of the peer came: a sign of life where silence is not sent.
+    pub fn hears_report(&mut self, now: Instant, resting: bool) {
+        if resting {
+            self.heard_at = now;
+        }
+    }
+
+    /// When the absence of RTP is to be told; `None` = never, or told already. On hold nothing is expected. A phone that
+    /// has said that it is silent may be so for long: it gets [`RESTING`] times the time.
+    pub fn silent_at(&self, timeout: Duration, resting: bool) -> Option<Instant> {
         let expected = !timeout.is_zero() && !self.silent && self.remote.receive;
-        expected.then(|| self.heard_at + timeout)
+        expected.then(|| self.heard_at + timeout * if resting { RESTING } else { 1 })
     }
 
     /// Whether the time without RTP has just run out; true once a silence.
-    pub fn falls_silent(&mut self, now: Instant, timeout: Duration) -> bool {
-        let falls = self.silent_at(timeout).is_some_and(|at| at <= now);
+    pub fn falls_silent(&mut self, now: Instant, timeout: Duration, resting: bool) -> bool {
+        let falls = self.silent_at(timeout, resting).is_some_and(|at| at <= now);
         self.silent |= falls;
         falls
     }

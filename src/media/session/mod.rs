@@ -11,6 +11,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod outbox;
+mod secure;
 mod tally;
 
 use std::future::poll_fn;
@@ -26,18 +27,21 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clock::Clock;
+use crate::media::dtmf::ToneListener;
 use crate::media::leg::Command;
 use crate::media::ports::PortPairs;
 use crate::media::receive::Reception;
 use crate::media::recorder::{Recorder, Side, Tape};
+use crate::media::restore::Origin;
 use crate::media::session::control::Control;
 use crate::media::session::desk::Desk;
 use crate::media::session::link::Link;
 use crate::media::session::outbound::Talk;
 use crate::media::session::outbox::Outbox;
 use crate::media::session::tally::Tally;
+use crate::media::srtp::Change;
 use crate::media::worker::{Load, PortLease};
-use crate::media::{HeardFrame, Leg, LegControl, LegEvent, NARROW_BAND_HZ, Peer, Remote};
+use crate::media::{HeardFrame, KeyWay, Leg, LegControl, LegEvent, Peer, Remote};
 
 /// Datagrams read before other legs of the thread have their turn.
 const BUDGET: usize = 64;
@@ -86,6 +90,10 @@ pub struct Session {
     /// Where to record, until the recording begins.
     recording: Option<PathBuf>,
     tape: Option<Tape>,
+    /// Finds keys in the sound, where they travel so.
+    listener: Option<ToneListener>,
+    /// The phone has sent a key as an event: its tones, if any, are the same keys again.
+    events_came: bool,
 }
 
 impl Session {
@@ -114,7 +122,8 @@ impl Session {
             tally: Tally::default(),
             recording,
             tape: None,
-
+            listener: None,
+            events_came: false,
             clock: shared.clock,
             recorder: shared.recorder,
         };
@@ -176,13 +185,24 @@ impl Session {
 
     fn connect(&mut self, remote: Remote) {
         let now = self.clock.now();
+        self.talk.follow(&remote);
         self.talk.queue.run(remote.send);
+        self.listener = match remote.keys {
+            KeyWay::Events => None,
+            KeyWay::Tones => self.listener.take().or_else(|| Some(ToneListener::new(remote.codec.rate()))),
+        };
         match &mut self.link {
-            Some(link) => link.change(remote, now),
+            Some(link) => {
+                if link.change(remote, now) == Change::NewSource {
+                    self.talk.stream.renew();
+                }
+            }
             None => {
+                // A call that may become wide-band is recorded so from the start.
+                let rate = remote.accepted.iter().map(|(_, codec)| codec.rate()).fold(remote.codec.rate(), u32::max);
                 self.link = Some(Link::new(remote, now));
                 self.control.begin(now);
-                self.tape = self.recording.take().and_then(|path| self.recorder.open(&self.clock, path, now));
+                self.tape = self.recording.take().and_then(|path| self.recorder.open(&self.clock, path, now, rate));
             }
         }
     }
@@ -195,14 +215,18 @@ impl Session {
         while let Some(heard) = self.reception.poll(now) {
             self.tally.level_in.add(&heard.pcm);
             if let Some(tape) = &mut self.tape {
-                tape.lay(Side::Phone, heard.wire, &heard.pcm);
+                tape.lay(Side::Phone, heard.wire, &heard.pcm, heard.pcm.rate());
+            }
+            let key = self.listener.as_mut().and_then(|listener| listener.hear(&heard.pcm, heard.pcm.rate()));
+            if let Some(key) = key.filter(|_| !self.events_came) {
+                self.press(key, now);
             }
             let Some(peer) = &mut self.peer else { continue };
             let frame = HeardFrame {
                 pcm: &heard.pcm,
-                rate: NARROW_BAND_HZ,
+                rate: heard.pcm.rate(),
                 at: heard.at,
-                concealed: heard.encoded.is_none(),
+                concealed: heard.origin == Origin::Concealed,
                 encoded: heard.encoded.as_ref().map(|(codec, octets)| (*codec, octets.as_slice())),
             };
             peer.heard(frame, &mut Desk::new(&mut self.talk, &self.clock));
@@ -239,8 +263,8 @@ impl Session {
             self.tally.publish(&self.reception, &self.talk);
             self.outbox.send(LegEvent::Quality(quality));
         }
-        let timeout = self.rtp_timeout;
-        if self.link.as_mut().is_some_and(|link| link.falls_silent(now, timeout)) {
+        let (timeout, resting) = (self.rtp_timeout, self.reception.is_resting());
+        if self.link.as_mut().is_some_and(|link| link.falls_silent(now, timeout, resting)) {
             self.outbox.send(LegEvent::Silent);
         }
     }
@@ -248,7 +272,7 @@ impl Session {
     fn next_due(&self) -> Option<Instant> {
         let link = self.link.as_ref()?;
         let hearing = self.reception.next_due().filter(|_| link.remote.receive);
-        let silence = link.silent_at(self.rtp_timeout);
+        let silence = link.silent_at(self.rtp_timeout, self.reception.is_resting());
         [hearing, self.talk.queue.next_due(), self.control.next_due(), self.tally.next_due(), silence]
             .into_iter()
             .flatten()

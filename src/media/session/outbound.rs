@@ -6,26 +6,38 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 
-use crate::media::dtmf::KeySender;
+use crate::media::codec::{Codec, Encoder, MOST_OCTETS, comfort};
+use crate::media::dtmf::{KeySender, ToneSender};
+use crate::media::frame::Frame;
 use crate::media::playout::{PlayoutQueue, Slot};
 use crate::media::recorder::Side;
 use crate::media::rtp::{HEADER, Packet};
 use crate::media::session::Session;
-use crate::media::{FRAME_SAMPLES, Remote};
+use crate::media::srtp::TRAILER;
+use crate::media::{KeyWay, OpusTuning, Remote};
 
 /// After our own keys the phone system may reflect them for so long; such echoes press nothing.
 const ECHO: Duration = Duration::from_millis(200);
+/// Silent slots after which comfort noise takes over, where it was agreed, and slots between two packets of it: 200 ms.
+const HUSH: u32 = 10;
 
 /// Everything towards the phone.
 pub struct Talk {
     pub queue: PlayoutQueue,
+    pub encoder: Encoder,
+    pub way: KeyWay,
     pub keys: KeySender,
+    pub tones: ToneSender,
     pub overflow_told: bool,
     pub stream: Stream,
     /// When the last packet with speech left.
     pub last_speech: Option<Instant>,
     /// Keys that come in before this are echoes of ours.
     deaf_until: Option<Instant>,
+    /// Slots since something was to be heard.
+    hush: u32,
+    /// The last slot went by without a packet.
+    rested: bool,
 }
 
 /// Our RTP source.
@@ -34,80 +46,155 @@ pub struct Stream {
     sequence: u16,
     pub packets: u64,
     pub octets: u64,
+    /// Of these, what went out under former sources.
+    pub former: (u64, u64),
     /// Packets that the system would not take.
     pub refused: u64,
 }
 
+impl Stream {
+    /// Source and first sequence number are random (RFC 3550 §5.1).
+    fn new() -> Stream {
+        let (ssrc, sequence) = (rand::random(), rand::random());
+        Stream { ssrc, sequence, packets: 0, octets: 0, former: (0, 0), refused: 0 }
+    }
+}
+
 impl Talk {
-    /// Source, first sequence number and first timestamp are random (RFC 3550 §5.1).
+    /// Speaks G.711 until it is told otherwise. The first timestamp is random (RFC 3550 §5.1).
     pub fn new() -> Talk {
         Talk {
             queue: PlayoutQueue::new(rand::random()),
+            encoder: Encoder::new(Codec::Pcmu, OpusTuning::default()),
+            way: KeyWay::Events,
             keys: KeySender::default(),
+            tones: ToneSender::default(),
             overflow_told: false,
-            stream: Stream { ssrc: rand::random(), sequence: rand::random(), packets: 0, octets: 0, refused: 0 },
+            stream: Stream::new(),
             last_speech: None,
             deaf_until: None,
+            hush: 0,
+            rested: false,
         }
+    }
+
+    /// Speaks as was agreed. A clock of another rate is another source (RFC 7160 §4.1).
+    pub fn follow(&mut self, remote: &Remote) {
+        self.way = remote.keys;
+        if remote.codec == self.encoder.codec() {
+            self.encoder.tune(remote.opus);
+            return;
+        }
+        if remote.codec.clock() != self.encoder.codec().clock() {
+            let Stream { packets, octets, refused, .. } = self.stream;
+            self.stream = Stream { packets, octets, refused, former: (packets, octets), ..Stream::new() };
+        }
+        self.queue.tune(remote.codec, rand::random());
+        self.encoder = Encoder::new(remote.codec, remote.opus);
     }
 
     /// Whether keys that come in now are taken for echoes of our own.
     pub fn is_deaf(&self, now: Instant) -> bool {
-        self.keys.is_sending() || self.deaf_until.is_some_and(|until| now < until)
+        self.keys.is_sending() || self.tones.is_sending() || self.deaf_until.is_some_and(|until| now < until)
     }
 
-    /// The packet of a slot: a key's, or audio.
-    fn packet<'a>(&mut self, slot: &Slot, remote: &Remote, payload: &'a mut [u8; FRAME_SAMPLES]) -> Packet<'a> {
-        let key = remote.telephone_event.and_then(|kind| Some((kind, self.keys.slot(slot.timestamp)?)));
+    /// Whether speech has to wait because a key goes out.
+    fn sounds_a_key(&self) -> bool {
+        self.keys.takes_slot() || self.tones.takes_slot()
+    }
+
+    /// The packet of a slot: a key's, or audio; `None` when this slot needs none.
+    fn packet<'a>(&mut self, slot: &Slot, remote: &Remote, payload: &'a mut [u8; MOST_OCTETS]) -> Option<Packet<'a>> {
+        let key = remote.telephone_event.and_then(|kind| Some((kind, self.keys.slot(slot.timestamp, kind.clock)?)));
         let (payload_type, marker, timestamp, length) = match key {
             Some((kind, key)) => {
                 payload[..4].copy_from_slice(&key.payload);
                 self.deaf_until = Some(slot.due + ECHO);
-                (kind, key.marker, key.timestamp, 4)
+                self.hush = 0;
+                (kind.payload_type, key.marker, key.timestamp, 4)
             }
             None => {
-                payload.fill(remote.codec.silence());
-                if let Some(pcm) = &slot.speech {
-                    remote.codec.encode(pcm, payload);
-                }
-                (remote.payload_type, slot.marker, slot.timestamp, FRAME_SAMPLES)
+                let (payload_type, length) = self.sound(slot, remote, payload);
+                let rested = std::mem::replace(&mut self.rested, length == 0);
+                // RFC 3551 §4.1: the first packet after a silence that was not sent.
+                (payload_type, slot.marker || rested, slot.timestamp, length)
             }
         };
+        if length == 0 {
+            return None;
+        }
         self.stream.sequence = self.stream.sequence.wrapping_add(1);
         let (sequence, ssrc) = (self.stream.sequence, self.stream.ssrc);
-        Packet { marker, payload_type, sequence, timestamp, ssrc, payload: &payload[..length] }
+        Some(Packet { marker, payload_type, sequence, timestamp, ssrc, payload: &payload[..length] })
     }
+
+    /// Encodes the slot's sound; returns payload type and octets, none when nothing is to be sent.
+    fn sound(&mut self, slot: &Slot, remote: &Remote, payload: &mut [u8; MOST_OCTETS]) -> (u8, usize) {
+        let rate = self.queue.rate();
+        let tone = self.tones.slot(rate);
+        if tone.is_some() {
+            self.deaf_until = Some(slot.due + ECHO);
+        }
+        let heard = tone.as_ref().or(slot.speech.as_ref());
+        self.hush = if heard.is_some() { 0 } else { self.hush.saturating_add(1) };
+        if let Some(noise) = remote.comfort_noise.filter(|_| self.hush > HUSH && remote.codec.clock() == 8_000) {
+            let described = comfort::payload();
+            payload[..described.len()].copy_from_slice(&described);
+            let due = (self.hush - HUSH - 1).is_multiple_of(HUSH);
+            return (noise.send, if due { described.len() } else { 0 });
+        }
+        let length = match heard {
+            Some(pcm) => self.encoder.encode(pcm, payload),
+            None => self.encoder.encode(&Frame::silent(rate), payload),
+        };
+        (remote.payload_type, length)
+    }
+}
+
+impl Stream {
+    /// Goes on under another source.
+    pub fn renew(&mut self) {
+        (self.ssrc, self.sequence) = (rand::random(), first_sequence());
+    }
+}
+
+/// Random, and far from its first rollover: a receiver that misses that one cannot read SRTP (RFC 3711 §3.3.1).
+fn first_sequence() -> u16 {
+    rand::random::<u16>() >> 1
 }
 
 impl Session {
     /// Sends every slot that is due.
     pub(super) fn send_slots(&mut self) {
-        let Some(link) = &self.link else { return };
+        let Some(link) = &mut self.link else { return };
         let now = self.clock.now();
         if link.remote.telephone_event.is_none() && self.talk.keys.is_sending() {
             tracing::debug!("keys are not sent: the peer did not agree to telephone-event");
             self.talk.keys = KeySender::default();
         }
-        while let Some(slot) = self.talk.queue.poll(now, self.talk.keys.takes_slot()) {
-            let mut payload = [0; FRAME_SAMPLES];
-            let mut datagram = [0; HEADER + FRAME_SAMPLES];
+        while let Some(slot) = self.talk.queue.poll(now, self.talk.sounds_a_key()) {
+            let mut payload = [0; MOST_OCTETS];
+            let mut datagram = [0; HEADER + MOST_OCTETS + TRAILER];
             let packet = self.talk.packet(&slot, &link.remote, &mut payload);
-            let Some(length) = packet.write(&mut datagram) else { continue };
-            let stream = &mut self.talk.stream;
-            if send(&self.sockets.rtp, &datagram[..length], link.latch.destination()) {
-                stream.packets += 1;
-                stream.octets += (length - HEADER) as u64;
-            } else {
-                stream.refused += 1;
+            if let Some(length) = packet.and_then(|packet| packet.write(&mut datagram))
+                && let Some(sealed) = link.seal(&mut datagram, length)
+            {
+                let stream = &mut self.talk.stream;
+                if send(&self.sockets.rtp, sealed, link.latch.destination()) {
+                    stream.packets += 1;
+                    stream.octets += (length - HEADER) as u64;
+                } else {
+                    stream.refused += 1;
+                }
             }
             if let Some(pcm) = &slot.speech {
                 self.talk.last_speech = Some(now);
                 self.tally.level_out.add(pcm);
                 if let Some(tape) = &mut self.tape {
-                    tape.lay(Side::Box, slot.due, pcm);
+                    tape.lay(Side::Box, slot.due, pcm, pcm.rate());
                 }
             } else {
-                self.tally.level_out.add(&[0; FRAME_SAMPLES]);
+                self.tally.level_out.add(&Frame::silent(self.talk.queue.rate()));
             }
         }
     }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::media::FRAME;
-use crate::media::quality::{G711, LevelMeter, Quality, mos};
+use crate::media::quality::{Impairment, LevelMeter, Quality, mos};
 use crate::media::receive::Reception;
 use crate::media::session::Session;
 use crate::media::session::outbound::Talk;
+use crate::media::session::secure::Refusals;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -14,6 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct Tally {
     /// Datagrams that were dropped unheard.
     pub foreign: u64,
+    pub refusals: Refusals,
     pub level_in: LevelMeter,
     pub level_out: LevelMeter,
     next: Option<Instant>,
@@ -39,6 +41,7 @@ impl Tally {
 
     /// Adds what is new to the program's counters.
     pub fn publish(&mut self, reception: &Reception, talk: &Talk) {
+        self.refusals.publish();
         const NAMES: [&str; 5] = [
             "trunkline_media_packets_received_total",
             "trunkline_media_packets_sent_total",
@@ -76,10 +79,12 @@ impl Session {
             duplicate: counts.duplicate,
             reordered: counts.reordered,
             foreign: self.tally.foreign,
+            refused: self.tally.refusals.total(),
+            encrypted: self.link.as_ref().is_some_and(|link| link.cover.always()),
             jitter_ms: self.reception.arrivals.jitter_ms(),
             round_trip_ms: trip.map(|trip| trip.as_secs_f32() * 1e3),
             remote_loss: self.control.remote_loss(),
-            mos: mos(G711, missed, delay),
+            mos: mos(Impairment::of(self.reception.codec()), missed, delay),
             level_in_db: self.tally.level_in.take(),
             level_out_db: self.tally.level_out.take(),
             buffer_ms: buffer.as_secs_f32() * 1e3,

@@ -52,6 +52,9 @@ pub fn dialable(text: &str) -> Option<SipUri> {
 impl UserAgent {
     /// Places a call under a key of the caller's choice. The names of trunks are kept resolved; others are looked up.
     pub fn dial(&mut self, call: CallKey, order: DialOrder, now: Instant) {
+        if let Some(trace) = &self.trace {
+            trace.open(&order.call_id);
+        }
         let trunk = self.trunks.find(&order.trunk).filter(|trunk| trunk.host == order.target.host);
         let known = trunk.map(|trunk| trunk.addresses().to_vec()).unwrap_or_default();
         match &order.target.host {

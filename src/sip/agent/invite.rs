@@ -10,7 +10,7 @@ use crate::sip::dialog::timer::SessionTimer;
 use crate::sip::digest::server::Verdict;
 use crate::sip::message::{Checked, NameAddr, Provenance, Request, Response};
 use crate::sip::transaction::ServerKey;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 /// Seconds after which a refused caller may try again.
 pub(super) const RETRY_AFTER: &str = "10";
@@ -84,6 +84,7 @@ impl UserAgent {
             offer,
             provenance,
             local: local_ip,
+            secure: source.transport == Transport::Tls,
         })));
     }
 
@@ -100,7 +101,12 @@ impl UserAgent {
         Ok(origin)
     }
 
-    fn authenticate(&mut self, request: &Request, source: Hop, now: Instant) -> Result<String, Box<Response>> {
+    pub(super) fn authenticate(
+        &mut self,
+        request: &Request,
+        source: Hop,
+        now: Instant,
+    ) -> Result<String, Box<Response>> {
         if let Some(left) = self.guard.locked_for(source.ip(), now) {
             let seconds = left.as_secs() + 1;
             return Err(Box::new(Response::to(request, 503).with("Retry-After", seconds.to_string())));
@@ -113,7 +119,10 @@ impl UserAgent {
             self.guard.failed(source.ip(), now);
         }
         match verdict {
-            Verdict::Accepted(user) => Ok(user),
+            Verdict::Accepted(user) => {
+                self.guard.vouch(source.ip(), now);
+                Ok(user)
+            }
             Verdict::Wrong | Verdict::Challenge { .. } => {
                 let stale = verdict == Verdict::Challenge { stale: true };
                 let mut response = Response::to(request, 401);
@@ -137,7 +146,7 @@ fn takes_sdp(request: &Request) -> bool {
 }
 
 /// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
-fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
+pub(super) fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
     let asserted = request.fields.list("P-Asserted-Identity");
     let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
     let asserted =

@@ -2,8 +2,13 @@
 //! datagrams, commands and instants go in, [`Output`]s come out.
 
 mod dial;
+mod gate;
 mod invite;
+pub mod message;
+mod phones;
+mod register;
 mod request;
+mod ring;
 mod schedule;
 
 use std::collections::HashMap;
@@ -20,12 +25,16 @@ use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
 use super::message::{Fields, Limits, Message, Provenance, Request, Response, Unreadable, Via, read};
 use super::sdp::SessionDescription;
+use super::trace::Trace;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
 use super::transport::{Hop, Ports, Transport};
 use super::trunk::Trunks;
 
 pub use dial::{DialOrder, dialable, number_on};
+pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
+pub use phones::PhoneSettings;
+pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
 
 /// Names a call towards the driver.
@@ -54,6 +63,12 @@ pub enum Output {
         call: CallKey,
         outcome: OfferOutcome,
     },
+    /// A text came in; to be answered with [`UserAgent::answer_message`].
+    Message(Box<ReceivedMessage>),
+    MessageDone {
+        key: MessageKey,
+        outcome: MessageOutcome,
+    },
 }
 
 /// An INVITE that passed the guard.
@@ -70,6 +85,8 @@ pub struct Incoming {
     pub provenance: Provenance,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// It came over TLS.
+    pub secure: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,8 +127,10 @@ pub struct UserAgent {
     merged: HashMap<String, ServerKey>,
     /// Calls that wait for DNS.
     unresolved: HashMap<CallKey, DialOrder>,
+    phones: phones::Phones,
     schedule: Schedule,
     refusing: bool,
+    trace: Option<Trace>,
     out: Vec<Output>,
 }
 
@@ -171,18 +190,22 @@ impl UserAgent {
             dialogs: HashMap::new(),
             merged: HashMap::new(),
             unresolved: HashMap::new(),
+            phones: phones::Phones::default(),
             schedule: Schedule::default(),
             refusing: false,
+            trace: None,
             out: Vec::new(),
         }
     }
 
     /// What is to be done since the last time.
     pub fn outputs(&mut self) -> Vec<Output> {
+        self.trace_outputs();
         std::mem::take(&mut self.out)
     }
 
-    pub fn datagram(&mut self, datagram: &[u8], source: Hop, now: Instant) {
+    /// What the guard let in.
+    fn admitted(&mut self, datagram: &[u8], source: Hop, now: Instant) {
         match read(datagram, &self.settings.limits) {
             Ok(Message::Request(request)) => {
                 metrics::counter!("trunkline_sip_messages_received_total", "kind" => "request").increment(1);
@@ -221,7 +244,7 @@ impl UserAgent {
 
     /// Sends a response outside any transaction; strangers get only so many.
     fn send_stateless(&mut self, mut response: Response, source: Hop, now: Instant) {
-        if self.trunks.of_source(source.address).is_none() && !self.guard.may_answer(source.ip(), now) {
+        if self.is_unheard(source, now) {
             metrics::counter!("trunkline_sip_answers_withheld_total").increment(1);
             return;
         }
@@ -246,8 +269,12 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
+        if self.on_errand_response(&key, response, now) {
+            return;
+        }
         let Some(client) = self.clients.find(&key) else { return };
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
+        self.guard.vouch(source.ip(), now);
         let outputs = self.clients.response(&key, response, now);
         let deliver = outputs.contains(&ClientOutput::Deliver);
         self.client_outputs(&key, outputs, now);
@@ -328,8 +355,8 @@ impl UserAgent {
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
-                Act::Event(event) => self.out.push(Output::Event { call: key, event }),
-                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: key, outcome }),
+                Act::Event(event) => self.tell(key, event, now),
+                Act::OfferDone(outcome) => self.out.push(Output::OfferDone { call: self.known_as(key), outcome }),
                 Act::Expire(transaction) => {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
@@ -376,6 +403,7 @@ impl UserAgent {
         if entry.call.is_gone(now) {
             let name = (entry.call.call_id.clone(), entry.call.local_tag.clone());
             self.dialogs.remove(&name);
+            self.phones.branches.remove(&key);
             let invites = self.calls.remove(&key).map(|entry| entry.invites).unwrap_or_default();
             for invite in invites {
                 self.clients.forget(&invite);
@@ -388,6 +416,7 @@ impl UserAgent {
     }
 
     pub fn command(&mut self, call: CallKey, command: Command, now: Instant) {
+        let Some(call) = self.aimed(call, &command, now) else { return };
         if self.unresolved.contains_key(&call) {
             if command == Command::HangUp {
                 self.unresolved.remove(&call);
@@ -406,6 +435,9 @@ impl UserAgent {
 
     /// The socket refused a datagram of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
+        if self.errand_transport_failed(key, now) {
+            return;
+        }
         let outputs = self.clients.transport_failed(key);
         self.client_outputs(key, outputs, now);
     }
@@ -421,7 +453,8 @@ impl UserAgent {
 
     /// Ends every call in the way that its state owes.
     pub fn hang_up_all(&mut self, now: Instant) {
-        let waiting: Vec<CallKey> = self.unresolved.keys().chain(self.calls.keys()).copied().collect();
+        let waiting: Vec<CallKey> =
+            self.phones.ringing.keys().chain(self.unresolved.keys()).chain(self.calls.keys()).copied().collect();
         for call in waiting {
             self.command(call, Command::HangUp, now);
         }
@@ -461,6 +494,8 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                Wake::Errand(key) => self.tick_errand(&key, now),
+                Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.
                 Wake::Client(_) | Wake::Server(_) | Wake::Call(_) => {}
             }

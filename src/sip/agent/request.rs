@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::invite::RETRY_AFTER;
+use super::register::UNDERSTOOD;
 use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::dialog::options;
@@ -77,6 +78,8 @@ impl UserAgent {
                 let response = self.options(&request, source, now);
                 self.send_stateless(response, source, now);
             }
+            Method::Known(rsip::Method::Register) => self.on_register(&request, checked, key, source, now),
+            Method::Known(rsip::Method::Message) => self.on_message(&request, checked, key, source, now),
             // BYE, UPDATE and INFO live in dialogs only.
             _ => self.send_stateless(Response::to(&request, 481), source, now),
         }
@@ -95,6 +98,7 @@ impl UserAgent {
         if self.servers.len() >= most {
             return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
         }
+        self.guard.vouch(source.ip(), now);
         let reply_to = checked.via.reply_to(source);
         let owner = ServerOwner { call: Some(call), merge: None };
         let invite = request.is(rsip::Method::Invite);
@@ -128,7 +132,7 @@ impl UserAgent {
         if let Err(refusal) = self.admit(request, source, now) {
             return *refusal;
         }
-        options::answer(request)
+        options::answer_outside(request)
     }
 
     /// Neither a trunk, nor could it ever become an extension.
@@ -152,7 +156,9 @@ fn unsupported(request: &Request) -> Option<Response> {
             | rsip::Method::Options
             | rsip::Method::Update
             | rsip::Method::Info
-            | rsip::Method::PRack,
+            | rsip::Method::PRack
+            | rsip::Method::Register
+            | rsip::Method::Message,
         ) => true,
         Method::Known(_) => false,
     };
@@ -163,5 +169,6 @@ fn unsupported(request: &Request) -> Option<Response> {
         return Some(Response::to(request, 416));
     }
     // ACK and CANCEL never come here: Require means nothing in them (RFC 3261 §8.2.2.3).
-    options::unknown(&request.fields).map(|unknown| Response::to(request, 420).with("Unsupported", unknown))
+    let also: &[&str] = if request.is(rsip::Method::Register) { &UNDERSTOOD } else { &[] };
+    options::unknown(&request.fields, also).map(|unknown| Response::to(request, 420).with("Unsupported", unknown))
 }

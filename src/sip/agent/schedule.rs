@@ -11,6 +11,10 @@ pub enum Wake {
     Client(ClientKey),
     Server(ServerKey),
     Call(CallKey),
+    /// A request of ours outside of calls.
+    Errand(ClientKey),
+    /// The bindings of registered phones.
+    Phones,
 }
 
 /// Both hold the same pairs.

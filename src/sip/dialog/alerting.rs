@@ -8,7 +8,7 @@ use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::ServerKey;
 
 use super::call::{ALLOW, Asking, Common, Phase, over};
-use super::exchange::{By, Exchange, Proposal, Verdict, offer_of};
+use super::exchange::{By, Exchange, Proposal, Verdict, offer_of, unacceptable};
 use super::reliable::{Lapse, Sent};
 use super::session::{AnswerIn, Opening, Session};
 use super::timer::SessionTimer;
@@ -82,6 +82,16 @@ impl Alerting {
             Command::Reject(code) => {
                 let code = if (300..700).contains(&code) { code } else { 500 };
                 self.refuse(code, (code == 503).then_some(10), common, step);
+                common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
+                return Some(over(step));
+            }
+            Command::RefuseMedia(problem) if self.exchange.is_asked() => {
+                self.exchange.refuse_media(problem, step);
+                return self.go_on(common, step);
+            }
+            Command::RefuseMedia(problem) => {
+                self.exchange.close(step);
+                step.respond(&self.key, unacceptable(&self.invite, problem).with_to_tag(&common.local_tag));
                 common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
                 return Some(over(step));
             }

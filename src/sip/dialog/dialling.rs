@@ -98,6 +98,11 @@ impl Dialling {
                     fork.exchange.refuse(488, step);
                 }
             }
+            Command::RefuseMedia(problem) => {
+                if let Some(fork) = self.forks.asked() {
+                    fork.exchange.refuse_media(problem, step);
+                }
+            }
             Command::Ringing(_) | Command::Answer(_) | Command::Reject(_) | Command::Key(_) | Command::Because(_) => {}
         }
     }

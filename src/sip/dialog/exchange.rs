@@ -191,6 +191,13 @@ impl Exchange {
         }
     }
 
+    /// [`Exchange::refuse`] with what is wrong with the offer.
+    pub fn refuse_media(&mut self, problem: SdpError, step: &mut Step<'_>) {
+        if let Some(asked) = self.asked.take() {
+            step.respond(&asked.key, unacceptable(&asked.request, problem));
+        }
+    }
+
     /// Answers what is still open before the dialog goes.
     pub fn close(&mut self, step: &mut Step<'_>) {
         self.refuse(487, step);
@@ -366,6 +373,12 @@ pub fn offer_of(request: &Request) -> Result<Option<SessionDescription>, Box<Res
             response.reason = "Malformed Session Description".into();
             Err(Box::new(response))
         }
-        Err(_) => Err(Box::new(Response::to(request, 488))),
+        Err(problem) => Err(Box::new(unacceptable(request, problem))),
     }
+}
+
+/// 488 with the reason (RFC 3261 §21.4.26, §20.43).
+pub fn unacceptable(request: &Request, problem: SdpError) -> Response {
+    let (code, text) = problem.warning();
+    Response::to(request, 488).with("Warning", format!("{code} trunkline \"{text}\""))
 }

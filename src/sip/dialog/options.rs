@@ -11,6 +11,14 @@ pub const SUPPORTED_IN_INVITE: &str = "100rel, timer, 199";
 /// Types of bodies that we read.
 pub const ACCEPT: &str = "application/sdp, application/dtmf-relay, application/dtmf";
 
+/// A 200 to OPTIONS outside a dialog, where text messages are taken, too.
+pub fn answer_outside(request: &Request) -> Response {
+    let mut response = answer(request);
+    response.fields.set("Allow", format!("{ALLOW}, MESSAGE"));
+    response.fields.set("Accept", format!("{ACCEPT}, text/plain"));
+    response
+}
+
 /// A 200 to OPTIONS (RFC 3261 §11.2).
 pub fn answer(request: &Request) -> Response {
     Response::to(request, 200)
@@ -21,9 +29,9 @@ pub fn answer(request: &Request) -> Response {
         .with("Supported", SUPPORTED)
 }
 
-/// The tags of Require that we do not know, for Unsupported.
-pub fn unknown(fields: &Fields) -> Option<String> {
-    let known = |tag: &str| ["100rel", "timer"].iter().any(|known| tag.eq_ignore_ascii_case(known));
+/// The tags of Require that we do not know, for Unsupported; `also` are known in this request only.
+pub fn unknown(fields: &Fields, also: &[&str]) -> Option<String> {
+    let known = |tag: &str| ["100rel", "timer"].iter().chain(also).any(|known| tag.eq_ignore_ascii_case(known));
     let unknown: Vec<String> = fields.list("Require").into_iter().filter(|tag| !known(tag)).collect();
     (!unknown.is_empty()).then(|| unknown.join(", "))
 }
@@ -47,8 +55,9 @@ mod tests {
         fields.push("Require", "100REL, foo");
         fields.push("Require", "timer,bar");
         fields.push("k", "Timer");
-        assert_eq!(unknown(&fields).as_deref(), Some("foo, bar"));
+        assert_eq!(unknown(&fields, &[]).as_deref(), Some("foo, bar"));
+        assert_eq!(unknown(&fields, &["foo"]).as_deref(), Some("bar"));
         assert!(lists(&fields, "timer") && requires(&fields, "100rel") && !lists(&fields, "199"));
-        assert_eq!(unknown(&Fields::default()), None);
+        assert_eq!(unknown(&Fields::default(), &[]), None);
     }
 }

@@ -102,6 +102,7 @@ impl Session {
             Command::HangUp => return self.hang_up(common, step),
             Command::AcceptOffer(session) => self.accept_offer(session, common, step),
             Command::RefuseOffer => self.exchange.refuse(488, step),
+            Command::RefuseMedia(problem) => self.exchange.refuse_media(problem, step),
             Command::Offer(session) => {
                 if self.is_changing() || common.quiet {
                     step.out.push(Act::OfferDone(OfferOutcome::Refused(491)));

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::config::Secret;
+use crate::config::{DigestName, Secret};
 
 use super::{Algorithm, Inputs, hex, read_digest};
 
@@ -23,6 +23,8 @@ const MAX_NONCES: usize = 10_000;
 pub struct Authority {
     key: [u8; 32],
     realm: String,
+    /// Offered and taken, preferred first.
+    algorithms: Vec<Algorithm>,
     start: Instant,
     users: HashMap<String, Secret>,
     /// Highest count seen of each nonce that a correct response used.
@@ -66,6 +68,7 @@ impl Authority {
         Authority {
             key,
             realm: realm.to_owned(),
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             start,
             users: users.into_iter().collect(),
             counts: HashMap::new(),
@@ -74,22 +77,33 @@ impl Authority {
         }
     }
 
+    /// Offers only these, preferred first: some phones give up at the sight of one that they do not know.
+    pub fn offering(mut self, names: &[DigestName]) -> Authority {
+        let algorithm = |name: &DigestName| match name {
+            DigestName::Sha256 => Algorithm::Sha256,
+            DigestName::Md5 => Algorithm::Md5,
+        };
+        self.algorithms = names.iter().map(algorithm).collect();
+        self
+    }
+
     /// Without extensions nobody can pass, so nobody is challenged.
     pub fn has_users(&self) -> bool {
         !self.users.is_empty()
     }
 
     /// The values of WWW-Authenticate, preferred first.
-    pub fn challenges(&self, source: IpAddr, stale: bool, now: Instant) -> [String; 2] {
+    pub fn challenges(&self, source: IpAddr, stale: bool, now: Instant) -> Vec<String> {
         let nonce = self.nonce(source, now.saturating_duration_since(self.start).as_millis());
-        [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
+        let challenge = |algorithm: &Algorithm| {
             format!(
                 "Digest realm=\"{}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{}",
                 self.realm,
                 algorithm.name(),
                 if stale { ", stale=true" } else { "" }
             )
-        })
+        };
+        self.algorithms.iter().map(challenge).collect()
     }
 
     /// Judges the values of Authorization. Unknown users and wrong passwords take the same time and get the same.
@@ -112,7 +126,7 @@ impl Authority {
     fn judge_one(&mut self, value: &str, method: &str, uri: &str, source: IpAddr, now: Instant) -> Option<Verdict> {
         let read = read_digest(value)?;
         let get = |name: &str| read.get(name).map(String::as_str);
-        let algorithm = Algorithm::parse(get("algorithm"))?;
+        let algorithm = Algorithm::parse(get("algorithm")).filter(|algorithm| self.algorithms.contains(algorithm))?;
         let (username, nonce, nc, cnonce) = (get("username")?, get("nonce")?, get("nc")?, get("cnonce")?);
         if get("realm")? != self.realm || get("uri")? != uri || !get("qop")?.eq_ignore_ascii_case("auth") {
             return None;

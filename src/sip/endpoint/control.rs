@@ -9,7 +9,7 @@ use super::inbox::{Backlog, Inbox, Order};
 use crate::sip::agent::CallKey;
 use crate::sip::event::{Command, OfferOutcome};
 use crate::sip::message::Reason;
-use crate::sip::sdp::SessionDescription;
+use crate::sip::sdp::{SdpError, SessionDescription};
 
 /// What a call may be told. Commands that the dialog's state does not allow are ignored.
 #[derive(Clone)]
@@ -19,11 +19,17 @@ pub struct CallControl {
     inbox: Arc<Inbox>,
     backlog: Arc<Backlog>,
     local: Option<IpAddr>,
+    secure: bool,
 }
 
 impl CallControl {
     pub(super) fn new(call: CallKey, call_id: &str, inbox: Arc<Inbox>, local: Option<IpAddr>) -> CallControl {
-        CallControl { call, call_id: call_id.into(), inbox, backlog: Arc::default(), local }
+        CallControl { call, call_id: call_id.into(), inbox, backlog: Arc::default(), local, secure: false }
+    }
+
+    /// The peer's signalling came over TLS.
+    pub(super) fn over_tls(self, secure: bool) -> CallControl {
+        CallControl { secure, ..self }
     }
 
     /// Inbound: 180, or 183 with early media.
@@ -39,6 +45,11 @@ impl CallControl {
     /// Inbound: a final refusal (`code` 400 to 699).
     pub fn reject(&self, code: u16) {
         self.tell(Command::Reject(code));
+    }
+
+    /// Refuses the INVITE, or the offer that waits, with 488 and the reason.
+    pub fn refuse_media(&self, problem: SdpError) {
+        self.tell(Command::RefuseMedia(problem));
     }
 
     /// Ends the call in whatever way its state owes: CANCEL, BYE, or a refusal.
@@ -84,6 +95,11 @@ impl CallControl {
     /// Our address as the peer of this inbound call reaches us: for the session description. `None` on outbound calls.
     pub fn media_address(&self) -> Option<IpAddr> {
         self.local
+    }
+
+    /// Whether an inbound call came over TLS: keys in its session description are nobody else's.
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     fn tell(&self, command: Command) {

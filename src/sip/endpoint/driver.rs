@@ -1,5 +1,7 @@
 //! The task that owns the user agent: socket, clock, DNS and queues around it.
 
+mod phones;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
@@ -10,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::inbox::{Inbox, Order};
-use super::{CallControl, EVENT_QUEUE, IncomingCall};
+use super::{CallControl, EVENT_QUEUE, IncomingCall, IncomingMessage};
 use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
@@ -27,6 +29,7 @@ pub struct Driver {
     resolver: Resolver,
     events: HashMap<CallKey, Owner>,
     offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
+    texts: phones::Texts,
     stopping: Option<Stopping>,
 }
 
@@ -69,6 +72,7 @@ impl Driver {
         agent: UserAgent,
         inbox: Arc<Inbox>,
         incoming: mpsc::Sender<IncomingCall>,
+        texting: mpsc::Sender<IncomingMessage>,
         clock: Clock,
         resolver: Resolver,
     ) -> Driver {
@@ -81,6 +85,7 @@ impl Driver {
             resolver,
             events: HashMap::new(),
             offers: HashMap::new(),
+            texts: phones::Texts::new(texting),
             stopping: None,
         }
     }
@@ -149,6 +154,15 @@ impl Driver {
                     self.agent.dial(call, *order, now);
                 }
             }
+            Order::Ring { call, order, events } => {
+                self.own(call, events);
+                if self.stopping.is_some() {
+                    self.tell(call, CallEvent::Ended { by: EndedBy::Us });
+                } else {
+                    self.agent.ring(call, *order, now);
+                }
+            }
+            Order::Phones(order) => self.take_phone_order(order),
             Order::Command { call, command, backlog } => {
                 backlog.taken(&command);
                 self.agent.command(call, command, now);
@@ -204,6 +218,8 @@ impl Driver {
                     }
                     Output::Resolve { call, host } => self.resolve(call, host),
                     Output::Incoming(incoming) => self.offer_call(*incoming),
+                    Output::Message(message) => self.deliver_text(*message),
+                    Output::MessageDone { key, outcome } => self.text_done(key, outcome),
                     Output::Event { call, event } => self.tell(call, event),
                     Output::OfferDone { call, outcome } => {
                         if let Some(done) = self.offers.remove(&call) {
@@ -226,7 +242,8 @@ impl Driver {
     fn offer_call(&mut self, incoming: Incoming) {
         let (sender, events) = mpsc::channel(EVENT_QUEUE);
         let key = incoming.call;
-        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local));
+        let control = CallControl::new(key, &incoming.call_id, self.inbox.clone(), Some(incoming.local))
+            .over_tls(incoming.secure);
         let call = IncomingCall {
             control,
             events,

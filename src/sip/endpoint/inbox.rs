@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::sip::agent::{CallKey, DialOrder};
+use super::phones::PhoneOrder;
+use crate::sip::agent::{CallKey, DialOrder, RingOrder};
 use crate::sip::event::{CallEvent, Command, OfferOutcome};
 
 pub enum Order {
@@ -17,6 +18,12 @@ pub enum Order {
         order: Box<DialOrder>,
         events: mpsc::Sender<CallEvent>,
     },
+    Ring {
+        call: CallKey,
+        order: Box<RingOrder>,
+        events: mpsc::Sender<CallEvent>,
+    },
+    Phones(PhoneOrder),
     Command {
         call: CallKey,
         command: Command,
@@ -89,12 +96,21 @@ impl Inbox {
 
     /// `false` when too many calls wait.
     pub fn push_dial(&self, call: CallKey, order: DialOrder, events: mpsc::Sender<CallEvent>) -> bool {
+        self.push_counted(Order::Dial { call, order: Box::new(order), events })
+    }
+
+    /// `false` when too many calls wait.
+    pub fn push_ring(&self, call: CallKey, order: RingOrder, events: mpsc::Sender<CallEvent>) -> bool {
+        self.push_counted(Order::Ring { call, order: Box::new(order), events })
+    }
+
+    fn push_counted(&self, order: Order) -> bool {
         let mut orders = self.lock();
         if orders.closed || orders.dialling >= MAX_DIALLING {
             return false;
         }
         orders.dialling += 1;
-        orders.queue.push_back(Order::Dial { call, order: Box::new(order), events });
+        orders.queue.push_back(order);
         drop(orders);
         self.wake.notify_one();
         true

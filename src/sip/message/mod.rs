@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod check;
+mod equivalence;
 pub mod fields;
 pub mod method;
 pub mod params;

@@ -41,6 +41,10 @@ impl Params {
         self.0.iter().any(|(key, _)| key.eq_ignore_ascii_case(name))
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         let value = Some(value.into());
         match self.0.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name)) {

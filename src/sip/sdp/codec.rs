@@ -128,6 +128,11 @@ impl OpusFormat {
         cbr: false,
     };
 
+    /// What a description of `codecs` says.
+    pub(super) fn of(codecs: &[AudioCodec]) -> OpusFormat {
+        if codecs.contains(&AudioCodec::Opus) { OpusFormat::OURS } else { OpusFormat::default() }
+    }
+
     /// Reads `useinbandfec=1; maxplaybackrate=16000`; what is unknown or out of range counts as absent.
     pub(super) fn read(parameters: &str) -> OpusFormat {
         let mut format = OpusFormat::default();

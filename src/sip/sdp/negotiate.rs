@@ -5,38 +5,65 @@ use std::time::Duration;
 
 use super::write::following_port;
 use super::{
-    Agreed, AudioCodec, CodecOffer, ComfortNoise, Direction, EventFormat, OpusFormat, SdpError, SessionDescription,
+    Agreed, AudioCodec, CodecOffer, CodecOrder, ComfortNoise, Direction, EventFormat, OpusFormat, SdpError,
+    SessionDescription, Terms, secure,
 };
 
 const PTIME: Duration = Duration::from_millis(20);
 
 impl SessionDescription {
-    /// An offer of `codecs` with `telephone-event` at their clock rates and ptime 20.
+    /// An offer of `codecs` with `telephone-event` at their clock rates and ptime 20, without encryption.
     pub fn offer(session_id: u64, address: SocketAddr, codecs: &[AudioCodec]) -> SessionDescription {
-        let mut rates: Vec<u32> = codecs.iter().map(|codec| codec.clock_rate()).collect();
-        if codecs.is_empty() {
+        SessionDescription::propose(session_id, address, &Terms::plain(codecs))
+    }
+
+    /// An offer under `terms`.
+    pub fn propose(session_id: u64, address: SocketAddr, terms: &Terms<'_>) -> SessionDescription {
+        let mut rates: Vec<u32> = terms.codecs.iter().map(|codec| codec.clock_rate()).collect();
+        if rates.is_empty() {
             rates.push(8_000);
         }
         rates.sort_unstable();
         rates.dedup();
-        let opus = codecs.contains(&AudioCodec::Opus);
+        let (profile, crypto) = secure::offered(terms.srtp, terms.random, None);
+        let offers = terms.codecs.iter().map(|codec| CodecOffer { codec: *codec, payload_type: codec.payload_type() });
         SessionDescription {
             session_id,
             version: 1,
             address,
             rtcp: None,
-            codecs: codecs
-                .iter()
-                .map(|codec| CodecOffer { codec: *codec, payload_type: codec.payload_type() })
-                .collect(),
+            profile,
+            crypto,
+            unusable_crypto: false,
+            codecs: offers.collect(),
             events: rates.into_iter().map(EventFormat::ours).collect(),
             comfort_noise: None,
-            opus: if opus { OpusFormat::OURS } else { OpusFormat::default() },
+            opus: OpusFormat::of(terms.codecs),
             direction: Direction::SendRecv,
             ptime: Some(PTIME),
             max_ptime: None,
             other_media: Vec::new(),
+            alternatives: Vec::new(),
         }
+    }
+
+    /// Our next offer in the session in which `self` is our last description: everything that we can do, under the keys
+    /// and payload types that stand (RFC 3264 §8.3.2), with as many sections as before.
+    pub fn propose_again(&self, terms: &Terms<'_>) -> SessionDescription {
+        let fresh = SessionDescription::propose(self.session_id, self.address, terms);
+        let (profile, crypto) = secure::offered(terms.srtp, terms.random, Some(self));
+        let mut taken = Taken::of(self);
+        let codecs = fresh.codecs.into_iter().map(|offer| {
+            let known = self.codecs.iter().find(|known| known.codec == offer.codec);
+            known.copied().unwrap_or_else(|| CodecOffer { payload_type: taken.free(offer.payload_type), ..offer })
+        });
+        let codecs = codecs.collect();
+        let events = fresh.events.into_iter().map(|event| {
+            let known = self.events.iter().find(|known| known.clock_rate == event.clock_rate);
+            known.copied().unwrap_or_else(|| EventFormat { payload_type: taken.free(event.payload_type), ..event })
+        });
+        let events = events.collect();
+        SessionDescription { profile, crypto, codecs, events, other_media: self.other_media.clone(), ..fresh }
     }
 
     /// Answers `self` (an offer) for a stream received at `address`; takes the first of the offer's codecs that is in
@@ -47,26 +74,69 @@ impl SessionDescription {
         address: SocketAddr,
         codecs: &[AudioCodec],
     ) -> Result<(SessionDescription, Agreed), SdpError> {
+        self.answer_under(session_id, address, &Terms::plain(codecs), None)
+    }
+
+    /// Answers `self` under `terms` with the first of its audio sections that can be met; `before` is our last
+    /// description in the same session.
+    pub fn answer_under(
+        &self,
+        session_id: u64,
+        address: SocketAddr,
+        terms: &Terms<'_>,
+        before: Option<&SessionDescription>,
+    ) -> Result<(SessionDescription, Agreed), SdpError> {
+        self.answer_section(session_id, address, terms, before).or_else(|first| {
+            let others = self.alternatives.iter();
+            others
+                .map(|other| other.answer_section(session_id, address, terms, before))
+                .find(Result::is_ok)
+                .unwrap_or(Err(first))
+        })
+    }
+
+    fn answer_section(
+        &self,
+        session_id: u64,
+        address: SocketAddr,
+        terms: &Terms<'_>,
+        before: Option<&SessionDescription>,
+    ) -> Result<(SessionDescription, Agreed), SdpError> {
         if self.address.port() == 0 {
             return Err(SdpError::NoAudio);
         }
-        let chosen = *self.codecs.iter().find(|offer| codecs.contains(&offer.codec)).ok_or(SdpError::NoCommonCodec)?;
+        let chosen = self.choose(terms).ok_or(SdpError::NoCommonCodec)?;
+        let (crypto, srtp) = secure::answered(self, terms.srtp, terms.random, before)?.unzip();
         let answer = SessionDescription {
             session_id,
             version: 1,
             address,
             rtcp: None,
+            profile: self.profile,
+            crypto: crypto.into_iter().collect(),
+            unusable_crypto: false,
             codecs: vec![chosen],
             events: self.events_for(chosen.codec).into_iter().collect(),
             comfort_noise: self.comfort_noise.filter(|_| has_comfort_noise(chosen.codec)),
-            opus: if chosen.codec == AudioCodec::Opus { OpusFormat::OURS } else { OpusFormat::default() },
+            opus: OpusFormat::of(&[chosen.codec]),
             direction: self.direction.reversed(),
             ptime: Some(self.ptime.unwrap_or(PTIME)),
             max_ptime: None,
             other_media: self.other_media.clone(),
+            alternatives: Vec::new(),
         };
-        let agreed = self.agreed(chosen, &answer, answer.direction);
+        let agreed = Agreed { srtp, ..self.agreed(chosen, &answer, answer.direction) };
         Ok((answer, agreed))
+    }
+
+    /// The codec of an offer that we answer with: the first in the order of either side that both have.
+    fn choose(&self, terms: &Terms<'_>) -> Option<CodecOffer> {
+        match terms.order {
+            CodecOrder::Offer => self.codecs.iter().find(|offer| terms.codecs.contains(&offer.codec)).copied(),
+            CodecOrder::Ours => {
+                terms.codecs.iter().find_map(|codec| self.codecs.iter().find(|offer| offer.codec == *codec)).copied()
+            }
+        }
     }
 
     /// Reads `answer` as the answer to `self` (our offer).
@@ -76,12 +146,13 @@ impl SessionDescription {
         }
         let offered = |codec: AudioCodec| self.codecs.iter().any(|offer| offer.codec == codec);
         let chosen = *answer.codecs.iter().find(|choice| offered(choice.codec)).ok_or(SdpError::NoCommonCodec)?;
+        let srtp = secure::agreed(self, answer)?;
         let theirs = answer.direction.reversed();
         let direction = Direction::from_parts(
             self.direction.sends() && theirs.sends(),
             self.direction.receives() && theirs.receives(),
         );
-        Ok(answer.agreed(chosen, self, direction))
+        Ok(Agreed { srtp, ..answer.agreed(chosen, self, direction) })
     }
 
     /// `self` is the peer's description, `ours` the other half. The peer sends with our numbers, we with the peer's.
@@ -103,6 +174,7 @@ impl SessionDescription {
             remote: self.address,
             remote_rtcp: self.rtcp.unwrap_or_else(|| following_port(self.address)),
             direction,
+            srtp: None,
         }
     }
 
@@ -120,6 +192,24 @@ impl SessionDescription {
     }
 }
 
+/// Payload types that mean something in a session already.
+struct Taken(Vec<u8>);
+
+impl Taken {
+    fn of(session: &SessionDescription) -> Taken {
+        let codecs = session.codecs.iter().map(|offer| offer.payload_type);
+        let events = session.events.iter().map(|event| event.payload_type);
+        Taken(codecs.chain(events).chain(session.comfort_noise).collect())
+    }
+
+    /// `wish`, or another dynamic type when it is taken.
+    fn free(&mut self, wish: u8) -> u8 {
+        let number = std::iter::once(wish).chain(96..=127).find(|number| !self.0.contains(number)).unwrap_or(wish);
+        self.0.push(number);
+        number
+    }
+}
+
 /// Opus has silence of its own (RFC 7587 §3.1.3).
 fn has_comfort_noise(codec: AudioCodec) -> bool {
     codec.clock_rate() == 8_000
@@ -127,7 +217,7 @@ fn has_comfort_noise(codec: AudioCodec) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::OtherMedia;
+    use super::super::{OtherMedia, SrtpPolicy};
     use super::*;
     use proptest::prelude::*;
 
@@ -205,6 +295,73 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_either_side_decides() {
+        let offer = SessionDescription::offer(1, address("192.0.2.1:4000"), &[AudioCodec::Pcmu, AudioCodec::Opus]);
+        let codecs = [AudioCodec::Opus, AudioCodec::Pcmu];
+        for (order, expected) in [(CodecOrder::Offer, AudioCodec::Pcmu), (CodecOrder::Ours, AudioCodec::Opus)] {
+            let terms = Terms { order, ..Terms::plain(&codecs) };
+            let (answer, agreed) = offer.answer_under(1, offer.address, &terms, None).expect("common");
+            assert_eq!((agreed.codec, answer.codecs.len()), (expected, 1));
+        }
+    }
+
+    #[test]
+    fn an_answer_with_several_codecs_is_taken_and_each_may_come() {
+        let offer = SessionDescription::offer(
+            1,
+            address("192.0.2.1:4000"),
+            &[AudioCodec::Opus, AudioCodec::G722, AudioCodec::Pcmu],
+        );
+        let answer = SessionDescription::offer(2, address("192.0.2.9:6000"), &[AudioCodec::G722, AudioCodec::Pcmu]);
+        let agreed = offer.agree(&answer).expect("common");
+        let accepted: Vec<u8> = agreed.accepted.iter().map(|offer| offer.payload_type).collect();
+        assert_eq!((agreed.codec, accepted), (AudioCodec::G722, vec![9, 0]));
+    }
+
+    #[test]
+    fn the_first_section_that_can_be_met_is_answered_in_its_place() {
+        let text = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+             m=audio 4000 RTP/SAVP 0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n\
+             m=audio 5000 RTP/AVP 18\r\nm=audio 6000 RTP/AVP 0\r\n";
+        let offer = SessionDescription::parse(text).expect("valid");
+        let lines = |srtp| {
+            let terms = Terms { srtp, ..Terms::plain(&[AudioCodec::Pcmu]) };
+            let (answer, agreed) = offer.answer_under(1, address("192.0.2.9:7000"), &terms, None).expect("common");
+            let lines: Vec<String> =
+                answer.write().lines().filter(|line| line.starts_with("m=")).map(Into::into).collect();
+            (lines, agreed.remote.port())
+        };
+        let (plain, port) = lines(SrtpPolicy::Off);
+        assert_eq!(
+            (plain, port),
+            (vec!["m=audio 0 RTP/SAVP 0".into(), "m=audio 0 RTP/AVP 18".into(), "m=audio 7000 RTP/AVP 0".into()], 6000)
+        );
+        let (sealed, port) = lines(SrtpPolicy::Offered);
+        assert_eq!(
+            (sealed, port),
+            (vec!["m=audio 7000 RTP/SAVP 0".into(), "m=audio 0 RTP/AVP 18".into(), "m=audio 0 RTP/AVP 0".into()], 4000)
+        );
+    }
+
+    #[test]
+    fn a_payload_type_keeps_its_meaning_in_our_next_offer() {
+        let offer = SessionDescription::parse(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=video 9 RTP/AVP 31\r\n\
+             m=audio 4000 RTP/AVP 101 111\r\na=rtpmap:101 opus/48000/2\r\na=rtpmap:111 telephone-event/48000\r\n",
+        )
+        .expect("valid");
+        let codecs = [AudioCodec::Opus, AudioCodec::Pcmu];
+        let (answer, _) = offer.answer(1, address("192.0.2.9:6000"), &codecs).expect("common");
+        let next = answer.propose_again(&Terms::plain(&codecs));
+        let numbers: Vec<(AudioCodec, u8)> =
+            next.codecs.iter().map(|offer| (offer.codec, offer.payload_type)).collect();
+        assert_eq!(numbers, [(AudioCodec::Opus, 101), (AudioCodec::Pcmu, 0)]);
+        let events: Vec<(u32, u8)> = next.events.iter().map(|event| (event.clock_rate, event.payload_type)).collect();
+        assert_eq!(events, [(8_000, 96), (48_000, 111)]);
+        assert_eq!(next.other_media, answer.other_media);
+    }
+
+    #[test]
     fn a_packet_is_as_long_as_the_peer_likes_and_can_take() {
         let ms = Duration::from_millis;
         for (ptime, most, expected) in [
@@ -244,13 +401,15 @@ mod tests {
         fn what_is_written_is_read_back(
             id in any::<u64>(), version in any::<u64>(), port in 1u16..65_000, v6 in any::<bool>(), swap in any::<bool>(),
             hold in 0u8..4, rtcp in proptest::option::of(1u16..65_000), video in any::<bool>(),
-            noise in proptest::option::of(Just(13u8)), most in proptest::option::of(1u64..200), wide in any::<bool>()
+            noise in proptest::option::of(Just(13u8)), most in proptest::option::of(1u64..200), wide in any::<bool>(), srtp in 0usize..3
         ) {
             let ip = if v6 { "2001:db8::7" } else { "192.0.2.7" }.parse().expect("address");
             let mut codecs = both().to_vec();
             if wide { codecs.extend([AudioCodec::Opus, AudioCodec::G722]); }
             if swap { codecs.reverse(); }
-            let mut session = SessionDescription::offer(id, SocketAddr::new(ip, port), &codecs);
+            let srtp = [SrtpPolicy::Off, SrtpPolicy::Offered, SrtpPolicy::Required][srtp];
+            let terms = Terms { srtp, ..Terms::plain(&codecs) };
+            let mut session = SessionDescription::propose(id, SocketAddr::new(ip, port), &terms);
             session.version = version;
             session.comfort_noise = noise;
             session.max_ptime = most.map(Duration::from_millis);

@@ -4,13 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::codec::is_comfort_noise;
-use super::{AudioCodec, CodecOffer, Direction, EventFormat, OpusFormat, OtherMedia, SdpError, SessionDescription};
+use super::{
+    AudioCodec, CodecOffer, Crypto, Direction, EventFormat, OpusFormat, OtherMedia, Profile, SdpError,
+    SessionDescription,
+};
 
 /// Lines that a description may have; more is an attack, not a call.
 const MAX_LINES: usize = 500;
 
 impl SessionDescription {
-    /// Reads the first `RTP/AVP` audio section; others are kept as refused. Codecs that we do not speak are left out.
+    /// Reads the audio sections of RTP; others are kept as refused. Codecs that we do not speak are left out.
     pub fn parse(text: &str) -> Result<SessionDescription, SdpError> {
         let mut draft = Draft::default();
         let mut lines = 0;
@@ -41,32 +44,37 @@ struct Draft {
     direction: Option<Direction>,
     ptime: Option<Duration>,
     max_ptime: Option<Duration>,
-    section: Section,
-    audio: Option<Audio>,
-    other_media: Vec<OtherMedia>,
+    sections: Vec<Section>,
 }
 
-/// Which section the next line belongs to.
-#[derive(Default, PartialEq)]
-enum Section {
-    #[default]
-    Session,
-    Audio,
-    Other,
+/// A media section: the value of its `m=` line, and what it says when it is audio that we could take.
+struct Section {
+    line: String,
+    audio: Option<Audio>,
 }
 
 #[derive(Default)]
 struct Audio {
     port: u16,
+    profile: Profile,
     formats: Vec<u8>,
     mapped: Vec<(u8, String)>,
     parameters: Vec<(u8, String)>,
+    crypto: Vec<Crypto>,
+    unusable_crypto: bool,
     connection: Option<IpAddr>,
     direction: Option<Direction>,
     ptime: Option<Duration>,
     max_ptime: Option<Duration>,
     rtcp: Option<(u16, Option<IpAddr>)>,
 }
+
+/// Media sections that a description may have.
+const MAX_SECTIONS: usize = 32;
+/// Audio sections that are read; further ones are refused.
+const MAX_AUDIO: usize = 4;
+/// `a=crypto` lines of a section that are kept.
+const MAX_CRYPTO: usize = 16;
 
 type Flaw = &'static str;
 
@@ -96,11 +104,11 @@ impl Draft {
     }
 
     fn connection(&mut self, value: &str) -> Result<(), Flaw> {
-        let slot = match (&self.section, &mut self.audio) {
-            (Section::Session, _) => &mut self.connection,
-            (Section::Audio, Some(audio)) => &mut audio.connection,
+        let slot = match self.sections.last_mut() {
+            None => &mut self.connection,
+            Some(Section { audio: Some(audio), .. }) => &mut audio.connection,
             // The address of a section that we refuse is nobody's concern.
-            _ => return Ok(()),
+            Some(_) => return Ok(()),
         };
         *slot = Some(read_connection(value)?);
         Ok(())
@@ -110,21 +118,13 @@ impl Draft {
         let words: Vec<&str> = value.split_ascii_whitespace().collect();
         let [kind, port, protocol, formats @ ..] = words.as_slice() else { return Err("m= is too short") };
         let port: u16 = port.split('/').next().and_then(|port| port.parse().ok()).ok_or("m= has no valid port")?;
-        if *kind != "audio" || *protocol != "RTP/AVP" || self.audio.is_some() {
-            if self.other_media.len() >= 32 {
-                return Err("too many media sections");
-            }
-            self.section = Section::Other;
-            self.other_media.push(OtherMedia { line: words.join(" "), before_audio: self.audio.is_none() });
-            return Ok(());
+        if self.sections.len() >= MAX_SECTIONS {
+            return Err("too many media sections");
         }
-        // Each number once: a line may hold thousands.
-        let mut known = [false; 128];
-        let mut is_new =
-            |format: &u8| known.get_mut(usize::from(*format)).is_some_and(|known| !std::mem::replace(known, true));
-        let formats = formats.iter().filter_map(|format| format.parse().ok()).filter(|format| is_new(format)).collect();
-        self.section = Section::Audio;
-        self.audio = Some(Audio { port, formats, ..Audio::default() });
+        let known = self.sections.iter().filter(|section| section.audio.is_some()).count();
+        let profile = Profile::named(protocol).filter(|_| kind.eq_ignore_ascii_case("audio") && known < MAX_AUDIO);
+        let audio = profile.map(|profile| Audio { port, profile, formats: numbers(formats), ..Audio::default() });
+        self.sections.push(Section { line: words.join(" "), audio });
         Ok(())
     }
 
@@ -139,47 +139,60 @@ impl Draft {
         };
         let ptime = (name == "ptime").then(|| read_ptime(value)).flatten();
         let max_ptime = (name == "maxptime").then(|| read_ptime(value)).flatten();
-        match (&self.section, &mut self.audio) {
-            (Section::Session, _) => {
+        match self.sections.last_mut() {
+            None => {
                 self.direction = direction.or(self.direction);
                 self.ptime = ptime.or(self.ptime);
                 self.max_ptime = max_ptime.or(self.max_ptime);
             }
-            (Section::Audio, Some(audio)) => {
+            Some(Section { audio: Some(audio), .. }) => {
                 audio.direction = direction.or(audio.direction);
                 audio.ptime = ptime.or(audio.ptime);
                 audio.max_ptime = max_ptime.or(audio.max_ptime);
-                match name {
-                    "rtpmap" => audio.mapped.extend(read_rtpmap(value)),
-                    "fmtp" => audio.parameters.extend(read_parameters(value)),
-                    "rtcp" => audio.rtcp = Some(read_rtcp(value)?),
-                    _ => {}
-                }
+                audio.attribute(name, value)?;
             }
-            _ => {}
+            Some(_) => {}
         }
         Ok(())
     }
 
+    /// The first audio section that is alive takes our place; what else is alive may take it instead.
     fn finish(self) -> Result<SessionDescription, SdpError> {
-        let audio = self.audio.ok_or(SdpError::NoAudio)?;
+        let is_ours = |section: &Section| section.audio.is_some();
+        let is_alive = |section: &Section| section.audio.as_ref().is_some_and(|audio| audio.port > 0);
+        let mut places = (0..self.sections.len()).filter(|at| self.sections.get(*at).is_some_and(is_alive));
+        let Some(first) = places.next().or_else(|| self.sections.iter().position(is_ours)) else {
+            let foreign = self.sections.iter().any(|section| section.line.starts_with("audio "));
+            return Err(if foreign { SdpError::Profile } else { SdpError::NoAudio });
+        };
+        let mut session = self.with(first)?;
+        // Those that lack an address cannot serve, and harm nobody.
+        session.alternatives = places.filter_map(|at| self.with(at).ok()).collect();
+        Ok(session)
+    }
+
+    /// The description with the section at `place` as the stream, and all others refused.
+    fn with(&self, place: usize) -> Result<SessionDescription, SdpError> {
+        let audio = self.sections.get(place).and_then(|section| section.audio.as_ref()).ok_or(SdpError::NoAudio)?;
         let ip = audio.connection.or(self.connection).ok_or(SdpError::Syntax { line: 1, problem: "c= is missing" })?;
-        let formats = audio.formats();
+        let formats = audio.read_formats();
         let mut direction = audio.direction.or(self.direction).unwrap_or_default();
         // Hold as RFC 2543 said it: nothing may be sent to the null address.
         if ip.is_unspecified() {
             direction = Direction::from_parts(direction.sends(), false);
         }
-        let address = SocketAddr::new(ip, audio.port);
-        let rtcp = audio
-            .rtcp
-            .map(|(port, rtcp_ip)| SocketAddr::new(rtcp_ip.unwrap_or(ip), port))
-            .filter(|rtcp| *rtcp != SocketAddr::new(ip, audio.port.saturating_add(1)));
+        let others = self.sections.iter().enumerate().filter(|(at, _)| *at != place);
         Ok(SessionDescription {
             session_id: self.session_id,
             version: self.version,
-            address,
-            rtcp,
+            address: SocketAddr::new(ip, audio.port),
+            rtcp: audio
+                .rtcp
+                .map(|(port, rtcp_ip)| SocketAddr::new(rtcp_ip.unwrap_or(ip), port))
+                .filter(|rtcp| *rtcp != SocketAddr::new(ip, audio.port.saturating_add(1))),
+            profile: audio.profile,
+            crypto: audio.crypto.clone(),
+            unusable_crypto: audio.unusable_crypto,
             codecs: formats.codecs,
             events: formats.events,
             comfort_noise: formats.comfort_noise,
@@ -187,9 +200,20 @@ impl Draft {
             direction,
             ptime: audio.ptime.or(self.ptime),
             max_ptime: audio.max_ptime.or(self.max_ptime),
-            other_media: self.other_media,
+            other_media: others
+                .map(|(at, section)| OtherMedia { line: section.line.clone(), before_audio: at < place })
+                .collect(),
+            alternatives: Vec::new(),
         })
     }
+}
+
+/// Payload types, each once: a line may hold thousands.
+fn numbers(formats: &[&str]) -> Vec<u8> {
+    let mut known = [false; 128];
+    let mut is_new =
+        |format: &u8| known.get_mut(usize::from(*format)).is_some_and(|known| !std::mem::replace(known, true));
+    formats.iter().filter_map(|format| format.parse().ok()).filter(|format| is_new(format)).collect()
 }
 
 /// The formats of `m=audio` that we speak.
@@ -202,7 +226,27 @@ struct Formats {
 }
 
 impl Audio {
-    fn formats(&self) -> Formats {
+    fn attribute(&mut self, name: &str, value: &str) -> Result<(), Flaw> {
+        match name {
+            "rtpmap" => self.mapped.extend(read_rtpmap(value)),
+            "fmtp" => self.parameters.extend(read_parameters(value)),
+            "rtcp" => self.rtcp = Some(read_rtcp(value)?),
+            "crypto" => self.crypto(value),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A tag that was used before makes a line unusable (RFC 4568 §5.1).
+    fn crypto(&mut self, value: &str) {
+        let known = |crypto: &Crypto| self.crypto.iter().any(|line| line.tag == crypto.tag);
+        match Crypto::read(value).filter(|crypto| !known(crypto) && self.crypto.len() < MAX_CRYPTO) {
+            Some(crypto) => self.crypto.push(crypto),
+            None => self.unusable_crypto = true,
+        }
+    }
+
+    fn read_formats(&self) -> Formats {
         let mut formats = Formats::default();
         for &payload_type in &self.formats {
             let mapping = find(&self.mapped, payload_type);
@@ -356,6 +400,43 @@ mod tests {
         assert_eq!(session.address.to_string(), "[2001:db8::20]:6000");
         let before: Vec<bool> = session.other_media.iter().map(|other| other.before_audio).collect();
         assert_eq!(before, [true, false, false]);
+        assert_eq!(session.alternatives.len(), 1);
+    }
+
+    #[test]
+    fn every_live_audio_section_may_take_our_place() {
+        let session = parse(
+            "c=IN IP4 192.0.2.1\r\nm=audio 0 RTP/AVP 0\r\nm=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n\
+             m=audio 5000 RTP/savp 0\r\na=sendonly\r\nm=audio 6000 RTP/AVPF 8\r\n",
+        )
+        .expect("valid");
+        assert_eq!((session.address.port(), session.profile), (5000, Profile::Savp));
+        let [other] = session.alternatives.as_slice() else { panic!("{session:?}") };
+        assert_eq!((other.address.port(), other.profile, other.direction), (6000, Profile::Avpf, Direction::SendRecv));
+        let lines: Vec<String> = other.write().lines().filter(|line| line.starts_with("m=")).map(Into::into).collect();
+        let expected =
+            ["m=audio 0 RTP/AVP 0", "m=audio 0 UDP/TLS/RTP/SAVPF 0", "m=audio 0 RTP/savp 0", "m=audio 6000 RTP/AVPF 8"];
+        assert_eq!(lines, expected);
+        let refused = parse("c=IN IP4 192.0.2.1\r\nm=audio 0 RTP/AVP 0\r\n").expect("valid");
+        assert_eq!(refused.address.port(), 0);
+        let browser = parse("c=IN IP4 192.0.2.1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=fingerprint:sha-256 00\r\n");
+        assert_eq!(browser, Err(SdpError::Profile));
+        let many = parse(&format!("c=IN IP4 192.0.2.1\r\n{}", "m=audio 4000 RTP/AVP 0\r\n".repeat(30))).expect("valid");
+        assert_eq!((many.alternatives.len(), many.other_media.len()), (MAX_AUDIO - 1, 29));
+    }
+
+    #[test]
+    fn what_browsers_and_gateways_add_is_passed_over() {
+        let session = parse(
+            "c=IN IP4 192.0.2.1\r\na=group:BUNDLE 0\r\na=ice-ufrag:x\r\na=ice-lite\r\nm=audio 4000 RTP/SAVPF 0 101\r\n\
+             b=AS:64\r\na=mid:0\r\na=ice-pwd:y\r\na=candidate:1 1 UDP 1 192.0.2.1 4000 typ host\r\na=rtcp-mux\r\n\
+             a=rtcp-fb:* nack\r\na=extmap:1 urn:x\r\na=ssrc:1 cname:x\r\na=rtpmap:101 telephone-event/8000\r\n\
+             a=crypto:1 AEAD_AES_128_GCM inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\r\n\
+             a=crypto:1 AEAD_AES_128_GCM inline:BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\r\n",
+        )
+        .expect("valid");
+        assert_eq!((session.profile, session.crypto.len(), session.unusable_crypto), (Profile::Savpf, 1, true));
+        assert_eq!((session.codecs.len(), session.events.len()), (1, 1));
     }
 
     #[test]

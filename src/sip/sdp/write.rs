@@ -25,7 +25,7 @@ impl SessionDescription {
     }
 
     fn audio(&self, text: &mut String) {
-        let _ = write!(text, "m=audio {} RTP/AVP", self.address.port());
+        let _ = write!(text, "m=audio {} {}", self.address.port(), self.profile.name());
         let codecs = self.codecs.iter().map(|offer| offer.payload_type);
         let events = self.events.iter().map(|event| event.payload_type);
         let mut any = false;
@@ -36,6 +36,9 @@ impl SessionDescription {
         // A section needs a format even when it is refused.
         text.push_str(if any { "\r\n" } else { " 0\r\n" });
         self.formats(text);
+        for line in &self.crypto {
+            let _ = write!(text, "a=crypto:{line}\r\n");
+        }
         if let Some(ptime) = self.ptime {
             let _ = write!(text, "a=ptime:{}\r\n", ptime.as_millis());
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::media::Codec;
+use trunkline::media::codec::g711::Law;
 use trunkline::media::rtp::Packet;
 use trunkline::sip::sdp::{AudioCodec, Direction, SessionDescription};
 
@@ -151,8 +152,8 @@ impl Speaking {
             self.loud.push(Instant::now());
         }
         let mut payload = [0; 160];
-        codec.encode(&pcm, &mut payload);
-        let payload_type = codec.static_payload_type();
+        codec.law().expect("the line speaks G.711").encode(&pcm, &mut payload);
+        let payload_type = codec.payload_type();
         let packet = Packet { marker: false, payload_type, sequence, timestamp, ssrc: 77, payload: &payload };
         let mut datagram = vec![0; 172];
         packet.write(&mut datagram).expect("room");
@@ -166,9 +167,9 @@ async fn listen(socket: Arc<UdpSocket>, got: Arc<Mutex<Vec<Got>>>) {
     while let Ok((length, _)) = socket.recv_from(&mut buffer).await {
         let (at, utc) = (Instant::now(), clock.utc());
         let Ok(packet) = Packet::read(&buffer[..length]) else { continue };
-        let codec = if packet.payload_type == 8 { Codec::Pcma } else { Codec::Pcmu };
+        let law = if packet.payload_type == 8 { Law::A } else { Law::Micro };
         let mut pcm = [0; 160];
-        let count = if packet.payload_type == 101 { 0 } else { codec.decode(packet.payload, &mut pcm) };
+        let count = if packet.payload_type == 101 { 0 } else { law.decode(packet.payload, &mut pcm) };
         let loud = pcm[..count].iter().any(|sample| sample.unsigned_abs() > LOUD);
         got.lock().expect("unharmed").push(Got { at, utc, payload_type: packet.payload_type, loud });
     }

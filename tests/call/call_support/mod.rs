@@ -17,10 +17,10 @@ use trunkline::clock::Clock;
 use trunkline::config::Config;
 use trunkline::directory::Directory;
 use trunkline::events::Mailer;
-use trunkline::media::{HeardFrame, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
+use trunkline::media::{HeardFrame, KeyFormat, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
 use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
-use trunkline::sip::sdp::{Agreed, AudioCodec, SessionDescription};
+use trunkline::sip::sdp::{Agreed, AudioCodec, EventFormat, SessionDescription};
 use trunkline::speech::Speech;
 use trunkline::store::{OpenOptions, Store};
 use uuid::Uuid;
@@ -355,21 +355,20 @@ impl Peer for Ear {
     }
 }
 
-fn remote(agreed: &Agreed) -> Remote {
+pub fn remote(agreed: &Agreed) -> Remote {
     let codec = |codec: AudioCodec| match codec {
         AudioCodec::Pcmu => trunkline::media::Codec::Pcmu,
         AudioCodec::Pcma => trunkline::media::Codec::Pcma,
         other => panic!("{other:?} was not offered"),
     };
+    let events = |format: EventFormat| KeyFormat { payload_type: format.payload_type, clock: format.clock_rate };
     Remote {
-        rtp: agreed.remote,
         rtcp: agreed.remote_rtcp,
-        codec: codec(agreed.codec),
         payload_type: agreed.payload_type,
         accepted: agreed.accepted.iter().map(|offer| (offer.payload_type, codec(offer.codec))).collect(),
-        telephone_event: agreed.telephone_event.map(|event| event.payload_type),
-        send: true,
-        receive: true,
+        telephone_event: agreed.telephone_event.map(events),
+        accepted_events: agreed.accepted_events.iter().copied().map(events).collect(),
+        ..Remote::new(agreed.remote, codec(agreed.codec))
     }
 }
 

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::config::{CodecName, MediaConfig, SipConfig, SpeechConfig, TrunkConfig};
-use crate::media::{self, LegOptions, MediaPlane, Remote};
+use crate::config::{CodecName, CodecOrder, MediaConfig, SipConfig, SpeechConfig, SrtpPolicy, TrunkConfig};
+use crate::media::{self, KeyFormat, LegOptions, MediaPlane, Remote};
 use crate::sip::endpoint::{CallEvent, Endpoint, IncomingCall};
-use crate::sip::sdp::{Agreed, AudioCodec, Direction};
+use crate::sip::sdp::{Agreed, AudioCodec, Direction, EventFormat};
 use crate::speech::Speech;
 
 mod peer;
@@ -86,6 +86,10 @@ fn exchange() -> TrunkConfig {
         internal: true,
         max_calls: 8,
         codecs: vec![CodecName::Pcmu, CodecName::Pcma],
+        codec_order: CodecOrder::default(),
+        srtp: SrtpPolicy::default(),
+        srtp_over_plain: false,
+        messages: false,
         ring_seconds: 30,
     }
 }
@@ -158,14 +162,15 @@ fn remote(agreed: &Agreed) -> Remote {
         // The phone answers with nothing else.
         _ => media::Codec::Pcma,
     };
+    let events = |format: EventFormat| KeyFormat { payload_type: format.payload_type, clock: format.clock_rate };
     Remote {
-        rtp: agreed.remote,
         rtcp: agreed.remote_rtcp,
-        codec: codec(agreed.codec),
         payload_type: agreed.payload_type,
         accepted: agreed.accepted.iter().map(|offer| (offer.payload_type, codec(offer.codec))).collect(),
-        telephone_event: agreed.telephone_event.map(|event| event.payload_type),
+        telephone_event: agreed.telephone_event.map(events),
+        accepted_events: agreed.accepted_events.iter().copied().map(events).collect(),
         send: matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly),
         receive: matches!(agreed.direction, Direction::SendRecv | Direction::RecvOnly),
+        ..Remote::new(agreed.remote, codec(agreed.codec))
     }
 }

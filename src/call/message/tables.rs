@@ -1,0 +1,66 @@
+//! Where text messages lie in the store, and the one way to write them.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use sha2::Digest;
+use uuid::Uuid;
+
+use super::record::Message;
+use crate::clock::UtcTime;
+use crate::store::{Change, StoreError, Table};
+
+pub(super) const MESSAGES: Table<Uuid, Message> = Table::new("messages");
+/// Organization and id: ids are in the order of time.
+pub(super) const BY_CREATION: Table<(Uuid, Uuid), ()> = Table::new("messages_by_creation");
+/// Texts that wait to be sent.
+pub(super) const BY_DUE: Table<(UtcTime, Uuid), ()> = Table::new("messages_by_due");
+/// Texts that came in lately, by what makes them the same, and their ages.
+const SEEN: Table<[u8; 32], Uuid> = Table::new("messages_seen");
+const SEEN_BY_AGE: Table<(UtcTime, [u8; 32]), ()> = Table::new("messages_seen_by_age");
+
+/// How long a text is known again.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Entries that one text sweeps out: more than one, so that the table shrinks.
+const SWEEP: usize = 8;
+
+/// Writes `message` and moves its index entries.
+pub(super) fn save(change: &mut Change<'_>, message: &Message) -> Result<(), StoreError> {
+    let before = change.get(&MESSAGES, &message.id)?;
+    if let Some(due) = before.as_ref().and_then(|before| before.due_at).filter(|due| Some(*due) != message.due_at) {
+        change.delete(&BY_DUE, &(due, message.id))?;
+    }
+    if let Some(due) = message.due_at {
+        change.put(&BY_DUE, &(due, message.id), &())?;
+    }
+    if before.is_none() {
+        change.put(&BY_CREATION, &(message.organization, message.id), &())?;
+    }
+    change.put(&MESSAGES, &message.id, message)
+}
+
+/// Whether this text is here for the first time within a day; remembers it.
+pub(super) fn is_new(change: &mut Change<'_>, identity: [u8; 32], id: Uuid, now: UtcTime) -> Result<bool, StoreError> {
+    let expired = (now - REMEMBERED, [0xff; 32]);
+    for ((at, old), ()) in change.range(&SEEN_BY_AGE, Bound::Unbounded, Bound::Included(&expired), SWEEP)? {
+        change.delete(&SEEN_BY_AGE, &(at, old))?;
+        change.delete(&SEEN, &old)?;
+    }
+    if change.get(&SEEN, &identity)?.is_some() {
+        return Ok(false);
+    }
+    change.put(&SEEN, &identity, &id)?;
+    change.put(&SEEN_BY_AGE, &(now, identity), &())?;
+    Ok(true)
+}
+
+/// What makes two texts the same: who sent them, Call-ID, CSeq and From tag. Each with its length, so that no two
+/// quadruples read the same.
+pub(super) fn identity(origin: &str, (call_id, sequence, tag): &(String, u32, String)) -> [u8; 32] {
+    let mut digest = sha2::Sha256::new();
+    for part in [origin, call_id, &sequence.to_string(), tag] {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    digest.finalize().into()
+}
