@@ -36,6 +36,7 @@ const DIALECTS: &[Dialect] = &[
             admin::routes(admin::Desk::of(context))
                 .merge(admin::messages::routes(context))
                 .merge(admin::trace::routes(context.calls.clone()))
+                .merge(admin::transfer::routes(context))
         },
         render: refusal::render,
     },

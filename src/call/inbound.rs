@@ -15,11 +15,12 @@ use super::room::Room;
 use super::scribe::Scribe;
 use super::transcript::Assembly;
 use super::{Network, internal, ledger};
+use crate::ai::Person;
 use crate::config::{NumberMode, Visibility};
 use crate::directory::Number;
 use crate::events::EventKind;
 use crate::media::{LegOptions, Remote};
-use crate::sip::endpoint::{IncomingCall, Origin};
+use crate::sip::endpoint::{CallKey, IncomingCall, Origin};
 use crate::sip::sdp::SessionDescription;
 
 /// Answers until the endpoint closes the channel.
@@ -31,6 +32,9 @@ pub(super) async fn run(room: Arc<Room>, mut calls: mpsc::Receiver<IncomingCall>
 }
 
 async fn take(room: Arc<Room>, incoming: IncomingCall) {
+    if let Some(leg) = incoming.replaces {
+        return replace(&room, leg, incoming);
+    }
     match prepare(&room, &incoming).await {
         Ok(prepared) => answer(room, incoming, prepared).await.run().await,
         Err(code) => {
@@ -38,6 +42,16 @@ async fn take(room: Arc<Room>, incoming: IncomingCall) {
             // Before the call is let go of: whoever drops it unrefused hangs up.
             incoming.control.reject(code);
         }
+    }
+}
+
+/// Hands an INVITE that replaces the dialog `leg` to that call.
+fn replace(room: &Room, leg: CallKey, incoming: IncomingCall) {
+    let Some(orders) = room.registry.orders_of_leg(leg) else { return incoming.control.reject(481) };
+    let control = incoming.control.clone();
+    // Refused before it is let go of: what was not taken comes back in the error.
+    if let Err(_untaken) = orders.try_send(Order::Replace(Box::new(incoming))) {
+        control.reject(481);
     }
 }
 
@@ -72,6 +86,9 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> 
     let terms = room.terms(&call);
     let mut voice = Voice::default();
     voice.prepare(instructions(&room, &number), None, number.mode == NumberMode::Tts);
+    voice.person =
+        number.transfer_to.clone().map(|destination| Person { destination, whisper: number.transfer_whisper });
+    room.registry.note_leg(call.id, incoming.control.key());
     if let Some(remote) = &media.remote {
         media.leg.control.connect(remote.clone());
     }
@@ -85,6 +102,8 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> 
         media: Some(media),
         voice,
         assembly: Assembly::default(),
+        transfer: None,
+        moving: None,
         tried: Vec::new(),
         line,
         next_line: None,
@@ -257,5 +276,6 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         quality: None,
         outcome: None,
         network: Network::from(&incoming.provenance),
+        transfers: Vec::new(),
     })
 }

@@ -142,9 +142,20 @@ fn data(call: &Call) -> serde_json::Value {
         "tokens_prompt": call.tokens_prompt,
         "tokens_total": call.tokens_total,
         "outcome": call.outcome,
-        "original_called": call.network.original_called,
-        "verstat": call.network.verstat,
-        "causes": call.network.causes,
+        "network": network(call),
+        "transfers": call.transfers,
+    })
+}
+
+/// What the network said, but for its signed tokens.
+fn network(call: &Call) -> serde_json::Value {
+    let told = &call.network;
+    json!({
+        "original_called": told.original_called,
+        "diversions": told.diversions,
+        "asserted": told.asserted,
+        "verstat": told.verstat,
+        "causes": told.causes,
     })
 }
 
@@ -245,6 +256,7 @@ pub(super) mod tests {
             quality: None,
             outcome: None,
             network: Default::default(),
+            transfers: Vec::new(),
         }
     }
 

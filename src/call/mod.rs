@@ -45,11 +45,13 @@ mod tables;
 mod toll;
 mod trace;
 mod transcript;
+pub mod transfer;
 
 pub use network::{Cause, Network};
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
 pub use trace::CallTrace;
+pub use transfer::{TransferError, TransferMode, TransferOrder};
 
 use self::message::Messages;
 use self::registry::Order;
@@ -196,6 +198,16 @@ impl Calls {
     /// `None` when there is no such call in the organization.
     pub async fn hold(&self, organization: Uuid, call: Uuid, on: bool) -> Result<Option<Held>, StoreError> {
         place::hold(&self.room, organization, call, on).await
+    }
+
+    /// Transfers a live call to a person; returns how, once it has begun. What comes of it is told by the record.
+    pub async fn transfer(
+        &self,
+        organization: Uuid,
+        call: Uuid,
+        order: TransferOrder,
+    ) -> Result<TransferMode, TransferError> {
+        place::transfer(&self.room, organization, call, order).await
     }
 
     /// What happens to live calls, as it happens (demo, console). A slow reader loses the oldest.

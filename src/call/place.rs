@@ -11,6 +11,7 @@ use super::record::{Call, CallStatus, Direction};
 use super::registry;
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
+use super::transfer::{TransferError, TransferMode, TransferOrder};
 use super::{Held, HungUp, LiveFact, Network, PlaceCall, PlaceError, Placed, ledger, report, restart};
 use crate::clock::UtcTime;
 use crate::directory::{DialVerdict, Directory};
@@ -147,6 +148,7 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         quality: None,
         outcome: None,
         network: Network::default(),
+        transfers: Vec::new(),
     })
 }
 
@@ -227,6 +229,23 @@ pub(super) async fn hold(room: &Room, organization: Uuid, id: Uuid, on: bool) ->
         return Ok(Some(Held::NotNow));
     }
     Ok(Some(answer.await.unwrap_or(Held::NotNow)))
+}
+
+/// Hands the order to the call's actor.
+pub(super) async fn transfer(
+    room: &Room,
+    organization: Uuid,
+    id: Uuid,
+    order: TransferOrder,
+) -> Result<TransferMode, TransferError> {
+    let found = room.store.read().and_then(|store| store.get(&CALLS, &id)).map_err(|_| TransferError::Unavailable)?;
+    if found.is_none_or(|call| call.organization != organization) {
+        return Err(TransferError::Unknown);
+    }
+    let orders = room.registry.orders(id).ok_or(TransferError::NotLive)?;
+    let (reply, answer) = oneshot::channel();
+    orders.send(registry::Order::Transfer(Box::new(order), reply)).await.map_err(|_| TransferError::NotLive)?;
+    answer.await.unwrap_or(Err(TransferError::NotLive))
 }
 
 /// `None` when the call turned out to have an actor.

@@ -8,6 +8,8 @@ use crate::clock::UtcTime;
 use crate::media::Quality;
 use crate::store::Sealed;
 
+pub use super::transfer::{Transfer, TransferMode, TransferOutcome};
+
 pub use super::read_model::{CallFilter, Page, ReadModel, StatusFilter};
 
 /// A call of any direction. The attempt fields are those of the newest attempt.
@@ -79,6 +81,9 @@ pub struct Call {
     pub outcome: Option<String>,
     #[serde(default)]
     pub network: Network,
+    /// To persons, in the order in which they were asked for.
+    #[serde(default)]
+    pub transfers: Vec<Transfer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ pub(super) fn check(notes: &mut Notes<'_, '_>) {
     certificate_pair(notes);
     listeners(notes);
     session_timer(notes);
+    sip_tls(notes);
     media_ports(notes);
     mail(notes);
     trace(notes);
@@ -48,6 +49,36 @@ fn listeners(notes: &mut Notes<'_, '_>) {
     if overlap && https.port() == plain.port() && plain.port() != 0 {
         let place = http.place("plain_listen").unwrap_or_default();
         notes.add(&place, "http.plain_listen", "is the port of `listen`", "give plain HTTP another port, e.g. 8080");
+    }
+}
+
+fn sip_tls(notes: &mut Notes<'_, '_>) {
+    let Some(sip) = notes.tree.section("sip") else { return };
+    needs(notes, "sip", sip, "certificate", "key");
+    needs(notes, "sip", sip, "key", "certificate");
+    if !sip.has("tls_listen") {
+        needs(notes, "sip", sip, "client_ca", "tls_listen");
+    }
+    let Some(tls) = sip.socket_address("tls_listen") else { return };
+    let plain = sip.socket_address("tcp_listen").or_else(|| sip.socket_address("listen"));
+    if plain.map_or(5060, |plain| plain.port()) == tls.port() && tls.port() != 0 {
+        let place = sip.place("tls_listen").unwrap_or_default();
+        notes.add(&place, "sip.tls_listen", "is the port of plain TCP", "give TLS another port, e.g. 5061");
+    }
+}
+
+/// Keys that mean something over TLS only, and the pair that we show.
+fn trunk_tls(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
+    needs(notes, name, trunk, "certificate", "key");
+    needs(notes, name, trunk, "key", "certificate");
+    if trunk.text("transport") == Some("tls") {
+        return;
+    }
+    for key in ["ca", "tls_name", "certificate"] {
+        if let Some(place) = trunk.place(key) {
+            let remedy = format!("add `transport = \"tls\"`, or remove `{key}`");
+            notes.add(&place, &format!("{name}.{key}"), "means nothing without TLS", remedy);
+        }
     }
 }
 
@@ -104,7 +135,11 @@ fn trunks(notes: &mut Notes<'_, '_>) {
         let name = format!("trunk[{}]", at + 1);
         needs(notes, &name, trunk, "username", "password");
         needs(notes, &name, trunk, "password", "username");
+        trunk_tls(notes, &name, trunk);
         trunk_srtp(notes, &name, trunk);
+    }
+    for (at, (_, number)) in notes.tree.many("number").into_iter().enumerate() {
+        needs(notes, &format!("number[{}]", at + 1), number, "transfer_whisper", "transfer_to");
     }
     let Some(dial) = notes.tree.section("dial") else { return };
     if dial.flag("fixed") == Some(true) && !dial.has("allow") {

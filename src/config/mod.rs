@@ -35,7 +35,7 @@ pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig, TraceCon
 pub use organization::{DialConfig, OrganizationConfig};
 pub use schema::{Field, Section, sections};
 pub use secret::Secret;
-pub use sip::{CodecName, CodecOrder, DigestName, ExtensionConfig, SipConfig, SrtpPolicy, TrunkConfig};
+pub use sip::{CodecName, CodecOrder, DigestName, ExtensionConfig, SipConfig, SrtpPolicy, TransportName, TrunkConfig};
 
 /// The whole configuration. Every section has defaults that work on a LAN; the smallest file names one trunk.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -1,6 +1,7 @@
 //! The SIP endpoint, the trunks it reaches and the phones that may call it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -11,6 +12,22 @@ use super::{Secret, defaults};
 #[serde(default, deny_unknown_fields)]
 pub struct SipConfig {
     pub listen: SocketAddr,
+    /// The address of `listen` when absent.
+    pub tcp_listen: Option<SocketAddr>,
+    /// No TLS is taken when absent.
+    pub tls_listen: Option<SocketAddr>,
+    /// What TLS shows: PEM files of the chain and its key; the box's own pair when absent.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Peers must show a certificate of this authority.
+    pub client_ca: Option<PathBuf>,
+    /// TCP and TLS connections that peers may hold at once.
+    pub max_connections: usize,
+    pub max_connections_per_source: usize,
+    /// Seconds until a connection on which nothing happens is closed.
+    pub connection_idle_seconds: u64,
+    /// Seconds between two keep-alives on connections of our own; 0 = none.
+    pub keepalive_seconds: u64,
     /// Address written into Via, Contact and SDP when it differs from the one bound (NAT, 0.0.0.0).
     pub advertised: Option<IpAddr>,
     pub user_agent: String,
@@ -36,6 +53,19 @@ pub struct TrunkConfig {
     pub name: String,
     /// `host`, `host:port`, `[v6]:port` of the peer.
     pub host: String,
+    #[serde(default)]
+    pub transport: TransportName,
+    /// The authority that its TLS certificate must come from; the public ones when absent.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// The name that its TLS certificate must carry; the host when absent.
+    #[serde(default)]
+    pub tls_name: Option<String>,
+    /// What we show it: PEM files of a chain and its key.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    #[serde(default)]
+    pub key: Option<PathBuf>,
     #[serde(default)]
     pub username: Option<String>,
     #[serde(default)]
@@ -72,6 +102,9 @@ pub struct TrunkConfig {
     /// Seconds until an unanswered call is given up.
     #[serde(default = "defaults::ring_seconds")]
     pub ring_seconds: u64,
+    /// A call is transferred by asking the peer to do it (REFER), where the peer takes that.
+    #[serde(default)]
+    pub refer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -81,6 +114,15 @@ pub enum CodecName {
     Pcma,
     G722,
     Opus,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportName {
+    #[default]
+    Udp,
+    Tcp,
+    Tls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -123,10 +165,48 @@ pub struct ExtensionConfig {
     pub name: Option<String>,
 }
 
+impl TrunkConfig {
+    /// With nothing but its two required keys.
+    pub fn at(name: &str, host: &str) -> TrunkConfig {
+        TrunkConfig {
+            name: name.into(),
+            host: host.into(),
+            transport: TransportName::default(),
+            ca: None,
+            tls_name: None,
+            certificate: None,
+            key: None,
+            username: None,
+            password: None,
+            realm: None,
+            caller_id: None,
+            sources: Vec::new(),
+            internal: false,
+            messages: false,
+            refer: false,
+            max_calls: defaults::max_calls(),
+            codecs: defaults::codecs(),
+            codec_order: CodecOrder::default(),
+            srtp: SrtpPolicy::default(),
+            srtp_over_plain: false,
+            ring_seconds: defaults::ring_seconds(),
+        }
+    }
+}
+
 impl Default for SipConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 5060)),
+            tcp_listen: None,
+            tls_listen: None,
+            certificate: None,
+            key: None,
+            client_ca: None,
+            max_connections: 2048,
+            max_connections_per_source: 256,
+            connection_idle_seconds: 3600,
+            keepalive_seconds: 100,
             advertised: None,
             user_agent: concat!("Trunkline/", env!("CARGO_PKG_VERSION")).into(),
             t1_ms: 500,

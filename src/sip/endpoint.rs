@@ -6,6 +6,7 @@
 mod control;
 mod driver;
 mod inbox;
+mod listen;
 mod phones;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::agent::{CallKey, DialOrder, Settings, UserAgent};
+use super::agent::{DialOrder, Settings, UserAgent};
 use super::dialog::timer::Terms;
 use super::digest::server::Authority;
 use super::message::{Limits, Provenance};
@@ -24,19 +25,23 @@ use super::sdp::SessionDescription;
 use super::trace::{Exporter, Trace};
 use super::transaction::Timers;
 use super::transport::Ports;
-use super::transport::udp::{Udp, local_address_towards};
+use super::transport::tls::{BadFile, Tls};
+use super::transport::udp::local_address_towards;
 use super::trunk::Trunks;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TraceConfig, TrunkConfig};
 
-pub use super::agent::{MessageOrder, MessageOutcome, MessageRoute, Origin};
+pub use super::agent::{CallKey, MessageOrder, MessageOutcome, MessageRoute, Origin, Referred};
 pub use super::dialog::redirect::DialPolicy;
-pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
+pub use super::dialog::replaces::Target;
+pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome, ReferNews, Referral};
+pub use super::message::{Host, Uri};
 pub use control::CallControl;
 pub use phones::IncomingMessage;
 
 use driver::Driver;
 use inbox::{Inbox, Order};
+use listen::Sockets;
 
 /// Handle on the running endpoint; cheap to clone.
 #[derive(Clone)]
@@ -47,6 +52,7 @@ pub struct Endpoint {
 struct Shared {
     inbox: Arc<Inbox>,
     local: SocketAddr,
+    ports: Ports,
     advertised: Option<IpAddr>,
     resolver: Resolver,
     /// Only names, hosts and callers are read here; addresses live in the driver.
@@ -59,9 +65,13 @@ struct Shared {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The UDP port is taken or may not be opened.
-    #[error("cannot listen for SIP on {address}: {source}; is another SIP server running, or [sip] listen wrong?")]
-    Bind { address: SocketAddr, source: std::io::Error },
+    /// A port is taken or may not be opened.
+    #[error(
+        "cannot listen for SIP over {transport} on {address}: {source}; is another SIP server running, or [sip] wrong?"
+    )]
+    Bind { transport: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] BadFile),
     #[error("cannot open a socket towards the collector of traces: {0}; is [trace] hep an address of this network?")]
     Trace(std::io::Error),
 }
@@ -88,6 +98,8 @@ pub enum Destination {
     Number(String),
     /// A complete SIP URI; only for calls that the operator places by hand.
     Uri(String),
+    /// What a REFER asked for, or a person is called by.
+    Referred(Referred),
     /// Every registered phone of an extension, without a trunk.
     Extension(String),
 }
@@ -117,6 +129,8 @@ pub struct IncomingCall {
     pub offer: Option<SessionDescription>,
     /// What the trunk says of the way that the call took; empty for extensions.
     pub provenance: Provenance,
+    /// The call whose place it takes (RFC 3891): from the same trunk or extension, confirmed when it came.
+    pub replaces: Option<CallKey>,
 }
 
 /// Inbound calls that may wait for their owner; more get 503.
@@ -147,12 +161,13 @@ impl Endpoint {
         trace: &TraceConfig,
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
-        let udp = Udp::bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
-        let local = udp.local();
+        let sockets = Sockets::bind(config)?;
+        let (local, ports) = (sockets.udp.local(), sockets.ports);
+        let tls = Tls::load(config, trunks)?;
         let inbox = Arc::new(Inbox::default());
         let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
         let authority = Authority::new(rand::random(), REALM, users, clock.now()).offering(&config.digest);
-        let settings = settings(config, local, inbox.clone());
+        let settings = settings(config, local, ports, inbox.clone());
         let phones = phones::settings(config, trunks, &clock);
         let exporter = Exporter::start(trace).map_err(StartError::Trace)?;
         let shown = config.advertised.unwrap_or_else(|| shown(local.ip()));
@@ -162,7 +177,8 @@ impl Endpoint {
         let resolver = Resolver::system();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
         let (texting, texts) = mpsc::channel(phones::TEXT_QUEUE);
-        let driver = Driver::new(udp, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
+        let (udp, streams) = sockets.open(config, tls, clock.clone());
+        let driver = Driver::new(udp, streams, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
         tokio::spawn(driver.run());
         for (trunk, host) in Trunks::new(trunks).names() {
             tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
@@ -170,6 +186,7 @@ impl Endpoint {
         let shared = Shared {
             inbox,
             local,
+            ports,
             advertised: config.advertised,
             resolver,
             trunks: Trunks::new(trunks),
@@ -177,7 +194,7 @@ impl Endpoint {
             stopping: AtomicBool::new(false),
             trace,
         };
-        tracing::info!(address = %local, "listening for SIP over UDP");
+        tracing::info!(address = %local, tcp = ports.tcp, tls = ?config.tls_listen.map(|_| ports.tls), "listening for SIP");
         Ok((Endpoint { shared: Arc::new(shared) }, calls))
     }
 
@@ -188,6 +205,11 @@ impl Endpoint {
 
     pub fn local_address(&self) -> SocketAddr {
         self.shared.local
+    }
+
+    /// Where it listens for TCP and for TLS.
+    pub fn ports(&self) -> Ports {
+        self.shared.ports
     }
 
     /// The address to put into a session description for a peer reached through `trunk` (advertised, or the local
@@ -217,6 +239,9 @@ impl Endpoint {
         let target = match &call.destination {
             Destination::Number(number) => super::agent::number_on(trunk, number),
             Destination::Uri(uri) => super::agent::dialable(uri),
+            Destination::Referred(referred) => {
+                referred.dialable(&trunk.host, trunk.explicit_port.then_some(trunk.port))
+            }
             Destination::Extension(_) => None,
         };
         let target = target.ok_or(InviteError::BadDestination)?;
@@ -273,7 +298,7 @@ fn shown(listen: IpAddr) -> IpAddr {
     if listen.is_unspecified() { local_address_towards(IpAddr::from([192, 0, 2, 1])) } else { listen }
 }
 
-fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Settings {
+fn settings(config: &SipConfig, local: SocketAddr, ports: Ports, inbox: Arc<Inbox>) -> Settings {
     let (advertised, listen) = (config.advertised, local.ip());
     Settings {
         user_agent: config.user_agent.chars().filter(|letter| !letter.is_control()).collect(),
@@ -281,11 +306,12 @@ fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Setting
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
         max_dialogs_per_source: config.max_dialogs_per_source,
         session_timer: Terms::new(config.session_expires_seconds),
-        ports: Ports::all(local.port()),
+        ports,
         local_address: Box::new(move |peer| match advertised {
-            Some(ip) => ip,
-            None if !listen.is_unspecified() => listen,
-            None => local_address_towards(peer),
+            // An address of the other family would be none to the peer.
+            Some(ip) if ip.is_ipv4() == peer.is_ipv4() => ip,
+            _ if !listen.is_unspecified() => listen,
+            _ => local_address_towards(peer),
         }),
         tokens: Box::new(|| format!("{:016x}", rand::random::<u64>())),
         call_keys: Box::new(move || -> CallKey { inbox.next_call() }),

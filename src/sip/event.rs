@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::dialog::replaces::Target;
 use super::message::Reason;
 use super::sdp::{SdpError, SessionDescription};
 
@@ -23,6 +24,10 @@ pub enum CallEvent {
     Key(char),
     /// Why what follows happens, in the network's words: stands before `Ended` by the peer, or `Rejected`.
     Because(Vec<Reason>),
+    /// News of the REFER that we sent.
+    Refer(ReferNews),
+    /// The peer asks us to call somebody else; answered by [`Command::AnswerRefer`].
+    Referred(Box<Referral>),
     /// The call is over.
     Ended { by: EndedBy },
 }
@@ -32,6 +37,29 @@ impl CallEvent {
     pub fn is_last(&self) -> bool {
         matches!(self, CallEvent::Rejected { .. } | CallEvent::Failed(_) | CallEvent::Ended { .. })
     }
+}
+
+/// What has come of our REFER. After `Done`, `Refused` or `Unknown` none follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReferNews {
+    /// The peer tries.
+    Accepted,
+    /// The provisional answer that it got.
+    Progress(u16),
+    /// The final answer that it got.
+    Done(u16),
+    /// The peer does not want to: its refusal.
+    Refused(u16),
+    /// It tries, and we hear no more of it.
+    Unknown,
+}
+
+/// A REFER of the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referral {
+    pub target: Target,
+    /// Value of Referred-By (RFC 3892), as sent.
+    pub referred_by: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,4 +113,13 @@ pub enum Command {
     Key(char),
     /// Why the call will be ended: goes out with the BYE or CANCEL of the hang-up that follows.
     Because(Reason),
+    /// Asks the peer to call the URI `to`; [`CallEvent::Refer`] tells what comes of it.
+    Refer {
+        to: String,
+        referred_by: Option<String>,
+    },
+    /// 202, or the refusal of the peer's REFER.
+    AnswerRefer(u16),
+    /// What has come of the call that the peer's REFER asked for: 1xx, then a final code.
+    ReportRefer(u16),
 }

@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::config::TrunkConfig;
+use crate::config::{TransportName, TrunkConfig};
 
 use super::digest::client::Credentials;
 use super::message::Host;
+use super::transport::{Hop, Link, Transport, TrunkId};
 
 pub struct Trunk {
+    /// Its place in the configuration.
+    pub id: TrunkId,
     pub name: String,
+    pub transport: Transport,
     pub host: Host,
     pub port: u16,
     /// The port was configured, so URIs carry it.
@@ -32,7 +36,7 @@ const SILENCE_KEPT: Duration = Duration::from_secs(60);
 pub struct Trunks(Vec<Trunk>);
 
 impl Trunk {
-    fn new(config: &TrunkConfig) -> Trunk {
+    fn new(id: TrunkId, config: &TrunkConfig) -> Trunk {
         // Configuration was checked; a host that is none will simply not resolve.
         let (host, port) =
             Host::parse_with_port(&config.host).unwrap_or_else(|_| (Host::Name(config.host.clone()), None));
@@ -41,17 +45,30 @@ impl Trunk {
             .clone()
             .zip(config.password.clone())
             .map(|(username, password)| Credentials { username, password, realm: config.realm.clone() });
+        let transport = match config.transport {
+            TransportName::Udp => Transport::Udp,
+            TransportName::Tcp => Transport::Tcp,
+            TransportName::Tls => Transport::Tls,
+        };
         Trunk {
+            id,
             name: config.name.clone(),
+            transport,
             addresses: host.ip().into_iter().collect(),
             host,
-            port: port.unwrap_or(5060),
+            port: port.unwrap_or(transport.default_port()),
             explicit_port: port.is_some(),
             credentials,
             caller: config.caller_id.clone().or_else(|| config.username.clone()),
             sources: config.sources.clone(),
             silent: Vec::new(),
         }
+    }
+
+    /// The way to one of its addresses.
+    pub fn hop(&self, transport: Transport, address: SocketAddr) -> Hop {
+        let link = if transport.is_reliable() { Link::Trunk(self.id) } else { Link::Any };
+        Hop::new(transport, address, link)
     }
 
     /// Whether packets of `ip` are this trunk's.
@@ -81,7 +98,7 @@ impl Trunk {
 
 impl Trunks {
     pub fn new(configs: &[TrunkConfig]) -> Trunks {
-        Trunks(configs.iter().map(Trunk::new).collect())
+        Trunks((0..).map(TrunkId).zip(configs).map(|(id, config)| Trunk::new(id, config)).collect())
     }
 
     pub fn find(&self, name: &str) -> Option<&Trunk> {
@@ -93,6 +110,20 @@ impl Trunks {
         let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip()));
         owners()
             .find(|trunk| trunk.port == source.port() && trunk.addresses.contains(&source.ip()))
+            .or_else(|| owners().next())
+    }
+
+    pub fn with_id(&self, id: TrunkId) -> Option<&Trunk> {
+        self.0.iter().find(|trunk| trunk.id == id)
+    }
+
+    /// As [`Trunks::of_source`], but a trunk of TLS is known over TLS only: an address alone is easily forged.
+    pub fn of_source_over(&self, transport: Transport, source: SocketAddr) -> Option<&Trunk> {
+        let takes = |trunk: &&Trunk| trunk.transport != Transport::Tls || transport == Transport::Tls;
+        let owners = || self.0.iter().filter(|trunk| trunk.owns(source.ip())).filter(takes);
+        owners()
+            .find(|trunk| trunk.port == source.port() && trunk.addresses.contains(&source.ip()))
+            .or_else(|| owners().find(|trunk| trunk.transport == transport))
             .or_else(|| owners().next())
     }
 

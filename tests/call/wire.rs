@@ -201,7 +201,7 @@ async fn the_box_holds_and_resumes_a_call_and_takes_its_keys_by_info() {
         }
     }
     wire.line.hears(5).await;
-    wire.control.key('7');
+    wire.control.press('7');
     let pressed = within("the key", async {
         loop {
             if let LiveFact::Key(key) = facts.recv().await.expect("a fact").what {

@@ -15,4 +15,5 @@ mod restart;
 mod sipp;
 mod srtp;
 mod trace;
+mod transfer;
 mod wide_band;

@@ -153,7 +153,7 @@ async fn keys_go_both_ways_in_info() {
     assert_eq!(next(&mut events).await, CallEvent::Key('5'));
     assert_eq!(next(&mut events).await, CallEvent::Key('#'));
     for key in ['#', 'x', '7'] {
-        control.key(key);
+        control.press(key);
     }
     // Hung up at once, the second key would not go out any more.
     tokio::time::timeout(Duration::from_millis(300), events.recv()).await.expect_err("nothing to tell");

@@ -1,5 +1,12 @@
 //! What the SIP tests share: an endpoint on a loopback port, a bare UDP peer, session descriptions.
-#![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +17,7 @@ use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{ExtensionConfig, SipConfig, TrunkConfig};
 use trunkline::sip::endpoint::DialPolicy;
+pub use trunkline::sip::endpoint::IncomingCall as Incoming;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 
@@ -138,6 +146,14 @@ impl Peer {
         let mut buffer = vec![0; 65_535];
         let (length, _) = timeout(limit, self.socket.recv_from(&mut buffer)).await.ok()?.expect("readable");
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    pub async fn receive_bytes(&self) -> Vec<u8> {
+        let mut buffer = vec![0; 65_535];
+        let received = timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await;
+        let (length, _) = received.expect("a datagram in time").expect("readable");
+        buffer.truncate(length);
+        buffer
     }
 
     pub async fn receive_from(&self) -> (String, SocketAddr) {

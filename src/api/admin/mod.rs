@@ -1,4 +1,4 @@
-//! The box's own routes: claiming it, text messages, traces of calls.
+//! The box's own routes: claiming it, text messages, traces of calls, transferring a call.
 
 pub(super) mod messages;
 pub(super) mod trace;
@@ -21,6 +21,8 @@ use super::dialect::Context;
 use super::fields::Fields;
 use super::problem::{ErrorBody, Problem};
 use super::refusal;
+
+pub(super) mod transfer;
 
 /// What the routes need.
 #[derive(Clone)]

@@ -34,7 +34,7 @@ impl Actor {
         let (Some(sip), Some(media), State::Talking { .. }) = (&self.sip, &self.media, &self.state) else {
             return answer(reply, Held::NotNow);
         };
-        if self.voice.change.is_some() {
+        if self.voice.change.is_some() || self.moving.is_some() || self.is_being_transferred() {
             return answer(reply, Held::NotNow);
         }
         if self.voice.held_by_us == on {

@@ -17,6 +17,8 @@ use super::registry::Order;
 use super::room::Room;
 use super::scribe::{Entry, Scribe};
 use super::transcript::Assembly;
+use super::transfer::leg::UnderWay;
+use super::transfer::{self as handover, PersonNews};
 use super::{Cause, HungUp, LiveFact, ledger, outcome};
 use crate::ai::Command;
 use crate::clock::UtcTime;
@@ -25,11 +27,14 @@ use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd, OfferOutco
 use crate::sip::sdp::SessionDescription;
 
 mod hold;
+mod moving;
 pub(super) mod outbound;
 mod settle;
+mod transfer;
 mod voice;
 pub(super) mod wire;
 
+pub(super) use moving::Moving;
 pub(super) use voice::Voice;
 
 /// How often turns in the making are looked after.
@@ -46,6 +51,8 @@ pub(super) struct Actor {
     pub(super) media: Option<MediaLeg>,
     pub(super) voice: Voice,
     pub(super) assembly: Assembly,
+    pub(super) transfer: Option<UnderWay>,
+    pub(super) moving: Option<Moving>,
     /// Given back when the actor ends.
     pub(super) line: Line,
     /// Trunks that this attempt went to, and the line of the next one.
@@ -75,6 +82,8 @@ enum Happening {
     Report(Option<Report>),
     Order(Order),
     Changed(Box<(hold::Change, OfferOutcome)>),
+    Person(PersonNews),
+    Moving(Option<CallEvent>),
     Time,
 }
 
@@ -96,13 +105,16 @@ impl Actor {
             Some(order) = self.orders.recv() => Happening::Order(order),
             report = next_of(self.voice.reports.as_mut()) => Happening::Report(report),
             changed = hold::changed(&mut self.voice.change) => Happening::Changed(Box::new(changed)),
+            news = next_of_person(self.transfer.as_mut()) => Happening::Person(news),
+            event = next_of(self.moving.as_mut().map(|moving| &mut moving.sip.events)) => Happening::Moving(event),
             () = sleep_until(wake) => Happening::Time,
         }
     }
 
     fn wake_at(&self) -> Option<Instant> {
         let turns = (self.assembly.pending() && !self.settled).then(|| self.room.clock.now() + TURN_TICK);
-        self.state.deadline(&self.terms).into_iter().chain(turns).min()
+        let transfer = self.transfer.as_ref().and_then(|transfer| transfer.state.deadline());
+        self.state.deadline(&self.terms).into_iter().chain(turns).chain(transfer).min()
     }
 
     async fn on(&mut self, happening: Happening) {
@@ -129,12 +141,20 @@ impl Actor {
             Happening::Order(Order::Hold(on, reply)) => self.on_hold_order(on, reply),
             Happening::Changed(changed) => self.on_changed(changed.0, changed.1),
             Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
+            Happening::Order(Order::Transfer(order, reply)) => {
+                // Whoever asked may have gone away.
+                let _ = reply.send(self.transfer(*order).await);
+            }
+            Happening::Order(Order::Replace(incoming)) => self.on_replacement(*incoming).await,
+            Happening::Person(news) => self.on_person(news).await,
+            Happening::Moving(event) => self.on_moving(event).await,
             Happening::Time => {
                 self.assembly.tick(self.room.clock.utc());
-                // A held call is quiet, not deserted; its maximum duration goes on.
-                if self.is_on_hold() {
+                // A held call is quiet, not deserted; its maximum duration goes on. Two people are heard by RTP alone.
+                if self.is_on_hold() || self.is_being_transferred() {
                     self.feed(Event::Heard).await;
                 }
+                self.feed_transfer(handover::Event::Tick).await;
                 self.feed(Event::Tick).await;
             }
         }
@@ -165,6 +185,10 @@ impl Actor {
             CallEvent::Offer { session } => self.on_offer(session.as_ref()),
             CallEvent::Key(key) => self.on_info_key(key).await,
             CallEvent::Because(reasons) => self.call.network.causes = reasons.iter().map(Cause::from).collect(),
+            CallEvent::Refer(news) => self.feed_transfer(handover::Event::Refer(news)).await,
+            CallEvent::Referred(referral) => self.on_referral(*referral).await,
+            // The referrer need not wait for what it asked for.
+            CallEvent::Ended { by: LegEnd::Peer } if self.moving.is_some() => self.sip = None,
             CallEvent::Ended { by } => {
                 self.sip = None;
                 self.feed(match by {
@@ -228,6 +252,8 @@ impl Actor {
             Action::Invite => return self.invite().await,
             Action::NextTrunk => return self.next_trunk().await,
             Action::Connect => self.connect(),
+            // An agent that does not have the caller cannot say goodbye.
+            Action::StopAgent if self.is_being_transferred() => return Some(Event::AgentDone),
             Action::StopAgent => self.voice.tell(Command::Stop),
             Action::HangUp => {
                 if let Some(sip) = &self.sip {
@@ -235,6 +261,10 @@ impl Actor {
                 }
                 if let Some(media) = &self.media {
                     media.leg.control.close();
+                }
+                // The far end has left for a dialog that is not there yet: nobody else will say that it is gone.
+                if self.sip.is_none() {
+                    return Some(Event::Left);
                 }
             }
             Action::Settle(settlement) => self.settle(&settlement).await,
@@ -279,6 +309,13 @@ impl Actor {
 async fn next_of<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
     match receiver {
         Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_of_person(transfer: Option<&mut UnderWay>) -> PersonNews {
+    match transfer.and_then(|transfer| transfer.person.as_mut()) {
+        Some(person) => person.next().await,
         None => std::future::pending().await,
     }
 }

@@ -103,6 +103,8 @@ fn actor(room: Arc<Room>, call: Call, line: Line, orders: mpsc::Receiver<Order>)
         media: None,
         voice: Voice::default(),
         assembly: Assembly::default(),
+        transfer: None,
+        moving: None,
         tried: vec![line.trunk.clone()],
         line,
         next_line: None,
@@ -223,6 +225,7 @@ impl Actor {
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
+                self.room.registry.note_leg(self.call.id, control.key());
                 self.room.traces.joined(self.call.id, control.sip_call_id());
                 self.sip = Some(SipLeg { control, events });
                 None
@@ -309,6 +312,12 @@ impl Actor {
                 self.room.tell(self.call.id, LiveFact::Hold(on_hold));
             }
         }
+    }
+
+    /// Tells the agent whether the caller it got back is on hold.
+    pub(super) fn follow_hold(&mut self) {
+        let on_hold = self.is_on_hold();
+        self.voice.hold(on_hold);
     }
 
     /// The far end changes the session, or asks for our offer.

@@ -55,8 +55,14 @@ pub struct Stream {
 impl Stream {
     /// Source and first sequence number are random (RFC 3550 §5.1).
     fn new() -> Stream {
-        let (ssrc, sequence) = (rand::random(), rand::random());
+        let (ssrc, sequence) = (rand::random(), first_sequence());
         Stream { ssrc, sequence, packets: 0, octets: 0, former: (0, 0), refused: 0 }
+    }
+
+    /// Goes on under another source.
+    pub fn renew(&mut self) {
+        let Stream { packets, octets, refused, .. } = *self;
+        *self = Stream { packets, octets, refused, former: (packets, octets), ..Stream::new() };
     }
 }
 
@@ -86,8 +92,7 @@ impl Talk {
             return;
         }
         if remote.codec.clock() != self.encoder.codec().clock() {
-            let Stream { packets, octets, refused, .. } = self.stream;
-            self.stream = Stream { packets, octets, refused, former: (packets, octets), ..Stream::new() };
+            self.stream.renew();
         }
         self.queue.tune(remote.codec, rand::random());
         self.encoder = Encoder::new(remote.codec, remote.opus);
@@ -148,13 +153,6 @@ impl Talk {
             None => self.encoder.encode(&Frame::silent(rate), payload),
         };
         (remote.payload_type, length)
-    }
-}
-
-impl Stream {
-    /// Goes on under another source.
-    pub fn renew(&mut self) {
-        (self.ssrc, self.sequence) = (rand::random(), first_sequence());
     }
 }
 

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::{CallKey, Entry, Output, UserAgent};
+use super::{CallKey, Entry, Origin, Output, UserAgent};
 use crate::sip::dialog::call::{ALLOW, Dial, Target};
 use crate::sip::dialog::redirect::DialPolicy;
+use crate::sip::dialog::replaces::carried;
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, CallFailure, EndedBy};
@@ -13,7 +14,7 @@ use crate::sip::message::params::quote;
 use crate::sip::message::uri::escape_user;
 use crate::sip::message::{Host, Request, SipUri, Uri};
 use crate::sip::sdp::SessionDescription;
-use crate::sip::transport::Hop;
+use crate::sip::transport::Transport;
 use crate::sip::trunk::Trunk;
 
 /// An outbound call whose trunk and target were checked.
@@ -39,14 +40,18 @@ const LONGEST_RING: Duration = Duration::from_secs(3_600);
 pub fn number_on(trunk: &Trunk, number: &str) -> Option<SipUri> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+*#-._".contains(&byte);
     let fine = !number.is_empty() && number.len() <= 128 && number.bytes().all(fits);
-    fine.then(|| SipUri::new(Some(number), trunk.host.clone(), trunk.explicit_port.then_some(trunk.port)))
+    let mut uri = SipUri::new(Some(number), trunk.host.clone(), trunk.explicit_port.then_some(trunk.port));
+    if trunk.transport.is_reliable() {
+        uri.params.set("transport", trunk.transport.name().to_owned());
+    }
+    fine.then_some(uri)
 }
 
-/// A URI given by hand; only plain `sip:` over UDP can be dialled.
+/// A URI given by hand: `sip:` over a transport that is spoken here, or `sips:`.
 pub fn dialable(text: &str) -> Option<SipUri> {
     let Ok(Uri::Sip(uri)) = Uri::parse(text) else { return None };
-    let udp = uri.params.value("transport").is_none_or(|transport| transport.eq_ignore_ascii_case("udp"));
-    (udp && !uri.secure && uri.headers.is_none() && text.len() <= 512).then_some(uri)
+    let spoken = uri.params.value("transport").is_none_or(|transport| Transport::parse(transport).is_some());
+    (spoken && uri.headers.is_none() && text.len() <= 512).then_some(uri)
 }
 
 impl UserAgent {
@@ -85,7 +90,6 @@ impl UserAgent {
     }
 
     fn start_call(&mut self, key: CallKey, order: DialOrder, mut ips: Vec<IpAddr>, now: Instant) {
-        let port = order.target.port.unwrap_or(5060);
         let Some(trunk) = self.trunks.find(&order.trunk) else {
             self.out.push(Output::Event { call: key, event: CallEvent::Ended { by: EndedBy::Lost } });
             return;
@@ -93,14 +97,19 @@ impl UserAgent {
         trunk.answering_first(&mut ips, now);
         ips.truncate(MAX_ADDRESSES);
         let Some(&ip) = ips.first() else { return self.unreachable(key, "it has no address".to_owned()) };
-        let hop = |ip: IpAddr| Hop::udp(SocketAddr::new(ip, port));
+        let transport = transport_to(&order.target, trunk);
+        let port = order.target.port.unwrap_or(transport.default_port());
+        let hop = |ip: IpAddr| trunk.hop(transport, SocketAddr::new(ip, port));
         let to = hop(ip);
         // Our password is shown to the trunk only, wherever the call goes.
         let known = trunk.host == order.target.host || ips.iter().all(|ip| trunk.trusts(SocketAddr::new(*ip, port)));
         let auth = Authentication::new(trunk.credentials.clone().filter(|_| known));
         let caller = order.caller_number.clone().or_else(|| trunk.caller.clone()).unwrap_or_default();
         let from_host = trunk.host.clone();
-        let local = self.local_end(to, &caller);
+        let local = match order.target.secure {
+            true => self.local_end(to, &caller).secured(),
+            false => self.local_end(to, &caller),
+        };
         let others = ips.iter().skip(1).map(|ip| hop(*ip));
         let others = others.map(|to| Target { to, local: self.local_end(to, &caller) }).collect();
         let tag = (self.settings.tokens)();
@@ -124,15 +133,29 @@ impl UserAgent {
         };
         let call = Call::dial(dial, &mut step);
         self.dialogs.insert((order.call_id, tag), key);
-        self.calls.insert(key, Entry { call, place: None, invites: Vec::new() });
+        let origin = Origin::Trunk(order.trunk);
+        self.calls.insert(key, Entry { call, place: None, origin, invites: Vec::new() });
         self.carry_out(key, acts, now);
         self.settle(key, now);
     }
 }
 
+/// What the target asks for, else what the trunk speaks when the target is there.
+fn transport_to(target: &SipUri, trunk: &Trunk) -> Transport {
+    let asked = target.params.value("transport").and_then(Transport::parse);
+    match asked {
+        _ if target.secure => Transport::Tls,
+        Some(transport) => transport,
+        None if target.host == trunk.host => trunk.transport,
+        None => Transport::Udp,
+    }
+}
+
 /// Everything but Via.
 fn invite(order: &DialOrder, caller: &str, host: &Host, tag: &str, contact: &str, user_agent: &str) -> Request {
-    let target = Uri::Sip(order.target.clone());
+    let mut target = order.target.clone();
+    let carried = carried(&mut target);
+    let target = Uri::Sip(target);
     let user = escape_user(if caller.is_empty() { "anonymous" } else { caller });
     let name = order.caller_name.as_deref().map(|name| format!("{} ", quote(name))).unwrap_or_default();
     let mut invite = Request::new(rsip::Method::Invite.into(), target.clone());
@@ -144,6 +167,9 @@ fn invite(order: &DialOrder, caller: &str, host: &Host, tag: &str, contact: &str
     invite.fields.push("Contact", contact);
     invite.fields.push("Allow", ALLOW);
     invite.fields.push("User-Agent", user_agent);
+    for (name, value) in carried {
+        invite.fields.push(&name, value);
+    }
     invite.with_body("application/sdp", order.offer.write())
 }
 
@@ -153,8 +179,10 @@ mod tests {
 
     #[test]
     fn only_plain_sip_uris_can_be_dialled() {
-        assert!(dialable("sip:user@192.0.2.1:5070;transport=UDP").is_some());
-        for text in ["sips:a@b", "sip:a@b;transport=tcp", "sip:a@b?Route=x", "tel:1", "sip:a b@c", "sip:a@b\r\nX: y"] {
+        for text in ["sip:user@192.0.2.1:5070;transport=UDP", "sips:a@b", "sip:a@b;transport=tcp"] {
+            assert!(dialable(text).is_some(), "{text}");
+        }
+        for text in ["sip:a@b;transport=sctp", "sip:a@b?Route=x", "tel:1", "sip:a b@c", "sip:a@b\r\nX: y"] {
             assert!(dialable(text).is_none(), "{text}");
         }
     }

@@ -39,6 +39,10 @@ impl UserAgent {
             let refusal = Response::to(&request, 422).with("Min-SE", least.to_string());
             return self.send_stateless(refusal, source, now);
         }
+        let replaces = match self.replaced(&request, &origin) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.send_stateless(*refusal, source, now),
+        };
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
             return self.send_stateless(Response::to(&request, 482), source, now);
@@ -57,7 +61,10 @@ impl UserAgent {
         let called = request.uri.number();
         let (caller, caller_name) = caller(&request, checked, &origin);
         let local_ip = (self.settings.local_address)(source.ip());
-        let local = self.local_end(source, &called);
+        let mut local = self.local_end(source, &called);
+        if request.uri.sip().is_some_and(|uri| uri.secure) {
+            local = local.secured();
+        }
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
         let provenance = match &origin {
@@ -72,7 +79,8 @@ impl UserAgent {
             return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
-        self.calls.insert(call_key, Entry { call, place: Some(source.ip()), invites: Vec::new() });
+        let entry = Entry { call, place: Some(source.ip()), origin: origin.clone(), invites: Vec::new() };
+        self.calls.insert(call_key, entry);
         self.settle(call_key, now);
         self.out.push(Output::Incoming(Box::new(Incoming {
             call: call_key,
@@ -84,13 +92,14 @@ impl UserAgent {
             offer,
             provenance,
             local: local_ip,
+            replaces,
             secure: source.transport == Transport::Tls,
         })));
     }
 
     /// Only trunks and extensions come in; strangers cost no state.
     pub(super) fn admit(&mut self, request: &Request, source: Hop, now: Instant) -> Result<Origin, Box<Response>> {
-        let origin = match self.trunks.of_source(source.address) {
+        let origin = match self.trunk_of(source) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
             None => return Err(Box::new(Response::to(request, 403))),

@@ -172,7 +172,7 @@ impl UserAgent {
         let mut addresses = trunk.addresses().to_vec();
         trunk.answering_first(&mut addresses, now);
         let ip = *addresses.first().ok_or_else(|| unreachable("the trunk's host has no address"))?;
-        let to = Hop::udp((ip, trunk.port).into());
+        let to = trunk.hop(trunk.transport, (ip, trunk.port).into());
         let from = order.from.clone().or_else(|| trunk.caller.clone()).unwrap_or_else(|| "anonymous".into());
         let from = format!("sip:{}@{}", escape_user(&from), trunk.host);
         let auth = Authentication::new(trunk.credentials.clone());

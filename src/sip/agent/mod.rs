@@ -6,10 +6,12 @@ mod gate;
 mod invite;
 pub mod message;
 mod phones;
+mod refer;
 mod register;
 mod request;
 mod ring;
 mod schedule;
+mod way;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,8 +36,11 @@ use super::trunk::Trunks;
 pub use dial::{DialOrder, dialable, number_on};
 pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
 pub use phones::PhoneSettings;
+pub use refer::Referred;
 pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
+pub use way::MOST_OVER_UDP;
+use way::Ways;
 
 /// Names a call towards the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +90,8 @@ pub struct Incoming {
     pub provenance: Provenance,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// The call whose place it takes (RFC 3891).
+    pub replaces: Option<CallKey>,
     /// It came over TLS.
     pub secure: bool,
 }
@@ -129,6 +136,7 @@ pub struct UserAgent {
     unresolved: HashMap<CallKey, DialOrder>,
     phones: phones::Phones,
     schedule: Schedule,
+    ways: Ways,
     refusing: bool,
     trace: Option<Trace>,
     out: Vec<Output>,
@@ -160,6 +168,8 @@ struct Entry {
     call: Call,
     /// The source whose place in the guard it holds.
     place: Option<IpAddr>,
+    /// Who is on the other side.
+    origin: Origin,
     /// Its INVITEs. One that got a 1xx and then nothing would outlive the call for ever (RFC 3261 §17.1.1.2).
     invites: Vec<ClientKey>,
 }
@@ -192,6 +202,7 @@ impl UserAgent {
             unresolved: HashMap::new(),
             phones: phones::Phones::default(),
             schedule: Schedule::default(),
+            ways: Ways::default(),
             refusing: false,
             trace: None,
             out: Vec::new(),
@@ -273,6 +284,10 @@ impl UserAgent {
             return;
         }
         let Some(client) = self.clients.find(&key) else { return };
+        // What was asked over TLS is not answered in plain text.
+        if client.to.transport == Transport::Tls && source.transport != Transport::Tls {
+            return;
+        }
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
         self.guard.vouch(source.ip(), now);
         let outputs = self.clients.response(&key, response, now);
@@ -287,6 +302,7 @@ impl UserAgent {
     fn client_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {
         let Some(client) = self.clients.find(key) else { return };
         let (to, call, purpose) = (client.to, client.owner.call, client.owner.purpose);
+        let problem = client.problem.unwrap_or("the network refused the packet");
         let request = client.owner.request.clone();
         for output in outputs {
             let failure = match output {
@@ -296,7 +312,7 @@ impl UserAgent {
                 }
                 ClientOutput::Deliver => continue,
                 ClientOutput::TimedOut => CallFailure::TrunkSilent,
-                ClientOutput::Failed => CallFailure::Unreachable("the network refused the packet".into()),
+                ClientOutput::Failed => CallFailure::Unreachable(problem.into()),
             };
             self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
         }
@@ -348,10 +364,10 @@ impl UserAgent {
     fn carry_out(&mut self, key: CallKey, acts: Vec<Act>, now: Instant) {
         for act in acts {
             match act {
-                Act::Send { request, to, purpose } => self.send(key, request, to, purpose, now),
+                Act::Send { request, to, purpose } => self.send(key, &request, to, purpose, now),
                 Act::Ack { request, to } => {
-                    if let Ok(datagram) = request.write() {
-                        self.out.push(Output::Transmit { to, datagram, transaction: None });
+                    if let Ok(datagram) = self.carried_by(&request, to.transport).write() {
+                        self.out.push(Output::bare(to, datagram));
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
@@ -364,32 +380,6 @@ impl UserAgent {
                 Act::Silent(address) => self.trunks.silent(address.ip(), now),
             }
         }
-    }
-
-    fn send(&mut self, call: CallKey, request: Arc<Request>, to: Hop, purpose: Purpose, now: Instant) {
-        let datagram = match request.write() {
-            Ok(datagram) => datagram,
-            Err(problem) => {
-                tracing::warn!(%problem, method = %request.method, "a request was not sent");
-                let failure = CallFailure::Unreachable("the request would hold a line break".into());
-                return self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
-            }
-        };
-        let key = ClientKey::of_request(&request);
-        // Every 1xx of an attempt that nobody wants any more asks for its CANCEL.
-        if purpose == Purpose::Cancel && self.clients.find(&key).is_some() {
-            return;
-        }
-        let ack = request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
-        if ack.is_some()
-            && let Some(entry) = self.calls.get_mut(&call)
-        {
-            entry.invites.retain(|invite| self.clients.find(invite).is_some());
-            entry.invites.push(key.clone());
-        }
-        let owner = ClientOwner { call, purpose, request };
-        let outputs = self.clients.start(key.clone(), datagram, to, owner, ack, self.settings.timers, now);
-        self.client_outputs(&key, outputs, now);
     }
 
     /// After every step: gives back the guard's place of a call that is over, and notes when to wake it.
@@ -431,15 +421,6 @@ impl UserAgent {
             self.out.push(Output::OfferDone { call, outcome: OfferOutcome::Refused(0) });
         }
         self.with_call(call, now, |call, step| call.command(command, step));
-    }
-
-    /// The socket refused a datagram of that transaction.
-    pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
-        if self.errand_transport_failed(key, now) {
-            return;
-        }
-        let outputs = self.clients.transport_failed(key);
-        self.client_outputs(key, outputs, now);
     }
 
     /// The addresses of a trunk's host.

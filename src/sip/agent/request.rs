@@ -10,7 +10,7 @@ use crate::sip::dialog::options;
 use crate::sip::message::check::check;
 use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 impl UserAgent {
     pub(super) fn on_request(&mut self, mut request: Request, source: Hop, now: Instant) {
@@ -62,7 +62,7 @@ impl UserAgent {
         if checked.to.tag().is_none() && self.is_hopeless(source) {
             return self.send_stateless(Response::to(&request, 403), source, now);
         }
-        if let Some(refusal) = unsupported(&request) {
+        if let Some(refusal) = unsupported(&request, source.transport) {
             return self.send_stateless(refusal, source, now);
         }
         if checked.to.tag().is_some() {
@@ -78,6 +78,8 @@ impl UserAgent {
                 let response = self.options(&request, source, now);
                 self.send_stateless(response, source, now);
             }
+            // Outside a call nobody may send us calling.
+            Method::Known(rsip::Method::Refer) => self.send_stateless(Response::to(&request, 403), source, now),
             Method::Known(rsip::Method::Register) => self.on_register(&request, checked, key, source, now),
             Method::Known(rsip::Method::Message) => self.on_message(&request, checked, key, source, now),
             // BYE, UPDATE and INFO live in dialogs only.
@@ -94,6 +96,10 @@ impl UserAgent {
         source: Hop,
         now: Instant,
     ) {
+        let secure = self.calls.get(&call).is_some_and(|entry| entry.call.is_secure());
+        if secure && source.transport != Transport::Tls {
+            return self.send_stateless(Response::to(request, 403), source, now);
+        }
         let most = if request.is(rsip::Method::Bye) { 2 * MAX_ANSWERING } else { MAX_ANSWERING };
         if self.servers.len() >= most {
             return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
@@ -137,7 +143,7 @@ impl UserAgent {
 
     /// Neither a trunk, nor could it ever become an extension.
     pub(super) fn is_hopeless(&self, source: Hop) -> bool {
-        !self.authority.has_users() && self.trunks.of_source(source.address).is_none()
+        !self.authority.has_users() && self.trunk_of(source).is_none()
     }
 
     fn call_of(&self, checked: &Checked) -> Option<CallKey> {
@@ -147,7 +153,7 @@ impl UserAgent {
 }
 
 /// What we do not do, and how it is said (RFC 3261 §8.2.1, §8.2.2).
-fn unsupported(request: &Request) -> Option<Response> {
+fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
     let spoken = match &request.method {
         Method::Extension(_) => return Some(Response::to(request, 501).with("Allow", ALLOW)),
         Method::Known(
@@ -157,6 +163,8 @@ fn unsupported(request: &Request) -> Option<Response> {
             | rsip::Method::Update
             | rsip::Method::Info
             | rsip::Method::PRack
+            | rsip::Method::Refer
+            | rsip::Method::Notify
             | rsip::Method::Register
             | rsip::Method::Message,
         ) => true,
@@ -165,7 +173,8 @@ fn unsupported(request: &Request) -> Option<Response> {
     if !spoken {
         return Some(Response::to(request, 405).with("Allow", ALLOW));
     }
-    if matches!(request.uri, Uri::Other(_)) || request.uri.sip().is_some_and(|uri| uri.secure) {
+    let secure = request.uri.sip().is_some_and(|uri| uri.secure);
+    if matches!(request.uri, Uri::Other(_)) || (secure && transport != Transport::Tls) {
         return Some(Response::to(request, 416));
     }
     // ACK and CANCEL never come here: Require means nothing in them (RFC 3261 §8.2.2.3).

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::register::request_to;
-use super::{CallKey, Entry, Output, UserAgent};
+use super::{CallKey, Entry, Origin, Output, UserAgent};
 use crate::sip::dialog::call::{ALLOW, Dial};
 use crate::sip::dialog::redirect::DialPolicy;
 use crate::sip::dialog::{Call, Step};
@@ -98,7 +98,8 @@ impl UserAgent {
         let tokens = &mut *self.settings.tokens;
         let call = Call::dial(dial, &mut Step { now, timers: self.settings.timers, tokens, out: &mut acts });
         self.dialogs.insert((order.call_id.clone(), tag), key);
-        self.calls.insert(key, Entry { call, place: None, invites: Vec::new() });
+        let origin = Origin::Extension(order.user.clone());
+        self.calls.insert(key, Entry { call, place: None, origin, invites: Vec::new() });
         self.carry_out(key, acts, now);
         self.settle(key, now);
     }

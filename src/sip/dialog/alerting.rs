@@ -117,7 +117,8 @@ impl Alerting {
                 self.exchange.refuse(488, step);
                 return self.go_on(common, step);
             }
-            Command::Key(_) | Command::Because(_) => {}
+            // These belong to a confirmed dialog.
+            _ => {}
         }
         None
     }

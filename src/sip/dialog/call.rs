@@ -9,7 +9,7 @@ use crate::sip::event::{CallEvent, CallFailure, Command, OfferOutcome};
 use crate::sip::message::{Checked, Fields, Reason, Request, Response};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{ClientKey, ServerKey};
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 use super::alerting::Alerting;
 pub use super::dialling::Target;
@@ -20,7 +20,7 @@ use super::timer::{SessionTimer, Terms};
 use super::{Act, Dialog, LocalEnd, Purpose, Step, options};
 
 /// What the peer's requests are answered with as to what we understand.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, REFER, NOTIFY";
 
 pub struct Call {
     pub call_id: String,
@@ -79,6 +79,8 @@ pub(super) struct Common {
     sequence_floor: u32,
     /// A last event was given; nothing more is told.
     pub quiet: bool,
+    /// Its Allow says so.
+    pub refuses_refer: bool,
     /// ACKs of 2xx, to be sent again when the 2xx is.
     acks: Vec<SentAck>,
 }
@@ -88,6 +90,15 @@ struct SentAck {
     sequence: u32,
     request: Arc<Request>,
     to: Hop,
+}
+
+/// How far a dialog is, as far as `Replaces` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Early, or not that dialog.
+    Unknown,
+    Confirmed,
+    Over,
 }
 
 pub(super) enum Phase {
@@ -104,13 +115,14 @@ pub(super) enum Phase {
 const MAX_ACKS: usize = 32;
 
 impl Common {
-    fn new(local: LocalEnd, local_tag: String, auth: Authentication, outbound: bool) -> Common {
+    pub(super) fn new(local: LocalEnd, local_tag: String, auth: Authentication, outbound: bool) -> Common {
         Common {
             local,
             local_tag,
             auth,
             outbound,
             allows_update: false,
+            refuses_refer: false,
             because: Vec::new(),
             sequence_floor: 0,
             quiet: false,
@@ -120,8 +132,11 @@ impl Common {
 
     /// What the peer says it can do.
     fn learn(&mut self, fields: &Fields) {
-        if fields.first("Allow").is_some() {
-            self.allows_update = fields.list("Allow").iter().any(|method| method == "UPDATE");
+        let allowed = fields.list("Allow");
+        if !allowed.is_empty() {
+            let names = |wanted: &str| allowed.iter().any(|method| method == wanted);
+            self.allows_update = names("UPDATE");
+            self.refuses_refer = !names("REFER");
         }
     }
 
@@ -431,6 +446,17 @@ impl Call {
         }
     }
 
+    /// How far the dialog with `remote_tag` is that an INVITE wants to take the place of (RFC 3891 §3).
+    pub fn standing(&self, remote_tag: &str) -> Standing {
+        match &self.phase {
+            Phase::Live(session) if session.remote_tag() != remote_tag => Standing::Unknown,
+            Phase::Live(_) if self.common.quiet => Standing::Over,
+            Phase::Live(_) => Standing::Confirmed,
+            Phase::Over { .. } => Standing::Over,
+            Phase::Dialling(_) | Phase::Alerting(_) => Standing::Unknown,
+        }
+    }
+
     /// Nothing about it can come any more.
     pub fn is_gone(&self, now: Instant) -> bool {
         matches!(self.phase, Phase::Over { until } if now >= until)
@@ -439,6 +465,11 @@ impl Call {
     /// Over for its owner, whatever the wire still owes.
     pub fn is_over(&self) -> bool {
         self.common.quiet
+    }
+
+    /// It began over TLS and has to stay there.
+    pub fn is_secure(&self) -> bool {
+        self.common.local.transport == Transport::Tls
     }
 
     /// A BYE waits for the ACK of our 2xx.

@@ -103,7 +103,8 @@ impl Dialling {
                     fork.exchange.refuse_media(problem, step);
                 }
             }
-            Command::Ringing(_) | Command::Answer(_) | Command::Reject(_) | Command::Key(_) | Command::Because(_) => {}
+            // These belong to calls that come in, or to a confirmed dialog.
+            _ => {}
         }
     }
 

@@ -28,6 +28,7 @@
 //! | | ACK of our first 200 | Answered | Live |
 //! | | no ACK for 64·T1 | BYE, Ended lost | Over |
 //! | | re-INVITE, UPDATE | Offer; 491, 500 when one is under way (`exchange`) | Live |
+//! | | REFER, NOTIFY, both ways | see `refer` | Live |
 //! | | INFO with a key | 200, Key | Live |
 //! | | half the session interval, where we refresh | UPDATE, else re-INVITE (`timer`) | Live |
 //! | | the session interval over | BYE, Ended lost | Over |
@@ -44,18 +45,20 @@ mod forks;
 mod info;
 pub mod options;
 pub mod redirect;
+pub mod refer;
 mod reliable;
+pub mod replaces;
 pub mod session;
 pub mod step;
 pub mod timer;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use call::Call;
 pub use step::{Act, LocalEnd, Purpose, Step};
 
-use super::message::{Checked, NameAddr, Request, Response, Uri};
-use super::transport::Hop;
+use super::message::{Checked, NameAddr, Request, Response, SipUri, Uri};
+use super::transport::{Hop, Link, Transport};
 
 /// State that both ends keep of a confirmed or early dialog.
 #[derive(Debug, Clone)]
@@ -181,15 +184,12 @@ impl Dialog {
     }
 
     /// Where requests go: the first route or the target when it is an address, else where the peer was last seen. A phone
-    /// behind a NAT only knows its inner address; then, too, it is where it was seen.
+    /// behind a NAT only knows its inner address; then, too, it is where it was seen. The URI's `transport` counts, but what
+    /// came over TLS stays there (RFC 3261 §26.2.2).
     pub fn hop(&self) -> Hop {
         let first = self.routes.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri);
         let uri = first.as_ref().unwrap_or(&self.target);
-        let named = uri.sip().and_then(|uri| uri.address());
-        match named.filter(|named| !is_hidden(named.ip(), self.peer.ip())) {
-            Some(address) => Hop { address, ..self.peer },
-            None => self.peer,
-        }
+        uri.sip().and_then(|uri| towards(uri, self.peer)).unwrap_or(self.peer)
     }
 
     /// Takes the CSeq of a request of the peer; `false` when it is out of order (RFC 3261 §12.2.2).
@@ -203,12 +203,32 @@ impl Dialog {
 
     /// Target refresh by a Contact.
     pub fn refresh(&mut self, contacts: &[String], peer: Hop) {
-        self.peer = peer;
+        if self.peer.transport != Transport::Tls || peer.transport == Transport::Tls {
+            self.peer = peer;
+        }
         let contact = contacts.first().and_then(|contact| NameAddr::parse(contact).ok());
         if let Some(contact) = contact.filter(|contact| contact.uri.sip().is_some()) {
             self.target = contact.uri;
         }
     }
+}
+
+/// The way to `uri` for somebody who was last seen at `peer`; `None` when `peer` is the better one.
+fn towards(uri: &SipUri, peer: Hop) -> Option<Hop> {
+    let asked = uri.params.value("transport").and_then(Transport::parse);
+    let transport = match peer.transport {
+        Transport::Tls => Transport::Tls,
+        _ if uri.secure => Transport::Tls,
+        seen => asked.unwrap_or(seen),
+    };
+    let ip = uri.host.ip().filter(|named| !is_hidden(*named, peer.ip()))?;
+    let address = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
+    let link = match peer.link {
+        // The connection that the peer holds serves its dialogs, whichever port it listens on.
+        Link::Connection(_) if transport != peer.transport || ip != peer.ip() => Link::Any,
+        link => link,
+    };
+    Some(Hop::new(transport, address, link))
 }
 
 /// The value without its tag.
@@ -234,6 +254,26 @@ fn is_hidden(named: IpAddr, seen: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_names_its_transport_but_tls_stays_tls() {
+        use super::super::transport::TrunkId;
+        let way = |uri: &str, peer: Hop| {
+            let Ok(Uri::Sip(uri)) = Uri::parse(uri) else { panic!("{uri}") };
+            towards(&uri, peer).map(|hop| (hop.to_string(), hop.link))
+        };
+        let at = |transport, link| Hop::new(transport, "192.0.2.1:4444".parse().expect("address"), link);
+        let (udp, tcp) = (at(Transport::Udp, Link::Any), at(Transport::Tcp, Link::Connection(1)));
+        let some = |hop: &str, link| Some((hop.to_owned(), link));
+        assert_eq!(way("sip:a@192.0.2.1", udp), some("udp:192.0.2.1:5060", Link::Any));
+        assert_eq!(way("sip:a@192.0.2.1;transport=tcp", udp), some("tcp:192.0.2.1:5060", Link::Any));
+        assert_eq!(way("sip:a@192.0.2.1:5070", tcp), some("tcp:192.0.2.1:5070", Link::Connection(1)));
+        assert_eq!(way("sip:a@192.0.2.2:5070", tcp), some("tcp:192.0.2.2:5070", Link::Any));
+        assert_eq!(way("sips:a@192.0.2.1", tcp), some("tls:192.0.2.1:5061", Link::Any));
+        let tls = at(Transport::Tls, Link::Trunk(TrunkId(2)));
+        assert_eq!(way("sip:a@192.0.2.9;transport=udp", tls), some("tls:192.0.2.9:5061", Link::Trunk(TrunkId(2))));
+        assert_eq!(way("sip:a@pbx.example.com", tls), None);
+    }
 
     #[test]
     fn an_inner_address_is_hidden_only_from_outside() {

@@ -5,9 +5,11 @@ use crate::sip::message::{Fields, Request, Response};
 use super::call::ALLOW;
 
 /// In responses and requests inside a dialog.
-pub const SUPPORTED: &str = "100rel, timer";
+pub const SUPPORTED: &str = "100rel, timer, replaces, norefersub";
 /// In an INVITE: 199 only ever comes back to its sender (RFC 6228 §4).
-pub const SUPPORTED_IN_INVITE: &str = "100rel, timer, 199";
+pub const SUPPORTED_IN_INVITE: &str = "100rel, timer, 199, replaces";
+/// What a peer may require.
+const UNDERSTOOD: [&str; 4] = ["100rel", "timer", "replaces", "norefersub"];
 /// Types of bodies that we read.
 pub const ACCEPT: &str = "application/sdp, application/dtmf-relay, application/dtmf";
 
@@ -31,7 +33,7 @@ pub fn answer(request: &Request) -> Response {
 
 /// The tags of Require that we do not know, for Unsupported; `also` are known in this request only.
 pub fn unknown(fields: &Fields, also: &[&str]) -> Option<String> {
-    let known = |tag: &str| ["100rel", "timer"].iter().chain(also).any(|known| tag.eq_ignore_ascii_case(known));
+    let known = |tag: &str| UNDERSTOOD.iter().chain(also).any(|known| tag.eq_ignore_ascii_case(known));
     let unknown: Vec<String> = fields.list("Require").into_iter().filter(|tag| !known(tag)).collect();
     (!unknown.is_empty()).then(|| unknown.join(", "))
 }

@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::sip::message::uri::escape_user;
 use crate::sip::message::{NameAddr, Response, SipUri, Uri};
 
 /// Which numbers a redirected call may go to. Without one: only where it went.
@@ -113,7 +114,7 @@ impl Redirects {
         match named {
             // Its own parameters may tell two targets apart; header fields that it wants are not ours to write.
             Uri::Sip(uri) if same_host => Some(SipUri { headers: None, port: first.port, ..uri.clone() }),
-            _ => Some(SipUri { secure: first.secure, ..SipUri::new(Some(&number), first.host.clone(), first.port) }),
+            _ => Some(SipUri { user: Some(escape_user(&number)), headers: None, ..first.clone() }),
         }
     }
 }

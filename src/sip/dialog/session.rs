@@ -11,6 +11,7 @@ use crate::sip::transport::Hop;
 use super::call::{ALLOW, Asking, Common, Phase, over};
 use super::exchange::{By, Exchange, Given, Proposal, Verdict};
 use super::info::{self, Keys};
+use super::refer::Refer;
 use super::reliable::Sent;
 use super::timer::{Due, SessionTimer};
 use super::{Act, Dialog, Purpose, Step, options};
@@ -28,6 +29,7 @@ pub(super) struct Session {
     keys: Keys,
     /// A PRACK may still come for a ringing that the 2xx overtook (RFC 3262 §3).
     overtaken: Option<(Sent, Request)>,
+    pub(super) refer: Refer,
 }
 
 struct Unacknowledged {
@@ -61,8 +63,16 @@ pub(super) struct Opening {
 impl Session {
     /// After a 2xx of the peer.
     pub fn confirmed(dialog: Dialog, exchange: Exchange, timer: SessionTimer) -> Session {
-        let (keys, overtaken) = (Keys::default(), None);
-        Session { dialog, exchange, timer, unacknowledged: None, bye_wanted: false, keys, overtaken }
+        Session {
+            dialog,
+            exchange,
+            timer,
+            unacknowledged: None,
+            bye_wanted: false,
+            keys: Keys::default(),
+            overtaken: None,
+            refer: Refer::default(),
+        }
     }
 
     /// After our own first 2xx.
@@ -110,6 +120,11 @@ impl Session {
                     self.offer(Proposal::asked(session, By::Invite), common, step);
                 }
             }
+            Command::Refer { to, referred_by } => {
+                self.refer.send(&to, referred_by.as_deref(), &mut self.dialog, common, step);
+            }
+            Command::AnswerRefer(code) => self.refer.decide(code, &mut self.dialog, common, step),
+            Command::ReportRefer(code) => self.refer.report(code, &mut self.dialog, common, step),
             Command::Key(key) => {
                 self.keys.add(key);
                 self.send_key(common, step);
@@ -121,13 +136,19 @@ impl Session {
 
     fn hang_up(&mut self, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
         common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
-        self.exchange.close(step);
+        self.close(step);
         if self.unacknowledged.as_ref().is_some_and(|waiting| waiting.first) {
             self.bye_wanted = true;
             return None;
         }
         common.bye(&mut self.dialog, &cleared(), step);
         Some(over(step))
+    }
+
+    /// Answers what is still open before the dialog goes.
+    fn close(&mut self, step: &mut Step<'_>) {
+        self.refer.close(step);
+        self.exchange.close(step);
     }
 
     /// An offer is under way in either direction.
@@ -171,7 +192,7 @@ impl Session {
         if code < 200 {
             return None;
         }
-        if matches!(code, 401 | 407) {
+        if matches!(code, 401 | 407) && !matches!(purpose, Purpose::Refer | Purpose::Notify) {
             let sequence = self.dialog.next_sequence();
             if let Some(again) = common.authorized(request, response, sequence, step) {
                 step.send(again, self.dialog.hop(), purpose);
@@ -187,6 +208,10 @@ impl Session {
                     return self.lost(common, step);
                 }
                 self.send_key(common, step);
+                None
+            }
+            Purpose::Refer | Purpose::Notify => {
+                self.refer.response(purpose, request, response, &mut self.dialog, common, step);
                 None
             }
             Purpose::Invite | Purpose::Cancel | Purpose::Bye | Purpose::Prack => None,
@@ -278,6 +303,10 @@ impl Session {
     pub fn failed(&mut self, purpose: Purpose, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
         match purpose {
             Purpose::Reinvite | Purpose::Update | Purpose::Refresh | Purpose::Info => self.lost(common, step),
+            Purpose::Refer | Purpose::Notify => {
+                self.refer.failed(purpose, 408, common, step);
+                None
+            }
             Purpose::Invite | Purpose::Cancel | Purpose::Bye | Purpose::Prack => None,
         }
     }
@@ -294,7 +323,7 @@ impl Session {
                 step.respond(key, Response::to(request, 200));
                 common.tell_why(&request.fields, step);
                 common.tell(CallEvent::Ended { by: EndedBy::Peer }, step);
-                self.exchange.close(step);
+                self.close(step);
                 return Some(over(step));
             }
             method if method.is(rsip::Method::Invite) || method.is(rsip::Method::Update) => {
@@ -302,6 +331,8 @@ impl Session {
                     step.respond(key, *refusal);
                 }
             }
+            method if method.is(rsip::Method::Refer) => self.refer.asked(request, key, common, step),
+            method if method.is(rsip::Method::Notify) => self.refer.notified(request, key, common, step),
             method if method.is(rsip::Method::Info) => {
                 let (response, pressed) = info::read(request);
                 step.respond(key, response);
@@ -363,7 +394,7 @@ impl Session {
     ) -> Option<Phase> {
         let waiting = self.unacknowledged.take_if(|waiting| waiting.sequence == checked.cseq.number)?;
         if self.bye_wanted {
-            self.exchange.close(step);
+            self.close(step);
             common.bye(&mut self.dialog, &cleared(), step);
             return Some(over(step));
         }
@@ -386,7 +417,7 @@ impl Session {
 
     /// The ACK owed us an answer.
     fn unanswered(&mut self, common: &mut Common, step: &mut Step<'_>) -> Phase {
-        self.exchange.close(step);
+        self.close(step);
         common.bye(&mut self.dialog, &Reason::sip(488, "No usable session"), step);
         let problem = "the ACK has no usable session description".to_owned();
         common.tell(CallEvent::Failed(CallFailure::BadAnswer(problem)), step);
@@ -395,7 +426,7 @@ impl Session {
 
     /// The dialog is dead on the other side.
     pub fn lost(&mut self, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
-        self.exchange.close(step);
+        self.close(step);
         common.bye(&mut self.dialog, &Reason::q850(102, "Recovery on timer expiry"), step);
         common.tell(CallEvent::Ended { by: EndedBy::Lost }, step);
         Some(over(step))
@@ -411,6 +442,7 @@ impl Session {
                 step.respond(&waiting.key, waiting.response.clone());
             }
         }
+        self.refer.tick(&mut self.dialog, common, step);
         if let Some(proposal) = self.exchange.due(self.unacknowledged.is_some(), step) {
             self.offer(proposal, common, step);
         }
@@ -424,9 +456,14 @@ impl Session {
         }
     }
 
+    pub fn remote_tag(&self) -> &str {
+        &self.dialog.remote_tag
+    }
+
     pub fn wake_at(&self) -> Option<Instant> {
         let waiting = self.unacknowledged.as_ref().map(|waiting| waiting.repeat.at.min(waiting.give_up));
-        [waiting, self.exchange.wake_at(), self.timer.wake_at()].into_iter().flatten().min()
+        let others = [self.exchange.wake_at(), self.timer.wake_at(), self.refer.wake_at()];
+        others.into_iter().chain([waiting]).flatten().min()
     }
 }
 

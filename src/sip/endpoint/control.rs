@@ -64,7 +64,7 @@ impl CallControl {
     }
 
     /// Sends a key by INFO, for peers that take keys so; anything but 0–9, `*`, `#`, A–D is passed over.
-    pub fn key(&self, key: char) {
+    pub fn press(&self, key: char) {
         self.tell(Command::Key(key));
     }
 
@@ -85,6 +85,26 @@ impl CallControl {
         self.inbox.push(Order::Offer { call: self.call, command: Command::Offer(session), done });
         // The driver is gone, or the call is: nothing was changed.
         outcome.await.unwrap_or(OfferOutcome::Refused(0))
+    }
+
+    /// Asks the peer to call the URI `to` instead (REFER); [`super::CallEvent::Refer`] tells what comes of it.
+    pub fn refer(&self, to: String, referred_by: Option<String>) {
+        self.tell(Command::Refer { to, referred_by });
+    }
+
+    /// Answers [`super::CallEvent::Referred`]: 202, or a refusal.
+    pub fn answer_refer(&self, code: u16) {
+        self.tell(Command::AnswerRefer(code));
+    }
+
+    /// Tells the peer what has come of the call that its REFER asked for.
+    pub fn report_refer(&self, code: u16) {
+        self.tell(Command::ReportRefer(code));
+    }
+
+    /// Names this call towards [`super::IncomingCall::replaces`].
+    pub fn key(&self) -> CallKey {
+        self.call
     }
 
     /// The Call-ID header, for logs at debug and traces.

@@ -1,4 +1,4 @@
-//! The task that owns the user agent: socket, clock, DNS and queues around it.
+//! The task that owns the user agent: sockets, clock, DNS and queues around it.
 
 mod phones;
 
@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -17,11 +18,18 @@ use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
 use crate::sip::resolve::Resolver;
-use crate::sip::transport::Hop;
+use crate::sip::transaction::ClientKey;
+use crate::sip::transport::connection::Arrival;
+use crate::sip::transport::streams::Streams;
 use crate::sip::transport::udp::Udp;
+use crate::sip::transport::{Hop, Transport, stun};
 
 pub struct Driver {
     udp: Udp,
+    streams: Streams,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// Taken from `arrivals` and not looked at yet.
+    arrived: Vec<Arrival>,
     agent: UserAgent,
     inbox: Arc<Inbox>,
     incoming: mpsc::Sender<IncomingCall>,
@@ -67,8 +75,10 @@ const LONGEST_STOP: Duration = Duration::from_secs(24 * 3_600);
 const MAX_DATAGRAM: usize = 65_535;
 
 impl Driver {
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         udp: Udp,
+        (streams, arrivals): (Streams, mpsc::Receiver<Arrival>),
         agent: UserAgent,
         inbox: Arc<Inbox>,
         incoming: mpsc::Sender<IncomingCall>,
@@ -78,6 +88,9 @@ impl Driver {
     ) -> Driver {
         Driver {
             udp,
+            streams,
+            arrivals,
+            arrived: Vec::new(),
             agent,
             inbox,
             incoming,
@@ -95,6 +108,7 @@ impl Driver {
         while !self.finished() {
             self.wait().await;
             self.receive(&mut buffer).await;
+            self.attend().await;
             self.obey().await;
             self.agent.tick(self.clock.now());
             self.flush().await;
@@ -123,6 +137,7 @@ impl Driver {
         tokio::select! {
             () = self.inbox.filled() => {}
             () = self.udp.readable() => {}
+            _ = self.arrivals.recv_many(&mut self.arrived, BATCH) => {}
             () = timer => {}
         }
     }
@@ -131,8 +146,67 @@ impl Driver {
         for _ in 0..BATCH {
             let Some((length, source)) = self.udp.try_receive(buffer) else { return };
             let datagram = buffer.get(..length).unwrap_or_default();
+            if stun::is_stun(datagram) {
+                self.keep_open(datagram, source).await;
+                continue;
+            }
             self.agent.datagram(datagram, Hop::udp(source), self.clock.now());
             self.flush().await;
+        }
+    }
+
+    /// Tells a phone behind a NAT where it was seen.
+    async fn keep_open(&mut self, datagram: &[u8], source: SocketAddr) {
+        let Some(answer) = stun::answer(datagram, source) else { return };
+        if self.agent.may_answer(Hop::udp(source), self.clock.now()) {
+            // It asks again.
+            let _ = self.udp.send(&answer, source).await;
+        }
+    }
+
+    /// What came over connections.
+    async fn attend(&mut self) {
+        while self.arrived.len() < BATCH
+            && let Ok(arrival) = self.arrivals.try_recv()
+        {
+            self.arrived.push(arrival);
+        }
+        for arrival in std::mem::take(&mut self.arrived) {
+            let now = self.clock.now();
+            match arrival {
+                Arrival::Message { from, bytes } => {
+                    self.agent.datagram(&bytes, from, now);
+                }
+                Arrival::Refused { from, refusal } => self.agent.unframed(&refusal, from, now),
+                Arrival::Named { line, trunks } => self.agent.line_named(line, &trunks),
+                Arrival::Ended { line, opened, trouble } => {
+                    self.agent.line_lost(line, opened, trouble.sentence(), now);
+                }
+            }
+            self.flush().await;
+        }
+    }
+
+    async fn transmit(&mut self, to: Hop, message: Bytes, transaction: Option<ClientKey>) {
+        metrics::counter!("trunkline_sip_messages_sent_total").increment(1);
+        let sent = match to.transport {
+            Transport::Udp => match self.udp.send(&message, to.address).await {
+                Ok(()) => Ok(None),
+                Err(problem) => {
+                    tracing::debug!(%to, %problem, "the socket refused a datagram");
+                    Err("the network refused the packet")
+                }
+            },
+            Transport::Tcp | Transport::Tls => {
+                let sent = self.streams.send(to, self.agent.owner_of(to), &message);
+                sent.map(Some).map_err(|trouble| trouble.sentence())
+            }
+        };
+        let Some(transaction) = transaction else { return };
+        match sent {
+            Ok(None) => {}
+            Ok(Some(line)) => self.agent.sent_on(&transaction, line),
+            Err(problem) => self.agent.transport_failed(&transaction, problem, self.clock.now()),
         }
     }
 
@@ -208,13 +282,7 @@ impl Driver {
             for output in outputs {
                 match output {
                     Output::Transmit { to, datagram, transaction } => {
-                        metrics::counter!("trunkline_sip_messages_sent_total").increment(1);
-                        if let Err(problem) = self.udp.send(&datagram, to.address).await {
-                            tracing::debug!(%to, %problem, "the socket refused a datagram");
-                            if let Some(transaction) = transaction {
-                                self.agent.transport_failed(&transaction, self.clock.now());
-                            }
-                        }
+                        self.transmit(to, datagram, transaction).await;
                     }
                     Output::Resolve { call, host } => self.resolve(call, host),
                     Output::Incoming(incoming) => self.offer_call(*incoming),
@@ -253,6 +321,7 @@ impl Driver {
             origin: incoming.origin,
             offer: incoming.offer,
             provenance: incoming.provenance,
+            replaces: incoming.replaces,
         };
         self.own(key, sender);
         if self.incoming.try_send(call).is_err() {
