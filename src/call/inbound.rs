@@ -14,7 +14,7 @@ use super::registry::Order;
 use super::room::Room;
 use super::scribe::Scribe;
 use super::transcript::Assembly;
-use super::{internal, ledger};
+use super::{Network, internal, ledger};
 use crate::ai::Person;
 use crate::config::{NumberMode, Visibility};
 use crate::directory::Number;
@@ -32,43 +32,55 @@ pub(super) async fn run(room: Arc<Room>, mut calls: mpsc::Receiver<IncomingCall>
 }
 
 async fn take(room: Arc<Room>, incoming: IncomingCall) {
-    let control = incoming.control.clone();
     if let Some(leg) = incoming.replaces {
         return replace(&room, leg, incoming);
     }
-    match answer(room, incoming).await {
-        Ok(actor) => actor.run().await,
+    match prepare(&room, &incoming).await {
+        Ok(prepared) => answer(room, incoming, prepared).await.run().await,
         Err(code) => {
             metrics::counter!("trunkline_calls_refused_total", "code" => code.to_string()).increment(1);
-            control.reject(code);
+            // Before the call is let go of: whoever drops it unrefused hangs up.
+            incoming.control.reject(code);
         }
     }
 }
 
 /// Hands an INVITE that replaces the dialog `leg` to that call.
 fn replace(room: &Room, leg: CallKey, incoming: IncomingCall) {
+    let Some(orders) = room.registry.orders_of_leg(leg) else { return incoming.control.reject(481) };
     let control = incoming.control.clone();
-    let taken = room
-        .registry
-        .orders_of_leg(leg)
-        .is_some_and(|orders| orders.try_send(Order::Replace(Box::new(incoming))).is_ok());
-    if !taken {
+    // Refused before it is let go of: what was not taken comes back in the error.
+    if let Err(_untaken) = orders.try_send(Order::Replace(Box::new(incoming))) {
         control.reject(481);
     }
 }
 
-/// The actor of an answered call, or the code that refuses it.
-async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
-    let (number, line) = admit(&room, &incoming)?;
-    let call = new_call(&room, &number, &incoming, &line)?;
+/// What an answer takes.
+struct Prepared {
+    number: Number,
+    line: Line,
+    call: Call,
+    orders: mpsc::Receiver<Order>,
+    media: MediaLeg,
+}
+
+/// Everything that the answer takes, or the code that refuses the call.
+async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Prepared, u16> {
+    let (number, line) = admit(room, incoming)?;
+    let call = new_call(room, &number, incoming, &line)?;
     let orders = room.registry.claim(call.id).ok_or(500_u16)?;
-    let media = match open(&room, &call, &incoming).await {
-        Ok(media) => media,
+    match open(room, &call, incoming).await {
+        Ok(media) => Ok(Prepared { number, line, call, orders, media }),
         Err(code) => {
             room.registry.release(call.id);
-            return Err(code);
+            Err(code)
         }
-    };
+    }
+}
+
+/// The actor of an answered call.
+async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> Actor {
+    let Prepared { number, line, call, orders, media } = prepared;
     room.traces.joined(call.id, incoming.control.sip_call_id());
     incoming.control.answer(media.local.clone());
     let terms = room.terms(&call);
@@ -102,7 +114,7 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
     };
     let event = ledger::event(&actor.call, EventKind::CallRinging, &actor.room.clock);
     actor.note(vec![event]).await;
-    Ok(actor)
+    actor
 }
 
 /// The number that answers and a line for it: 503 while draining, 404 for a number that is not ours, 403 for callers
@@ -111,16 +123,28 @@ fn admit(room: &Room, incoming: &IncomingCall) -> Result<(Number, Line), u16> {
     if room.is_draining() {
         return Err(503);
     }
-    let number = room.directory.number_for(&incoming.called).map_err(|error| {
-        tracing::warn!(%error, "a call cannot be answered: the numbers cannot be read");
-        500_u16
-    })?;
-    let number = number.ok_or(404_u16)?;
+    let number = number_for(room, incoming)?.ok_or(404_u16)?;
     if number.visibility == Visibility::SignedIn && !signed_in(room, &incoming.origin) {
         return Err(403);
     }
     let line = room.lines.inbound(&incoming.origin).ok_or(486_u16)?;
     Ok((number, line))
+}
+
+/// The number that was called; where that is none of ours (a PBX that forwards everything to one pilot), the number that
+/// was called before the call was forwarded.
+fn number_for(room: &Room, incoming: &IncomingCall) -> Result<Option<Number>, u16> {
+    let original = incoming.provenance.original_called.as_deref();
+    for called in std::iter::once(incoming.called.as_str()).chain(original) {
+        let found = room.directory.number_for(called).map_err(|error| {
+            tracing::warn!(%error, "a call cannot be answered: the numbers cannot be read");
+            500_u16
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 fn signed_in(room: &Room, origin: &Origin) -> bool {
@@ -252,6 +276,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         tokens_total: 0,
         quality: None,
         outcome: None,
+        network: Network::from(&incoming.provenance),
         transfers: Vec::new(),
     })
 }

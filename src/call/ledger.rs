@@ -46,6 +46,7 @@ fn begin_attempt(call: &mut Call) {
     call.ended_by = None;
     call.error_detail.clear();
     call.sip_code = None;
+    call.network.causes.clear();
     call.quality = None;
 }
 
@@ -141,7 +142,20 @@ fn data(call: &Call) -> serde_json::Value {
         "tokens_prompt": call.tokens_prompt,
         "tokens_total": call.tokens_total,
         "outcome": call.outcome,
+        "network": network(call),
         "transfers": call.transfers,
+    })
+}
+
+/// What the network said, but for its signed tokens.
+fn network(call: &Call) -> serde_json::Value {
+    let told = &call.network;
+    json!({
+        "original_called": told.original_called,
+        "diversions": told.diversions,
+        "asserted": told.asserted,
+        "verstat": told.verstat,
+        "causes": told.causes,
     })
 }
 
@@ -242,6 +256,7 @@ pub(super) mod tests {
             tokens_total: 0,
             quality: None,
             outcome: None,
+            network: Default::default(),
             transfers: Vec::new(),
         }
     }

@@ -28,6 +28,7 @@ mod ledger;
 mod lines;
 mod machine;
 pub mod message;
+mod network;
 mod outcome;
 mod place;
 mod played;
@@ -47,6 +48,7 @@ mod transcript;
 pub mod transfer;
 mod trunks;
 
+pub use network::{Cause, Network};
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
 pub use trace::CallTrace;
@@ -132,6 +134,17 @@ pub struct HungUp {
     pub noop: bool,
 }
 
+/// What became of a hold or a resume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The far end agreed, or it was so already.
+    Done,
+    /// The far end refused with this code (0: it hung up); the call goes on as it was.
+    Refused(u16),
+    /// The call is not live, or another change is under way.
+    NotNow,
+}
+
 /// Everything the call room needs of the rooms below.
 pub struct Services {
     pub config: Arc<Config>,
@@ -187,6 +200,12 @@ impl Calls {
             tracing::info!(%call, actor, "call ended through the API");
         }
         Ok(found)
+    }
+
+    /// Puts a live call on hold, or takes it back: the far end hears nothing, and neither it nor the agent is heard.
+    /// `None` when there is no such call in the organization.
+    pub async fn hold(&self, organization: Uuid, call: Uuid, on: bool) -> Result<Option<Held>, StoreError> {
+        place::hold(&self.room, organization, call, on).await
     }
 
     /// Transfers a live call to a person; returns how, once it has begun. What comes of it is told by the record.
@@ -263,6 +282,8 @@ pub enum LiveFact {
     },
     Quality(Quality),
     Key(char),
+    /// The call is on hold, by either side, or is so no more.
+    Hold(bool),
     /// The caller interrupted; measured at the packets of agent speech that really left.
     BargeIn {
         /// When the voice AI said that the caller speaks.

@@ -13,7 +13,7 @@ use super::registry;
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
 use super::transfer::{TransferError, TransferMode, TransferOrder};
-use super::{HungUp, LiveFact, PlaceCall, PlaceError, Placed, ledger, report, restart};
+use super::{Held, HungUp, LiveFact, Network, PlaceCall, PlaceError, Placed, ledger, report, restart};
 use crate::clock::UtcTime;
 use crate::directory::{DialVerdict, Directory};
 use crate::events::{self, EventKind};
@@ -154,6 +154,7 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         tokens_total: 0,
         quality: None,
         outcome: None,
+        network: Network::default(),
         transfers: Vec::new(),
     })
 }
@@ -222,6 +223,19 @@ pub(super) async fn hang_up(room: &Room, organization: Uuid, id: Uuid) -> Result
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     Err(StoreError::Busy)
+}
+
+/// Asks the actor of a live call to put it on hold, or to take it back.
+pub(super) async fn hold(room: &Room, organization: Uuid, id: Uuid, on: bool) -> Result<Option<Held>, StoreError> {
+    if room.store.read()?.get(&CALLS, &id)?.is_none_or(|call| call.organization != organization) {
+        return Ok(None);
+    }
+    let Some(orders) = room.registry.orders(id) else { return Ok(Some(Held::NotNow)) };
+    let (reply, answer) = oneshot::channel();
+    if orders.send(registry::Order::Hold(on, reply)).await.is_err() {
+        return Ok(Some(Held::NotNow));
+    }
+    Ok(Some(answer.await.unwrap_or(Held::NotNow)))
 }
 
 /// Hands the order to the call's actor.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::network::Network;
 use crate::clock::UtcTime;
 use crate::media::Quality;
 use crate::store::Sealed;
@@ -81,6 +82,8 @@ pub struct Call {
     /// An outcome word of the agent (`confirmed`, `message`, …), when it gave one.
     #[serde(default)]
     pub outcome: Option<String>,
+    #[serde(default)]
+    pub network: Network,
     /// To persons, in the order in which they were asked for.
     #[serde(default)]
     pub transfers: Vec<Transfer>,

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::HungUp;
 use super::transfer::{TransferError, TransferMode, TransferOrder};
+use super::{Held, HungUp};
 use crate::sip::endpoint::{CallKey, IncomingCall};
 
 /// Orders that an actor may have waiting; more than a person at a console will ever give.
@@ -17,6 +17,8 @@ const ORDERS: usize = 16;
 pub(super) enum Order {
     /// The API ends the call. Answered once the outcome is on disk; dropped unanswered when it was settled before.
     HangUp(oneshot::Sender<HungUp>),
+    /// The API puts the call on hold or takes it back; dropped unanswered when the call ends first.
+    Hold(bool, oneshot::Sender<Held>),
     Transfer(Box<TransferOrder>, oneshot::Sender<Result<TransferMode, TransferError>>),
     /// An INVITE that takes the place of the call's dialog.
     Replace(Box<IncomingCall>),

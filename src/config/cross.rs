@@ -10,6 +10,7 @@ use super::tree::{Entries, whole};
 pub(super) fn check(notes: &mut Notes<'_, '_>) {
     certificate_pair(notes);
     listeners(notes);
+    session_timer(notes);
     sip_tls(notes);
     media_ports(notes);
     mail(notes);
@@ -107,6 +108,16 @@ fn media_ports(notes: &mut Notes<'_, '_>) {
         let place = media.place("ports").unwrap_or_default();
         let problem = format!("holds the SIP port {sip}");
         notes.add(&place, "media.ports", problem, "choose a range without the port of [sip] listen");
+    }
+}
+
+/// RFC 4028 §4 knows no shorter one; 0 is none at all.
+fn session_timer(notes: &mut Notes<'_, '_>) {
+    let Some(sip) = notes.tree.section("sip") else { return };
+    let seconds = sip.value("session_expires_seconds").and_then(|value| whole(value.get_ref()));
+    if seconds.is_some_and(|seconds| (1..90).contains(&seconds)) {
+        let place = sip.place("session_expires_seconds").unwrap_or_default();
+        notes.add(&place, "sip.session_expires_seconds", "is shorter than 90", "write 90 or more, or 0 for none");
     }
 }
 

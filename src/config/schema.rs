@@ -122,6 +122,7 @@ const SECTIONS: &[Section] = &[
             may("t1_ms", Whole(50, 5000)),
             may("max_message_bytes", Whole(1300, 65_535)),
             may("max_dialogs_per_source", Whole(1, 100_000)),
+            may("session_expires_seconds", Whole(0, 86_400)),
             may("digest", Choices(&["sha-256", "md5"])),
             may("registration_seconds", Whole(60, 86_400)),
             may("probe_seconds", Whole(0, 3600)),

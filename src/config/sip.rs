@@ -37,6 +37,8 @@ pub struct SipConfig {
     pub max_message_bytes: usize,
     /// Dialogs that one source address may hold at once.
     pub max_dialogs_per_source: usize,
+    /// Session timer that is asked for (RFC 4028), seconds; 0 = none.
+    pub session_expires_seconds: u32,
     /// Digest algorithms that extensions are offered, preferred first.
     pub digest: Vec<DigestName>,
     /// Longest time that a phone's registration is granted, seconds; after a restart a phone comes back within it.
@@ -284,6 +286,7 @@ impl Default for SipConfig {
             t1_ms: 500,
             max_message_bytes: 65_535,
             max_dialogs_per_source: 1000,
+            session_expires_seconds: 1800,
             digest: vec![DigestName::Sha256, DigestName::Md5],
             registration_seconds: 300,
             probe_seconds: 30,

@@ -17,8 +17,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::agent::{DialOrder, Settings, UserAgent};
+use super::dialog::timer::Terms;
 use super::digest::server::Authority;
-use super::message::Limits;
+use super::message::{Limits, Provenance};
 use super::resolve::Families;
 use super::sdp::SessionDescription;
 use super::trace::{Exporter, Trace};
@@ -32,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TraceConfig, TrunkConfig};
 
 pub use super::agent::{CallKey, MessageOrder, MessageOutcome, MessageRoute, Origin, Referred};
+pub use super::dialog::redirect::DialPolicy;
 pub use super::dialog::replaces::Target;
 pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome, ReferNews, Referral};
 pub use super::message::{Host, Uri};
@@ -90,6 +92,8 @@ pub struct OutboundInvite {
     pub offer: SessionDescription,
     /// Given up with CANCEL after so long without a final answer.
     pub ring_timeout: Duration,
+    /// Where a redirection may lead.
+    pub policy: DialPolicy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +131,8 @@ pub struct IncomingCall {
     pub origin: Origin,
     /// Absent when the peer asks us for an offer.
     pub offer: Option<SessionDescription>,
+    /// What the trunk says of the way that the call took; empty for extensions.
+    pub provenance: Provenance,
     /// The call whose place it takes (RFC 3891): from the same trunk or extension, confirmed when it came.
     pub replaces: Option<CallKey>,
 }
@@ -270,6 +276,7 @@ impl Endpoint {
             offer: call.offer,
             ring_timeout: call.ring_timeout,
             call_id,
+            policy: call.policy,
         };
         if !self.shared.inbox.push_dial(key, order, sender.clone()) {
             // Too many calls wait to be dialled; said on the wire's own terms.
@@ -314,6 +321,7 @@ fn settings(config: &SipConfig, local: SocketAddr, ports: Ports, inbox: Arc<Inbo
         timers: Timers::from_t1(Duration::from_millis(config.t1_ms.max(1))),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
         max_dialogs_per_source: config.max_dialogs_per_source,
+        session_timer: Terms::new(config.session_expires_seconds),
         ports,
         local_address: Box::new(move |peer| match advertised {
             // An address of the other family would be none to the peer.

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::dialog::replaces::Target;
+use super::message::Reason;
 use super::sdp::{SdpError, SessionDescription};
 
 /// What happens to a call. After `Rejected`, `Failed` or `Ended` no event follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallEvent {
-    /// 180 to 183 (any provisional above 100); `session` is early media.
+    /// 180 to 183 (any provisional above 100); `session` is early media. Where a call forks, the newest counts.
     Ringing { code: u16, session: Option<SessionDescription> },
-    /// Outbound: 200, with the answer. Inbound: our 200 was acknowledged; `session` is the answer in a late ACK, if any.
+    /// Outbound: 200, with the answer. Inbound: our 200 was acknowledged; `session` is the answer to an offer of ours, if
+    /// any. During the call: what the peer answers now to an offer that it had asked for, or to a refresh of the session.
     Answered { session: Option<SessionDescription> },
     /// Outbound: a final refusal (300 to 699). `reason` is its phrase.
     Rejected { code: u16, reason: String, retry_after: Option<Duration> },
@@ -18,6 +20,10 @@ pub enum CallEvent {
     Failed(CallFailure),
     /// The peer wants to change the session; `session` is absent when it asks us for an offer.
     Offer { session: Option<SessionDescription> },
+    /// A key that came in an INFO.
+    Key(char),
+    /// Why what follows happens, in the network's words: stands before `Ended` by the peer, or `Rejected`.
+    Because(Vec<Reason>),
     /// News of the REFER that we sent.
     Refer(ReferNews),
     /// The peer asks us to call somebody else; answered by [`Command::AnswerRefer`].
@@ -103,6 +109,10 @@ pub enum Command {
     AcceptOffer(SessionDescription),
     RefuseOffer,
     Offer(SessionDescription),
+    /// A key by INFO, for trunks that take it so.
+    Key(char),
+    /// Why the call will be ended: goes out with the BYE or CANCEL of the hang-up that follows.
+    Because(Reason),
     /// Asks the peer to call the URI `to`; [`CallEvent::Refer`] tells what comes of it.
     Refer {
         to: String,

@@ -28,6 +28,7 @@ const ROWS: &[Row] = &[
     ),
     ("[sip]\nt1_ms = \"fast\"", 2, "sip.t1_ms", "wrong type (string)", "whole number from 50 to 5000"),
     ("[sip]\n\nt1_ms = 7", 3, "sip.t1_ms", "out of range", "from 50 to 5000"),
+    ("[sip]\nsession_expires_seconds = 60", 2, "sip.session_expires_seconds", "is shorter than 90", "or 0 for none"),
     ("[sip]\nlisten = \"5060\"", 2, "sip.listen", "\"5060\" cannot be used", "an IP address and a port"),
     ("[sip]\ntcp_listen = \":5060\"", 2, "sip.tcp_listen", "cannot be used", "an IP address and a port"),
     ("[sip]\ntls_listen = \"0.0.0.0:5060\"", 2, "sip.tls_listen", "port of plain TCP", "5061"),

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dialable};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::event::{CallEvent, CallFailure, Command, EndedBy};
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
 use trunkline::sip::resolve::Site;
@@ -46,6 +48,7 @@ impl Bench {
             timers: Timers::from_t1(Duration::from_millis(500)),
             limits: Limits::default(),
             max_dialogs_per_source: 10,
+            session_timer: Terms::new(1800),
             ports: Ports::all(5060),
             local_address: Box::new(|_| ip("192.0.2.100")),
             tokens: Box::new(move || {
@@ -70,6 +73,7 @@ impl Bench {
             offer: session(),
             ring_timeout: Duration::from_secs(120),
             call_id: format!("call-{call}"),
+            policy: DialPolicy::default(),
         };
         self.agent.dial(CallKey(call), order, self.now);
         self.collect();

@@ -3,6 +3,7 @@
 mod support;
 
 mod agent;
+mod dialogs;
 mod endpoints;
 mod failover;
 mod guard;

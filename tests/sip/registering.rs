@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::sip::agent::{CallKey, Output, Settings, UserAgent};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
 use trunkline::sip::resolve::Families;
@@ -46,6 +47,7 @@ impl Bench {
             limits: Limits::default(),
             max_dialogs_per_source: 10,
             ports: Ports::all(5060),
+            session_timer: Terms::new(1800),
             local_address: Box::new(move |_| *seen.lock().expect("whole")),
             tokens: Box::new(move || {
                 token += 1;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::sip::endpoint::{CallControl, CallEvent, CallFailure, EndedBy, Endpoint};
 
-const T1: u64 = 50;
+pub const T1: u64 = 50;
 /// Longer than SIPp's own limit.
 const SIPP_LIMIT: Duration = Duration::from_secs(25);
 

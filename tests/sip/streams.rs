@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use trunkline::clock::Clock;
 use trunkline::config::SipConfig;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallEvent, CallFailure, Destination, EndedBy, Endpoint, OutboundInvite};
 
 use crate::line::{Line, reply};
@@ -183,6 +184,7 @@ fn long_invite(endpoint: &Endpoint) -> (trunkline::sip::endpoint::CallControl, t
         caller_name: Some("x".repeat(1_300)),
         offer: session(4000),
         ring_timeout: PATIENCE,
+        policy: DialPolicy::default(),
     };
     endpoint.invite(order).expect("a call under way")
 }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{ExtensionConfig, SipConfig, TrunkConfig};
+use trunkline::sip::endpoint::DialPolicy;
 pub use trunkline::sip::endpoint::IncomingCall as Incoming;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
@@ -76,11 +77,22 @@ pub fn invite_for(
         caller_name: Some("Trunk \"Line\"".into()),
         offer: session(4000),
         ring_timeout,
+        policy: DialPolicy::default(),
     };
     endpoint.invite(order).expect("a call under way")
 }
 
+/// The next event but reasons, which stand before many an end.
 pub async fn next(events: &mut mpsc::Receiver<CallEvent>) -> CallEvent {
+    loop {
+        match next_told(events).await {
+            CallEvent::Because(_) => {}
+            event => return event,
+        }
+    }
+}
+
+pub async fn next_told(events: &mut mpsc::Receiver<CallEvent>) -> CallEvent {
     timeout(PATIENCE, events.recv()).await.expect("an event in time").expect("an event")
 }
 

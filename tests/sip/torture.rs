@@ -9,6 +9,7 @@ use std::time::Duration;
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::config::TrunkConfig;
 use trunkline::sip::agent::{CallKey, Output, Settings, UserAgent};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::message::{Limits, Message, read};
 use trunkline::sip::transaction::Timers;
@@ -118,6 +119,7 @@ fn agent(clock: &Clock) -> UserAgent {
         timers: Timers::from_t1(Duration::from_millis(500)),
         limits: Limits::default(),
         max_dialogs_per_source: 100,
+        session_timer: Terms::new(1800),
         ports: Ports::all(5060),
         local_address: Box::new(|_| IpAddr::from([192, 0, 2, 100])),
         tokens: Box::new(|| "token".into()),

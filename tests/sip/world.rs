@@ -14,7 +14,9 @@ use rand::{RngExt, SeedableRng};
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::config::TrunkConfig;
 use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dialable};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::event::{CallEvent, Command};
 use trunkline::sip::message::Limits;
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
@@ -98,6 +100,7 @@ impl World {
             offer: session(CALLER, 1),
             ring_timeout: ring,
             call_id: format!("call-{number}"),
+            policy: DialPolicy::default(),
         };
         self.agents[CALLER].dial(call, order, self.now);
         self.carry_out();
@@ -303,6 +306,7 @@ fn agent(side: usize, now: Instant) -> UserAgent {
         timers: Timers::from_t1(Duration::from_millis(500)),
         limits: Limits::default(),
         max_dialogs_per_source: 1_000,
+        session_timer: Terms::new(20),
         ports: Ports::all(5060),
         local_address: Box::new(move |_| own),
         tokens: Box::new(move || {

@@ -19,13 +19,14 @@ use super::scribe::{Entry, Scribe};
 use super::transcript::Assembly;
 use super::transfer::leg::UnderWay;
 use super::transfer::{self as handover, PersonNews};
-use super::{HungUp, LiveFact, ledger, outcome};
+use super::{Cause, HungUp, LiveFact, ledger, outcome};
 use crate::ai::Command;
 use crate::clock::UtcTime;
 use crate::media::{Leg, LegEvent, Remote};
-use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd};
+use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd, OfferOutcome};
 use crate::sip::sdp::SessionDescription;
 
+mod hold;
 mod moving;
 pub(super) mod outbound;
 mod settle;
@@ -80,6 +81,7 @@ enum Happening {
     Leg(Option<LegEvent>),
     Report(Option<Report>),
     Order(Order),
+    Changed(Box<(hold::Change, OfferOutcome)>),
     Person(PersonNews),
     Moving(Option<CallEvent>),
     Time,
@@ -102,6 +104,7 @@ impl Actor {
             event = next_of(self.media.as_mut().map(|media| &mut media.leg.events)) => Happening::Leg(event),
             Some(order) = self.orders.recv() => Happening::Order(order),
             report = next_of(self.voice.reports.as_mut()) => Happening::Report(report),
+            changed = hold::changed(&mut self.voice.change) => Happening::Changed(Box::new(changed)),
             news = next_of_person(self.transfer.as_mut()) => Happening::Person(news),
             event = next_of(self.moving.as_mut().map(|moving| &mut moving.sip.events)) => Happening::Moving(event),
             () = sleep_until(wake) => Happening::Time,
@@ -135,6 +138,8 @@ impl Actor {
                     self.feed(Event::HangUp).await;
                 }
             }
+            Happening::Order(Order::Hold(on, reply)) => self.on_hold_order(on, reply),
+            Happening::Changed(changed) => self.on_changed(changed.0, changed.1),
             Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
             Happening::Order(Order::Transfer(order, reply)) => {
                 // Whoever asked may have gone away.
@@ -168,8 +173,9 @@ impl Actor {
             CallEvent::Answered { session } => self.on_answered(session).await,
             CallEvent::Rejected { code, reason, .. } => {
                 self.sip = None;
-                let another = self.reserve_another(outcome::of_response(code, "").trunk_trouble);
-                self.feed(Event::Rejected { code, reason, another }).await;
+                let cause = self.call.network.q850();
+                let another = self.reserve_another(outcome::of_refusal(code, cause, "").trunk_trouble);
+                self.feed(Event::Rejected { code, cause, reason, another }).await;
             }
             CallEvent::Failed(failure) => {
                 self.sip = None;
@@ -177,6 +183,8 @@ impl Actor {
                 self.feed(Event::Failed { failure, another }).await;
             }
             CallEvent::Offer { session } => self.on_offer(session.as_ref()),
+            CallEvent::Key(key) => self.on_info_key(key).await,
+            CallEvent::Because(reasons) => self.call.network.causes = reasons.iter().map(Cause::from).collect(),
             CallEvent::Refer(news) => self.feed_transfer(handover::Event::Refer(news)).await,
             CallEvent::Referred(referral) => self.on_referral(*referral).await,
             // The referrer need not wait for what it asked for.
@@ -193,10 +201,22 @@ impl Actor {
         }
     }
 
+    /// A key in an INFO goes the way of one in the stream. Many a gateway sends both: the stream's count.
+    async fn on_info_key(&mut self, key: char) {
+        if !self.voice.keys_in_stream {
+            self.room.tell(self.call.id, LiveFact::Key(key));
+            self.voice.tell(Command::Key(key));
+            self.feed(Event::Heard).await;
+        }
+    }
+
     async fn on_leg(&mut self, event: LegEvent) {
         match event {
             LegEvent::Connected => {}
-            LegEvent::Key(key) => self.room.tell(self.call.id, LiveFact::Key(key)),
+            LegEvent::Key(key) => {
+                self.voice.keys_in_stream = true;
+                self.room.tell(self.call.id, LiveFact::Key(key));
+            }
             LegEvent::Quality(quality) => {
                 self.call.quality = Some(quality);
                 self.room.traces.quality(self.call.id, self.room.clock.utc(), quality);

@@ -159,6 +159,10 @@ impl Actor {
     /// From now on `sip` is the call's dialog; the one before is ended.
     fn adopt(&mut self, sip: SipLeg) {
         self.room.registry.note_leg(self.call.id, sip.control.key());
+        // What was agreed with the dialog before does not bind the new one.
+        self.voice.change = None;
+        self.voice.held_by_us = false;
+        self.voice.keys_in_stream = false;
         if let Some(before) = self.sip.replace(sip) {
             before.control.hang_up();
         }

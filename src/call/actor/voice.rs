@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 
+use super::hold::Change;
 use super::{Actor, MediaLeg};
 use crate::ai::{Command, Person, SessionOptions};
 use crate::call::LiveFact;
@@ -31,6 +32,12 @@ pub(in crate::call) struct Voice {
     pub(in crate::call) person: Option<Person>,
     /// What the agent was told last.
     on_hold: bool,
+    /// A hold or resume of ours that the far end has not answered yet.
+    pub(super) change: Option<Change>,
+    /// We hold the call, and the far end agreed.
+    pub(super) held_by_us: bool,
+    /// Keys come in the sound's stream: those in INFO are the same ones again.
+    pub(super) keys_in_stream: bool,
 }
 
 struct Plan {
@@ -65,11 +72,13 @@ impl Voice {
         self.reports = Some(reports);
     }
 
-    /// Tells the agent of a hold, when it begins and when it ends.
-    pub(super) fn hold(&mut self, on_hold: bool) {
-        if std::mem::replace(&mut self.on_hold, on_hold) != on_hold {
+    /// Tells the agent of a hold, when it begins and when it ends; whether that is news.
+    pub(super) fn hold(&mut self, on_hold: bool) -> bool {
+        let news = std::mem::replace(&mut self.on_hold, on_hold) != on_hold;
+        if news {
             self.tell(Command::Hold(on_hold));
         }
+        news
     }
 
     pub(super) fn tell(&self, command: Command) {

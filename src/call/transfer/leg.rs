@@ -16,7 +16,7 @@ use crate::call::outcome;
 use crate::call::room::Room;
 use crate::config::TrunkConfig;
 use crate::media::{Leg, LegEvent, LegOptions};
-use crate::sip::endpoint::{CallEvent, CallFailure, Destination, OutboundInvite};
+use crate::sip::endpoint::{CallEvent, CallFailure, Destination, DialPolicy, OutboundInvite};
 use crate::sip::sdp::SessionDescription;
 
 /// A transfer under way, from the order to the end of the call or of the transfer.
@@ -221,5 +221,6 @@ pub(in crate::call) fn invite(
         caller_name,
         offer,
         ring_timeout: Duration::from_secs(trunk.ring_seconds),
+        policy: DialPolicy::default(),
     }
 }

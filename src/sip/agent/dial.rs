@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::trunk_ask::random_of;
 use super::{CallKey, Entry, Origin, Output, UserAgent};
 use crate::sip::dialog::call::{ALLOW, Dial, Target};
+use crate::sip::dialog::redirect::DialPolicy;
 use crate::sip::dialog::replaces::carried;
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
@@ -28,6 +29,8 @@ pub struct DialOrder {
     pub offer: SessionDescription,
     pub ring_timeout: Duration,
     pub call_id: String,
+    /// Where a redirection may lead.
+    pub policy: DialPolicy,
 }
 
 /// Nobody waits longer, whatever is asked for.
@@ -156,6 +159,8 @@ impl UserAgent {
             auth,
             call_id: order.call_id.clone(),
             local_tag: tag.clone(),
+            timer: self.settings.session_timer,
+            policy: order.policy,
         };
         let call = Call::dial(dial, &mut step);
         self.dialogs.insert((order.call_id, tag), key);
@@ -194,7 +199,6 @@ fn invite(order: &DialOrder, shown: Shown, tag: &str) -> Request {
         invite.fields.push(name, value);
     }
     invite.fields.push("Allow", ALLOW);
-    invite.fields.push("Supported", "replaces");
     for (name, value) in carried {
         invite.fields.push(&name, value);
     }

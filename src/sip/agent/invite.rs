@@ -6,8 +6,9 @@ use super::{Entry, Incoming, MAX_ANSWERING, MAX_CALLS, Origin, Output, ServerOwn
 use crate::sip::dialog::Call;
 use crate::sip::dialog::call::Arrival;
 use crate::sip::dialog::session::offer_of;
+use crate::sip::dialog::timer::SessionTimer;
 use crate::sip::digest::server::Verdict;
-use crate::sip::message::{Checked, Request, Response};
+use crate::sip::message::{Checked, Provenance, Request, Response};
 use crate::sip::transaction::ServerKey;
 use crate::sip::transport::{Hop, Transport};
 
@@ -37,6 +38,10 @@ impl UserAgent {
         if !takes_sdp(&request) {
             return self.send_stateless(Response::to(&request, 406), source, now);
         }
+        if let Some(least) = SessionTimer::new(self.settings.session_timer).too_short(&request.fields) {
+            let refusal = Response::to(&request, 422).with("Min-SE", least.to_string());
+            return self.send_stateless(refusal, source, now);
+        }
         let replaces = match self.replaced(&request, &origin) {
             Ok(replaces) => replaces,
             Err(refusal) => return self.send_stateless(*refusal, source, now),
@@ -65,10 +70,13 @@ impl UserAgent {
         }
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
-        let has_offer = offer.is_some();
-        let (peer, local_tag) = (source, tag.clone());
-        let arrival = Arrival { invite: request, key: key.clone(), peer, has_offer, local, local_tag };
-        let call = Call::incoming(arrival, checked, now);
+        let provenance = match &origin {
+            Origin::Trunk(_) => Provenance::read(&request.fields, &called),
+            Origin::Extension(_) => Provenance::default(),
+        };
+        let (peer, local_tag, timer) = (source, tag.clone(), self.settings.session_timer);
+        let arrival = Arrival { invite: request, key: key.clone(), peer, local, local_tag, timer };
+        let call = Call::incoming(arrival, offer.clone(), checked, now);
         let Some(call) = call else {
             self.guard.leave(source.ip());
             return self.respond(key, refusal, now);
@@ -77,7 +85,7 @@ impl UserAgent {
         let entry = Entry { call, place: Some(source.ip()), origin: origin.clone(), invites: Vec::new() };
         self.calls.insert(call_key, entry);
         self.settle(call_key, now);
-        self.out.push(Output::Incoming(Incoming {
+        self.out.push(Output::Incoming(Box::new(Incoming {
             call: call_key,
             call_id: checked.call_id.clone(),
             called,
@@ -85,10 +93,11 @@ impl UserAgent {
             caller_name,
             origin,
             offer,
+            provenance,
             local: local_ip,
             replaces,
             secure: source.transport == Transport::Tls,
-        }));
+        })));
     }
 
     /// Only trunks and extensions come in; strangers cost no state.

@@ -22,11 +22,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::dialog::timer::Terms;
 use super::dialog::{Act, Call, LocalEnd, Purpose, Step};
 use super::digest::server::Authority;
 use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
-use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
+use super::message::{Fields, Limits, Message, Provenance, Request, Response, Unreadable, Via, read};
 use super::resolve::{Families, Wanted};
 use super::sdp::SessionDescription;
 use super::trace::Trace;
@@ -65,7 +66,7 @@ pub enum Output {
     },
     /// A trunk is not as it was.
     Trunk(TrunkStatus),
-    Incoming(Incoming),
+    Incoming(Box<Incoming>),
     Event {
         call: CallKey,
         event: CallEvent,
@@ -92,6 +93,8 @@ pub struct Incoming {
     pub caller_name: Option<String>,
     pub origin: Origin,
     pub offer: Option<SessionDescription>,
+    /// What the trunk says of the way that the call took; empty for extensions.
+    pub provenance: Provenance,
     /// Our address towards the caller.
     pub local: IpAddr,
     /// The call whose place it takes (RFC 3891).
@@ -113,6 +116,7 @@ pub struct Settings {
     pub timers: Timers,
     pub limits: Limits,
     pub max_dialogs_per_source: usize,
+    pub session_timer: Terms,
     /// Those of Via and Contact.
     pub ports: Ports,
     /// Our address towards a peer, as the peer should see it.

@@ -6,6 +6,7 @@ use super::invite::RETRY_AFTER;
 use super::register::UNDERSTOOD;
 use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
+use crate::sip::dialog::options;
 use crate::sip::message::check::check;
 use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
@@ -127,7 +128,7 @@ impl UserAgent {
         if let Some(call) = call
             && self.servers.is_open(&invite)
         {
-            self.with_call(call, now, |call, step| call.cancelled(step));
+            self.with_call(call, now, |call, step| call.cancelled(request, step));
         }
     }
 
@@ -137,12 +138,7 @@ impl UserAgent {
         if let Err(refusal) = self.admit(request, source, now) {
             return *refusal;
         }
-        Response::to(request, 200)
-            .with("Allow", format!("{ALLOW}, MESSAGE"))
-            .with("Accept", "application/sdp, text/plain")
-            .with("Accept-Encoding", "identity")
-            .with("Accept-Language", "en")
-            .with("Supported", "replaces, norefersub")
+        options::answer_outside(request)
     }
 
     /// Neither a trunk, nor could it ever become an extension.
@@ -155,9 +151,6 @@ impl UserAgent {
         self.dialogs.get(&(checked.call_id.clone(), tag)).copied()
     }
 }
-
-/// Option tags that a peer may require.
-const SPOKEN: [&str; 2] = ["replaces", "norefersub"];
 
 /// What we do not do, and how it is said (RFC 3261 §8.2.1, §8.2.2).
 fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
@@ -184,13 +177,7 @@ fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
     if matches!(request.uri, Uri::Other(_)) || (secure && transport != Transport::Tls) {
         return Some(Response::to(request, 416));
     }
-    let mut required = request.fields.list("Require");
-    required.retain(|tag| !SPOKEN.iter().any(|spoken| tag.eq_ignore_ascii_case(spoken)));
-    if request.is(rsip::Method::Register) {
-        required.retain(|tag| !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(tag)));
-    }
-    if !required.is_empty() {
-        return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
-    }
-    None
+    // ACK and CANCEL never come here: Require means nothing in them (RFC 3261 §8.2.2.3).
+    let also: &[&str] = if request.is(rsip::Method::Register) { &UNDERSTOOD } else { &[] };
+    options::unknown(&request.fields, also).map(|unknown| Response::to(request, 420).with("Unsupported", unknown))
 }

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use super::register::request_to;
 use super::{CallKey, Entry, Origin, Output, UserAgent};
 use crate::sip::dialog::call::{ALLOW, Dial};
+use crate::sip::dialog::redirect::DialPolicy;
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, Command, OfferOutcome};
+use crate::sip::message::Reason;
 use crate::sip::message::params::quote;
 use crate::sip::registrar::fork::Act;
 use crate::sip::registrar::{Binding, Fork};
@@ -89,6 +91,8 @@ impl UserAgent {
             auth: Authentication::default(),
             call_id: order.call_id.clone(),
             local_tag: tag.clone(),
+            timer: self.settings.session_timer,
+            policy: DialPolicy::default(),
         };
         let mut acts = Vec::new();
         let tokens = &mut *self.settings.tokens;
@@ -115,7 +119,13 @@ impl UserAgent {
         for act in acts {
             match act {
                 Act::Tell(event) => self.out.push(Output::Event { call: parent, event }),
-                Act::HangUp(branch) => self.command(branch, Command::HangUp, now),
+                Act::HangUp(branch) => {
+                    let taken = self.phones.ringing.get(&parent).is_some_and(|ringing| ringing.fork.winner().is_some());
+                    if taken {
+                        self.command(branch, Command::Because(Reason::answered_elsewhere()), now);
+                    }
+                    self.command(branch, Command::HangUp, now);
+                }
                 Act::RingNext => self.ring_next(parent, now),
             }
         }

@@ -5,8 +5,11 @@
 //!
 //! | Phase | Input | Output | Next |
 //! |---|---|---|---|
-//! | Dialling | 101–199 | Ringing | Dialling |
+//! | Dialling | 101–199 | Ringing; PRACK when it is reliable (`reliable`, `forks`) | Dialling |
+//! | | UPDATE in an early dialog | 200, Offer when it brings a session | Dialling |
 //! | | 401/407 | INVITE with credentials, at most twice | Dialling |
+//! | | 422 | INVITE with a longer session interval, at most twice (`timer`) | Dialling |
+//! | | 300–302 that leads where the call may go (`redirect`) | INVITE there, at most three times | Dialling |
 //! | | 2xx | ACK, Answered | Live |
 //! | | 2xx that cannot be used | ACK, BYE, Failed | Over |
 //! | | nothing for 8·T1, 503, unreachable, and the host has another address | INVITE to that | Dialling |
@@ -15,26 +18,39 @@
 //! | | 300–699 | Rejected | Over |
 //! | | hang up, ring time over | Ended or Failed; CANCEL once a 1xx came | Dialling, quiet |
 //! | Dialling, quiet | 2xx | ACK, BYE | Over |
-//! | Alerting | ringing | 180 or 183, repeated every minute | Alerting |
+//! | Alerting | ringing | 180 or 183, repeated every minute, or until its PRACK (`reliable`) | Alerting |
+//! | | PRACK, UPDATE | 200; Offer when it brings one | Alerting |
+//! | | no PRACK for 64·T1 | 504, Ended lost | Over |
 //! | | answer | 200, repeated until ACK | Live |
 //! | | reject, hang up | refusal, Ended by us | Over |
 //! | | CANCEL, BYE | 487, Ended by peer | Over |
 //! | Live | 2xx of another fork | ACK, BYE | Live |
 //! | | ACK of our first 200 | Answered | Live |
 //! | | no ACK for 64·T1 | BYE, Ended lost | Over |
-//! | | re-INVITE, UPDATE | Offer; 491, 500 when one is under way | Live |
+//! | | re-INVITE, UPDATE | Offer; 491, 500 when one is under way (`exchange`) | Live |
 //! | | REFER, NOTIFY, both ways | see `refer` | Live |
+//! | | INFO with a key | 200, Key | Live |
+//! | | half the session interval, where we refresh | UPDATE, else re-INVITE (`timer`) | Live |
+//! | | the session interval over | BYE, Ended lost | Over |
 //! | | hang up | BYE, Ended by us (after the ACK, RFC 3261 §15) | Over |
-//! | | BYE | 200, Ended by peer | Over |
+//! | | BYE | 200, Because, Ended by peer | Over |
+//! | | request of another fork | 481, BYE 200 | Live |
 //! | Over | BYE | 200 | Over |
 
 pub mod alerting;
 pub mod call;
 pub mod dialling;
+mod exchange;
+mod forks;
+mod info;
+pub mod options;
+pub mod redirect;
 pub mod refer;
+mod reliable;
 pub mod replaces;
 pub mod session;
 pub mod step;
+pub mod timer;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -116,6 +132,18 @@ impl Dialog {
     /// The ACK of a 2xx (RFC 3261 §13.2.2.4).
     pub fn ack(&self, sequence: u32, step: &mut Step<'_>, local: &LocalEnd) -> Request {
         self.build(rsip::Method::Ack, sequence, step, local)
+    }
+
+    /// The CSeq of our last request.
+    pub fn last_sequence(&self) -> u32 {
+        self.local_sequence
+    }
+
+    /// Goes on counting above `floor`, and with the peer's count as it was: the early dialog becomes this one.
+    pub fn continues(&mut self, floor: u32, early: Option<&Dialog>) {
+        let used = early.map(|early| early.local_sequence).unwrap_or_default();
+        self.local_sequence = self.local_sequence.max(floor).max(used);
+        self.remote_sequence = early.and_then(|early| early.remote_sequence).or(self.remote_sequence);
     }
 
     /// The CSeq for a request that is sent again with credentials.

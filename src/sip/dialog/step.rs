@@ -49,6 +49,13 @@ pub enum Purpose {
     Reinvite,
     Cancel,
     Bye,
+    Prack,
+    /// UPDATE with an offer.
+    Update,
+    /// UPDATE without one: keeps the session alive.
+    Refresh,
+    /// A key.
+    Info,
     Refer,
     Notify,
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::inbox::{Backlog, Inbox, Order};
 use crate::sip::agent::CallKey;
 use crate::sip::event::{Command, OfferOutcome};
+use crate::sip::message::Reason;
 use crate::sip::sdp::{SdpError, SessionDescription};
 
 /// What a call may be told. Commands that the dialog's state does not allow are ignored.
@@ -54,6 +55,17 @@ impl CallControl {
     /// Ends the call in whatever way its state owes: CANCEL, BYE, or a refusal.
     pub fn hang_up(&self) {
         self.tell(Command::HangUp);
+    }
+
+    /// [`CallControl::hang_up`] with a reason for the far end: `Q.850;cause=…`, or that another phone took the call.
+    pub fn hang_up_because(&self, reason: Reason) {
+        self.tell(Command::Because(reason));
+        self.hang_up();
+    }
+
+    /// Sends a key by INFO, for peers that take keys so; anything but 0–9, `*`, `#`, A–D is passed over.
+    pub fn press(&self, key: char) {
+        self.tell(Command::Key(key));
     }
 
     /// Answers [`super::CallEvent::Offer`] (a re-INVITE or UPDATE of the peer).

@@ -68,8 +68,6 @@ struct Stopping {
 const BATCH: usize = 64;
 /// Places in an event queue that are kept for what may not be lost.
 const RESERVED: usize = 8;
-/// Whoever drops an incoming call may be about to say with which code it is refused.
-const LAST_WORD: Duration = Duration::from_millis(50);
 /// Longest time that stopping may take, whatever is asked for.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3_600);
 /// Largest UDP payload.
@@ -240,7 +238,7 @@ impl Driver {
         let now = self.clock.now();
         match order {
             Order::Dial { call, order, events } => {
-                self.own(call, events, Duration::ZERO);
+                self.own(call, events);
                 if self.stopping.is_some() {
                     self.tell(call, CallEvent::Ended { by: EndedBy::Us });
                 } else {
@@ -248,7 +246,7 @@ impl Driver {
                 }
             }
             Order::Ring { call, order, events } => {
-                self.own(call, events, Duration::ZERO);
+                self.own(call, events);
                 if self.stopping.is_some() {
                     self.tell(call, CallEvent::Ended { by: EndedBy::Us });
                 } else {
@@ -306,7 +304,7 @@ impl Driver {
                     }
                     Output::Resolve { call, wanted } => self.resolve(call, wanted),
                     Output::Trunk(status) => self.board.write(status),
-                    Output::Incoming(incoming) => self.offer_call(incoming),
+                    Output::Incoming(incoming) => self.offer_call(*incoming),
                     Output::Message(message) => self.deliver_text(*message),
                     Output::MessageDone { key, outcome } => self.text_done(key, outcome),
                     Output::Event { call, event } => self.tell(call, event),
@@ -341,20 +339,20 @@ impl Driver {
             caller_name: incoming.caller_name,
             origin: incoming.origin,
             offer: incoming.offer,
+            provenance: incoming.provenance,
             replaces: incoming.replaces,
         };
-        self.own(key, sender, LAST_WORD);
+        self.own(key, sender);
         if self.incoming.try_send(call).is_err() {
             self.agent.command(key, Command::Reject(503), self.clock.now());
         }
     }
 
-    /// A call whose events nobody can read any more is hung up after `grace`.
-    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>, grace: Duration) {
+    /// A call whose events nobody can read any more is hung up.
+    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>) {
         let (inbox, watched) = (self.inbox.clone(), sender.clone());
         let watch = tokio::spawn(async move {
             watched.closed().await;
-            tokio::time::sleep(grace).await;
             inbox.push(Order::Deserted(call));
         });
         self.events.insert(call, Owner { sender, _watch: AbortOnDrop(watch.abort_handle()) });
@@ -373,7 +371,8 @@ impl Driver {
         let Some(Owner { sender, .. }) = self.events.get(&call) else { return };
         let room = sender.capacity() > RESERVED;
         match event {
-            CallEvent::Ringing { .. } if !room => {}
+            // A flood of keys or bells is nobody's loss.
+            CallEvent::Ringing { .. } | CallEvent::Key(_) | CallEvent::Because(_) if !room => {}
             CallEvent::Offer { .. } if !room || sender.is_closed() => {
                 self.agent.command(call, Command::RefuseOffer, self.clock.now());
             }

@@ -18,6 +18,7 @@ use trunkline::config::Config;
 use trunkline::directory::Directory;
 use trunkline::events::Mailer;
 use trunkline::media::{HeardFrame, KeyFormat, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{Agreed, AudioCodec, EventFormat, SessionDescription};
 use trunkline::speech::Speech;
@@ -259,11 +260,12 @@ impl Phone {
             caller_name: None,
             offer: offer.clone(),
             ring_timeout: PATIENCE,
+            policy: DialPolicy::default(),
         };
         let (control, mut events) = self.endpoint.invite(invite).expect("an INVITE");
         loop {
             match within("an answer", events.recv()).await.expect("an event") {
-                CallEvent::Ringing { .. } => {}
+                CallEvent::Ringing { .. } | CallEvent::Because(_) => {}
                 CallEvent::Answered { session } => {
                     let agreed = offer.agree(&session.expect("an answer")).expect("a codec in common");
                     return Ok(Talk::begin(control, events, leg, &agreed));

@@ -11,7 +11,8 @@ pub fn run(data: &[u8]) {
     let whole = frames(stream, stream.len());
     let pieces = frames(stream, 1 + usize::from(cut % 97));
     assert_eq!(whole, pieces, "the cutting shows");
-    let carried: usize = whole.iter().map(|frame| if let Frame::Message(bytes) = frame { bytes.len() } else { 0 }).sum();
+    let carried: usize =
+        whole.iter().map(|frame| if let Frame::Message(bytes) = frame { bytes.len() } else { 0 }).sum();
     assert!(carried <= stream.len());
     for frame in &whole {
         if let Frame::Message(bytes) = frame {

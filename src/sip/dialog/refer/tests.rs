@@ -57,7 +57,7 @@ impl Bench {
             user_agent: "test".into(),
         };
         let credentials = Credentials { username: "u".into(), password: crate::config::Secret::new("p"), realm: None };
-        let common = Common::new(local, Authentication::new(Some(credentials)), true);
+        let common = Common::new(local, "ours".into(), Authentication::new(Some(credentials)), true);
         Bench { refer: Refer::default(), dialog, common, now: Instant::now(), out: Vec::new(), token: 0 }
     }
 
