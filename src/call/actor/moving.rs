@@ -11,13 +11,13 @@
 //! | INVITE that replaces our dialog (RFC 3891) | somebody talks, and it can be agreed on | 200; BYE in the old dialog |
 //! | INVITE that replaces our dialog | otherwise | 488, or 503 |
 
-use super::{Actor, SipLeg, outbound, transfer, wire};
+use super::wire::{self, Ability};
+use super::{Actor, SipLeg, outbound, transfer};
 use crate::call::lines::Line;
 use crate::call::machine::{Event, State};
 use crate::call::transfer::leg::invite;
 use crate::call::transfer::route;
 use crate::call::transfer::{TransferError, TransferMode, TransferOutcome};
-use crate::config::CodecName;
 use crate::sip::endpoint::{CallEvent, CallFailure, IncomingCall, Referral};
 use crate::sip::sdp::SessionDescription;
 
@@ -64,8 +64,8 @@ impl Actor {
         let line = if same { None } else { Some(transfer::line(&self.room, route).ok_or(503_u16)?) };
         let name = line.as_ref().map_or(&self.line.trunk, |line| &line.trunk);
         let trunk = self.room.trunk(name).ok_or(503_u16)?;
-        let codecs = wire::codecs(&trunk.codecs);
-        let local = SessionDescription::offer(outbound::session_id(), media.local.address, &codecs);
+        let ability = Ability::of_trunk(trunk);
+        let local = SessionDescription::propose(outbound::session_id(), media.local.address, &ability.terms());
         let invite = invite(trunk, route, referred_by, None, local.clone());
         let (control, events) = self.room.endpoint.invite(invite).map_err(|_| 404_u16)?;
         self.moving = Some(Moving { sip: SipLeg { control, events }, local, early: None, line });
@@ -142,15 +142,15 @@ impl Actor {
         let talking = matches!(self.state, State::Talking { .. } | State::Stopping { .. });
         let media = self.media.as_mut().filter(|_| talking && self.moving.is_none()).ok_or(503_u16)?;
         let trunk = self.room.trunk(&self.line.trunk);
-        let names: &[CodecName] = trunk.map_or(&wire::EXTENSION_CODECS, |trunk| &trunk.codecs);
-        let (codecs, address) = (wire::codecs(names), media.local.address);
+        let ability = trunk.map_or_else(|| Ability::of_extension(incoming.control.is_secure()), Ability::of_trunk);
+        let (id, terms, address) = (outbound::session_id(), ability.terms(), media.local.address);
         match &incoming.offer {
             Some(offer) => {
-                let (answer, agreed) = offer.answer(outbound::session_id(), address, &codecs).map_err(|_| 488_u16)?;
+                let (answer, agreed) = offer.answer_under(id, address, &terms, None).map_err(|_| 488_u16)?;
                 media.remote = Some(wire::remote(&agreed));
                 media.local = answer;
             }
-            None => media.local = SessionDescription::offer(outbound::session_id(), address, &codecs),
+            None => media.local = SessionDescription::propose(id, address, &terms),
         }
         incoming.control.answer(media.local.clone());
         Ok(())

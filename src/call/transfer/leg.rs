@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use super::route::Route;
 use super::{State, TransferError, TransferOutcome};
 use crate::ai::{Command, SessionFactory};
-use crate::call::actor::{MediaLeg, SipLeg, outbound, wire};
+use crate::call::actor::wire::{self, Ability};
+use crate::call::actor::{MediaLeg, SipLeg, outbound};
 use crate::call::bridge::{Bridge, Report};
 use crate::call::lines::Line;
 use crate::call::machine;
@@ -63,7 +64,7 @@ impl Person {
         let options = LegOptions { bind: room.endpoint.local_address().ip(), recording: None };
         let leg = room.media.open_beside(beside, options).await.map_err(|_| TransferError::NoLine)?;
         let at = SocketAddr::new(room.endpoint.media_address(&trunk.name).await, leg.local_rtp_port);
-        let local = SessionDescription::offer(outbound::session_id(), at, &wire::codecs(&trunk.codecs));
+        let local = SessionDescription::propose(outbound::session_id(), at, &Ability::of_trunk(trunk).terms());
         let invite = invite(trunk, route, None, caller_name, local.clone());
         let (control, events) = room.endpoint.invite(invite).map_err(|_| TransferError::Malformed)?;
         Ok(Person {
@@ -163,14 +164,16 @@ impl Person {
 
     /// The person's phone changes the session: hold, resume, a new address.
     fn follow(&mut self, offer: Option<&SessionDescription>, room: &Room) {
-        let codecs = room.trunk(&self.trunk).map(|trunk| wire::codecs(&trunk.codecs)).unwrap_or_default();
+        let Some(trunk) = room.trunk(&self.trunk) else { return self.sip.control.refuse_offer() };
+        let ability = Ability::of_trunk(trunk);
+        let terms = ability.terms();
         let local = &self.media.local;
         let Some(offer) = offer else {
-            let fresh = SessionDescription::offer(local.session_id, local.address, &codecs);
+            let fresh = local.propose_again(&terms);
             self.media.local = wire::next_version(local, fresh);
             return self.sip.control.accept_offer(self.media.local.clone());
         };
-        match offer.answer(local.session_id, local.address, &codecs) {
+        match offer.answer_under(local.session_id, local.address, &terms, Some(local)) {
             Ok((answer, agreed)) => {
                 let remote = wire::remote(&agreed);
                 self.media.leg.control.connect(remote.clone());
@@ -178,7 +181,7 @@ impl Person {
                 self.media.local = wire::next_version(&self.media.local, answer);
                 self.sip.control.accept_offer(self.media.local.clone());
             }
-            Err(_) => self.sip.control.refuse_offer(),
+            Err(problem) => self.sip.control.refuse_media(problem),
         }
     }
 
