@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{ExtensionConfig, SipConfig, TrunkConfig};
-pub use trunkline::sip::endpoint::IncomingCall as Incoming;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 
