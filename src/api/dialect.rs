@@ -34,6 +34,7 @@ const DIALECTS: &[Dialect] = &[
         prefixes: &["/api/v2/"],
         routes: |context| {
             admin::routes(admin::Desk::of(context))
+                .merge(admin::insight(context.calls.clone()))
                 .merge(admin::messages::routes(context))
                 .merge(admin::trace::routes(context.calls.clone()))
                 .merge(admin::transfer::routes(context))

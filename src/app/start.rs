@@ -20,7 +20,7 @@ use crate::identity::Identity;
 use crate::media::MediaPlane;
 use crate::ops::metrics::Metrics;
 use crate::ops::{certificate, limits, notify};
-use crate::sip::endpoint::{Endpoint, IncomingCall};
+use crate::sip::endpoint::{Endpoint, IncomingCall, Resolver};
 use crate::speech::Speech;
 use crate::store::Store;
 
@@ -127,8 +127,10 @@ async fn planes(
         async move { media.stop().await }
     });
     let sip = with_certificate(config, clock)?;
+    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.0).collect();
+    let resolver = Resolver::new(&servers, clock.clone());
     let (endpoint, inbound) =
-        Endpoint::start_traced(&sip, &config.trunks, &config.extensions, &config.trace, clock.clone()).await?;
+        Endpoint::start_with(&sip, &config.trunks, &config.extensions, &config.trace, resolver, clock.clone()).await?;
     undo.push({
         let endpoint = endpoint.clone();
         async move { endpoint.stop(Duration::ZERO).await }

@@ -212,6 +212,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         },
         phone: incoming.caller.clone(),
         uri: None,
+        wanted_trunk: None,
         display_name: internal::caller_name(room, incoming).unwrap_or_else(|| incoming.caller.clone()),
         email: number.email.clone(),
         number: number.number.clone(),

@@ -202,6 +202,7 @@ pub(super) mod tests {
             requested_by: "alice".into(),
             phone: "+14155550123".into(),
             uri: None,
+            wanted_trunk: None,
             display_name: "Alice".into(),
             email: Some("alice@example.com".into()),
             number: String::new(),

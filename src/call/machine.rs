@@ -8,6 +8,7 @@
 //! | waiting (scheduled, retry) | due, no line free | waiting (queued) | save queued |
 //! | waiting | line free | dialing | save dialing, invite |
 //! | waiting | forbidden | gone | settle failed/rejected, release |
+//! | waiting | unready (no trunk carries it) | gone | settle failed/error, release |
 //! | waiting | hang-up | gone | settle canceled/cancelled, release |
 //! | waiting | stop, restart | waiting | – (goes on later) |
 //! | dialing | ringing | ringing | save ringing |
@@ -285,6 +286,7 @@ fn waiting(wait: Wait, terms: &Terms, event: &Event, now: Instant) -> Step {
             (state, vec![Action::Save(Progress::Dialing), Action::Invite])
         }
         Event::Forbidden(verdict) => gone(Settlement::Final(forbidden(*verdict))),
+        Event::Unready(detail) => gone(Settlement::Final(Ending::error(detail.clone()))),
         Event::HangUp => gone(Settlement::Final(Ending::canceled(EndedBy::Api))),
         _ => (State::Waiting(wait), Vec::new()),
     }

@@ -45,11 +45,13 @@ mod toll;
 mod trace;
 mod transcript;
 pub mod transfer;
+mod trunks;
 
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
 pub use trace::CallTrace;
 pub use transfer::{TransferError, TransferMode, TransferOrder};
+pub use trunks::{TrunkHealth, TrunkRegistration, TrunkReport};
 
 use self::message::Messages;
 use self::registry::Order;
@@ -65,6 +67,8 @@ pub struct PlaceCall {
     pub phone: String,
     /// A complete SIP URI to dial in place of `phone` through the trunk (only the operator's own tools set it).
     pub uri: Option<String>,
+    /// Name of the trunk to go through; the box chooses when absent.
+    pub trunk: Option<String>,
     pub display_name: String,
     pub email: Option<String>,
     /// Text or slug as given.
@@ -98,6 +102,9 @@ pub enum PlaceError {
     /// No trunk or no engine is configured.
     #[error("no outbound trunk is configured")]
     NotConfigured,
+    /// The trunk that was named does not exist, or no trunk's destinations hold the number.
+    #[error("no trunk carries this call: it does not exist, or none is configured for this destination")]
+    NoTrunk,
     /// The SIP engine is not running or the box is stopping.
     #[error("the SIP engine is not running")]
     Unavailable,
@@ -162,6 +169,7 @@ impl Calls {
         let room = Arc::new(Room::new(services, tuning));
         restart::close_interrupted(&room).await?;
         tokio::spawn(dialer::run(Arc::clone(&room)));
+        tokio::spawn(trunks::follow(Arc::downgrade(&room), room.endpoint.trunk_statuses()));
         tokio::spawn(inbound::run(Arc::clone(&room), inbound));
         let messages = Messages::start(&room);
         Ok(Calls { room, messages })
@@ -194,6 +202,11 @@ impl Calls {
     /// What happens to live calls, as it happens (demo, console). A slow reader loses the oldest.
     pub fn watch(&self) -> broadcast::Receiver<LiveEvent> {
         self.room.live.subscribe()
+    }
+
+    /// How each trunk is, in the order of the configuration.
+    pub fn trunks(&self) -> Vec<TrunkReport> {
+        trunks::reports(&self.room)
     }
 
     pub fn live(&self) -> usize {

@@ -25,6 +25,9 @@ pub struct Call {
     pub phone: String,
     #[serde(default)]
     pub uri: Option<String>,
+    /// The only trunk that it may go through.
+    #[serde(default)]
+    pub wanted_trunk: Option<String>,
     pub display_name: String,
     pub email: Option<String>,
     /// Inbound: the number called and its record's name.

@@ -33,6 +33,21 @@ fn needs(notes: &mut Notes<'_, '_>, section: &str, entries: Entries<'_, '_>, key
     }
 }
 
+/// `key` is on, but what it needs is not there.
+fn only_with(
+    notes: &mut Notes<'_, '_>,
+    section: &str,
+    entries: Entries<'_, '_>,
+    key: &str,
+    met: impl Fn(Entries<'_, '_>) -> bool,
+    other: &str,
+) {
+    if let (Some(place), Some(true), false) = (entries.place(key), entries.flag(key), met(entries)) {
+        let remedy = format!("add `{other} = …`, or remove `{key}`");
+        notes.add(&place, &format!("{section}.{key}"), format!("needs `{other}`"), remedy);
+    }
+}
+
 fn certificate_pair(notes: &mut Notes<'_, '_>) {
     let Some(http) = notes.tree.section("http") else { return };
     needs(notes, "http", http, "certificate", "key");
@@ -70,7 +85,7 @@ fn sip_tls(notes: &mut Notes<'_, '_>) {
 fn trunk_tls(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
     needs(notes, name, trunk, "certificate", "key");
     needs(notes, name, trunk, "key", "certificate");
-    if trunk.text("transport") == Some("tls") {
+    if matches!(trunk.text("transport"), Some("tls" | "auto")) {
         return;
     }
     for key in ["ca", "tls_name", "certificate"] {
@@ -124,6 +139,13 @@ fn trunks(notes: &mut Notes<'_, '_>) {
         let name = format!("trunk[{}]", at + 1);
         needs(notes, &name, trunk, "username", "password");
         needs(notes, &name, trunk, "password", "username");
+        only_with(notes, &name, trunk, "register", |trunk| trunk.has("username"), "username");
+        let national = |trunk: Entries<'_, '_>| trunk.text("number_format") == Some("national");
+        if national(trunk) && !trunk.has("country") {
+            let place = trunk.place("number_format").unwrap_or_default();
+            let key = format!("{name}.number_format");
+            notes.add(&place, &key, "needs the country", "add `country = \"49\"`, the code of the trunk's country");
+        }
         trunk_tls(notes, &name, trunk);
         trunk_srtp(notes, &name, trunk);
     }
@@ -144,7 +166,7 @@ fn trunks(notes: &mut Notes<'_, '_>) {
 
 /// Keys for the sound stand in the session description: whoever reads it can listen.
 fn trunk_srtp(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
-    let wanted = trunk.text("srtp").is_some_and(|srtp| srtp != "off");
+    let wanted = matches!(trunk.text("srtp"), Some("offered" | "required"));
     if wanted && trunk.text("transport") != Some("tls") && trunk.flag("srtp_over_plain") != Some(true) {
         let place = trunk.place("srtp").unwrap_or_default();
         notes.add(

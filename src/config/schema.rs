@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Ports,
     /// A section inside a section.
     Table(&'static [Field]),
+    /// A list of sections inside a section.
+    Tables(&'static [Field]),
 }
 
 const fn may(name: &'static str, kind: Kind) -> Field {
@@ -76,7 +78,7 @@ impl Field {
     }
 }
 
-use Kind::{Choice, Choices, File, Flag, Folder, Ports, Secret, Table, Text, Texts, Whole};
+use Kind::{Choice, Choices, File, Flag, Folder, Ports, Secret, Table, Tables, Text, Texts, Whole};
 
 const SECTIONS: &[Section] = &[
     one(
@@ -125,6 +127,7 @@ const SECTIONS: &[Section] = &[
             may("probe_seconds", Whole(0, 3600)),
         ],
     ),
+    one("dns", &[may("servers", Texts(check::name_server))]),
     one(
         "media",
         &[
@@ -193,7 +196,7 @@ const SECTIONS: &[Section] = &[
         &[
             must("name", Text(check::trunk_name)),
             must("host", Text(check::trunk_host)),
-            may("transport", Choice(&["udp", "tcp", "tls"])),
+            may("transport", Choice(&["udp", "tcp", "tls", "auto"])),
             may("ca", File),
             may("tls_name", Text(check::host_or_address)),
             may("certificate", File),
@@ -212,6 +215,32 @@ const SECTIONS: &[Section] = &[
             may("messages", Flag),
             may("ring_seconds", Whole(1, 300)),
             may("refer", Flag),
+            may(
+                "hosts",
+                Tables(&[
+                    must("host", Text(check::trunk_host)),
+                    may("priority", Whole(0, 65_535)),
+                    may("weight", Whole(0, 65_535)),
+                ]),
+            ),
+            may("outbound_proxy", Text(check::trunk_host)),
+            may("register", Flag),
+            may("register_seconds", Whole(60, 86_400)),
+            may("sole_contact", Flag),
+            may("options_seconds", Whole(0, 3600)),
+            may("priority", Whole(0, 65_535)),
+            may("weight", Whole(0, 65_535)),
+            may("destinations", Texts(check::dial_prefix)),
+            may("calls_per_second", Whole(0, 10_000)),
+            may("dtmf", Choice(&["auto", "rfc4733", "info", "inband"])),
+            may("identity", Choices(&["from", "p-asserted-identity", "remote-party-id"])),
+            may("anonymous", Flag),
+            may("number_format", Choice(&["as-is", "e164", "plain", "national"])),
+            may("country", Text(check::country_code)),
+            may("called_out", Texts(check::number_rule)),
+            may("caller_out", Texts(check::number_rule)),
+            may("called_in", Texts(check::number_rule)),
+            may("caller_in", Texts(check::number_rule)),
         ],
     ),
     many(

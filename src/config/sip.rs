@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::trunk::{DtmfMode, IdentityHeader, NumberFormat, NumberRule, TrunkHost};
 use super::{Secret, defaults};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -49,8 +50,14 @@ pub struct SipConfig {
 #[serde(deny_unknown_fields)]
 pub struct TrunkConfig {
     pub name: String,
-    /// `host`, `host:port`, `[v6]:port` of the peer.
+    /// `host`, `host:port`, `[v6]:port` of the peer: the domain of its URIs, and where it is unless `hosts` says more.
     pub host: String,
+    /// Where it can be reached instead, best first.
+    #[serde(default)]
+    pub hosts: Vec<TrunkHost>,
+    /// All requests go there, with a Route that names it.
+    #[serde(default)]
+    pub outbound_proxy: Option<String>,
     #[serde(default)]
     pub transport: TransportName,
     /// The authority that its TLS certificate must come from; the public ones when absent.
@@ -103,6 +110,52 @@ pub struct TrunkConfig {
     /// A call is transferred by asking the peer to do it (REFER), where the peer takes that.
     #[serde(default)]
     pub refer: bool,
+    /// Register under `username`, so that the trunk finds us.
+    #[serde(default)]
+    pub register: bool,
+    /// Lifetime asked for, seconds.
+    #[serde(default = "defaults::register_seconds")]
+    pub register_seconds: u32,
+    /// A registrar that lists other devices under our account is refused.
+    #[serde(default)]
+    pub sole_contact: bool,
+    /// Seconds between two OPTIONS that ask whether it lives; 0 = never asked.
+    #[serde(default)]
+    pub options_seconds: u64,
+    /// Among the trunks that may carry a call the lowest comes first.
+    #[serde(default)]
+    pub priority: u16,
+    /// Share of the calls among trunks of one priority; all 0 = in the order of the file.
+    #[serde(default)]
+    pub weight: u16,
+    /// Beginnings of the numbers that go this way; all when empty.
+    #[serde(default)]
+    pub destinations: Vec<String>,
+    /// New calls a second in each direction; 0 = unlimited.
+    #[serde(default)]
+    pub calls_per_second: u32,
+    #[serde(default)]
+    pub dtmf: DtmfMode,
+    /// Where our caller's number stands.
+    #[serde(default = "defaults::identity")]
+    pub identity: Vec<IdentityHeader>,
+    /// Our number is withheld from the called side.
+    #[serde(default)]
+    pub anonymous: bool,
+    #[serde(default)]
+    pub number_format: NumberFormat,
+    /// Country code without `+`, for the national format.
+    #[serde(default)]
+    pub country: Option<String>,
+    /// Rules by which numbers are rewritten, after the format when going out, before it when coming in.
+    #[serde(default)]
+    pub called_out: Vec<NumberRule>,
+    #[serde(default)]
+    pub caller_out: Vec<NumberRule>,
+    #[serde(default)]
+    pub called_in: Vec<NumberRule>,
+    #[serde(default)]
+    pub caller_in: Vec<NumberRule>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -121,6 +174,8 @@ pub enum TransportName {
     Udp,
     Tcp,
     Tls,
+    /// Whatever DNS names (RFC 3263 §4.1): NAPTR, then SRV.
+    Auto,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -169,6 +224,8 @@ impl TrunkConfig {
         TrunkConfig {
             name: name.into(),
             host: host.into(),
+            hosts: Vec::new(),
+            outbound_proxy: None,
             transport: TransportName::default(),
             ca: None,
             tls_name: None,
@@ -188,6 +245,23 @@ impl TrunkConfig {
             srtp: SrtpPolicy::default(),
             srtp_over_plain: false,
             ring_seconds: defaults::ring_seconds(),
+            register: false,
+            register_seconds: defaults::register_seconds(),
+            sole_contact: false,
+            options_seconds: 0,
+            priority: 0,
+            weight: 0,
+            destinations: Vec::new(),
+            calls_per_second: 0,
+            dtmf: DtmfMode::default(),
+            identity: defaults::identity(),
+            anonymous: false,
+            number_format: NumberFormat::default(),
+            country: None,
+            called_out: Vec::new(),
+            caller_out: Vec::new(),
+            called_in: Vec::new(),
+            caller_in: Vec::new(),
         }
     }
 }

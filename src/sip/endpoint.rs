@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::agent::{DialOrder, Settings, UserAgent};
 use super::digest::server::Authority;
 use super::message::Limits;
-use super::resolve::Resolver;
+use super::resolve::Families;
 use super::sdp::SessionDescription;
 use super::trace::{Exporter, Trace};
 use super::transaction::Timers;
@@ -27,6 +27,7 @@ use super::transport::Ports;
 use super::transport::tls::{BadFile, Tls};
 use super::transport::udp::local_address_towards;
 use super::trunk::Trunks;
+use super::trunk::status::Board;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TraceConfig, TrunkConfig};
 
@@ -34,6 +35,8 @@ pub use super::agent::{CallKey, MessageOrder, MessageOutcome, MessageRoute, Orig
 pub use super::dialog::replaces::Target;
 pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome, ReferNews, Referral};
 pub use super::message::{Host, Uri};
+pub use super::resolve::Resolver;
+pub use super::trunk::status::{Living, Registered, TrunkStatus};
 pub use control::CallControl;
 pub use phones::IncomingMessage;
 
@@ -53,6 +56,7 @@ struct Shared {
     ports: Ports,
     advertised: Option<IpAddr>,
     resolver: Resolver,
+    board: Board,
     /// Only names, hosts and callers are read here; addresses live in the driver.
     trunks: Trunks,
     /// Until somebody takes them.
@@ -137,22 +141,24 @@ const ALIVE_LIMIT: Duration = Duration::from_secs(2);
 const REALM: &str = "trunkline";
 
 impl Endpoint {
-    /// [`Endpoint::start_traced`] with the trace that is the default.
+    /// [`Endpoint::start_with`] with the trace that is the default and the name servers of the system.
     pub async fn start(
         config: &SipConfig,
         trunks: &[TrunkConfig],
         extensions: &[ExtensionConfig],
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
-        Endpoint::start_traced(config, trunks, extensions, &TraceConfig::default(), clock).await
+        let resolver = Resolver::new(&[], clock.clone());
+        Endpoint::start_with(config, trunks, extensions, &TraceConfig::default(), resolver, clock).await
     }
 
-    /// Binds and serves until [`Endpoint::stop`]. The receiver yields inbound calls; when it lags, new INVITEs get 503.
-    pub async fn start_traced(
+    /// [`Endpoint::start`] with traces and name servers of the operator's choice.
+    pub async fn start_with(
         config: &SipConfig,
         trunks: &[TrunkConfig],
         extensions: &[ExtensionConfig],
         trace: &TraceConfig,
+        resolver: Resolver,
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
         let sockets = Sockets::bind(config)?;
@@ -168,21 +174,20 @@ impl Endpoint {
         let trace = Trace::new(trace, exporter, shown, settings.ports, clock.clone());
         let mut agent = UserAgent::new(settings, Trunks::new(trunks), authority).with_phones(phones);
         agent.trace_to(trace.clone());
-        let resolver = Resolver::system();
+        let board = Board::new();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
         let (texting, texts) = mpsc::channel(phones::TEXT_QUEUE);
         let (udp, streams) = sockets.open(config, tls, clock.clone());
-        let driver = Driver::new(udp, streams, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
+        let driver =
+            Driver::new(udp, streams, agent, inbox.clone(), incoming, texting, clock, resolver.clone(), board.clone());
         tokio::spawn(driver.run());
-        for (trunk, host) in Trunks::new(trunks).names() {
-            tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
-        }
         let shared = Shared {
             inbox,
             local,
             ports,
             advertised: config.advertised,
             resolver,
+            board,
             trunks: Trunks::new(trunks),
             texts: std::sync::Mutex::new(Some(texts)),
             stopping: AtomicBool::new(false),
@@ -216,11 +221,22 @@ impl Endpoint {
         if !listen.ip().is_unspecified() {
             return listen.ip();
         }
-        let host = self.shared.trunks.find(trunk).map(|trunk| trunk.host.to_string()).unwrap_or_default();
-        let found = self.shared.resolver.addresses(&host, listen).await.unwrap_or_default();
+        let trunk = self.shared.trunks.find(trunk);
+        let peer = match trunk.map(|trunk| (trunk.first_ip(), trunk.wanted(Families::of(listen)))) {
+            Some((Some(ip), _)) => Some(ip),
+            Some((None, Some(wanted))) => {
+                let found = self.shared.resolver.locate(&wanted).await.ok();
+                found.and_then(|located| located.sites.first()?.addresses.first().map(SocketAddr::ip))
+            }
+            _ => None,
+        };
         // Without an address, the route to the internet is the best guess; nothing is sent on it.
-        let peer = found.first().copied().unwrap_or_else(|| IpAddr::from([192, 0, 2, 1]));
-        local_address_towards(peer)
+        local_address_towards(peer.unwrap_or_else(|| IpAddr::from([192, 0, 2, 1])))
+    }
+
+    /// How each trunk is, as of now; changes wake the receiver.
+    pub fn trunk_statuses(&self) -> watch::Receiver<Vec<TrunkStatus>> {
+        self.shared.board.read()
     }
 
     /// Places a call; dropping the receiver of its events hangs it up.

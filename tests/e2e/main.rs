@@ -16,4 +16,5 @@ mod sipp;
 mod srtp;
 mod trace;
 mod transfer;
+mod trunks;
 mod wide_band;

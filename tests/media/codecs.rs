@@ -51,8 +51,11 @@ async fn two_legs_hear_each_other_with_every_codec_at_its_own_rate() {
             let ear = strings.ear.lock().unwrap();
             let pcm = &ear.pcm[second_of_sound / 2..2 * second_of_sound];
             assert_eq!(ear.rate, codec.rate(), "{codec:?}");
-            let clean = purity_at(pcm, hz, ear.rate);
-            assert!(clean > 12.0, "{codec:?} {hz}: {clean:.1} dB");
+            // In pieces: a silent frame that the buffer took out or put in on a loaded machine moves the phase once.
+            let mut clean: Vec<f64> =
+                pcm.chunks_exact(second_of_sound / 5).map(|piece| purity_at(piece, hz, ear.rate)).collect();
+            clean.sort_by(f64::total_cmp);
+            assert!(clean[clean.len() / 2] > 12.0, "{codec:?} {hz}: {clean:.1?} dB");
             assert!(longest_hole(pcm) < ear.rate as usize / 50, "{codec:?} {hz}");
         }
         plane.stop().await;

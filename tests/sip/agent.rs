@@ -135,7 +135,11 @@ impl World {
                 }
             }
             Output::Event { call, event } => self.events.push((self.now - self.start, side, call, event)),
-            Output::OfferDone { .. } | Output::Resolve { .. } | Output::Message(_) | Output::MessageDone { .. } => {}
+            Output::OfferDone { .. }
+            | Output::Resolve { .. }
+            | Output::Trunk(_)
+            | Output::Message(_)
+            | Output::MessageDone { .. } => {}
         }
     }
 

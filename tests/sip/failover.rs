@@ -9,9 +9,10 @@ use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dia
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::event::{CallEvent, CallFailure, Command, EndedBy};
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
+use trunkline::sip::resolve::Site;
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 use trunkline::sip::transaction::Timers;
-use trunkline::sip::transport::{Hop, Ports};
+use trunkline::sip::transport::{Hop, Ports, Transport, TrunkId};
 use trunkline::sip::trunk::Trunks;
 
 const FIRST: &str = "192.0.2.1";
@@ -55,7 +56,8 @@ impl Bench {
         };
         let authority = Authority::new([0; 32], "test", [], start);
         let mut agent = UserAgent::new(settings, Trunks::new(&[trunk]), authority);
-        agent.trunk_resolved("pbx", vec![ip(FIRST), ip(SECOND)]);
+        let addresses = [FIRST, SECOND].map(|address| SocketAddr::new(ip(address), 5060)).into();
+        agent.trunk_located(TrunkId(0), 0, Ok(vec![Site::of(Transport::Udp, addresses)]), start);
         Bench { agent, start, now: start, sent: Vec::new(), invites: Vec::new(), events: Vec::new() }
     }
 
@@ -86,6 +88,7 @@ impl Bench {
                     self.sent.push(((self.now - self.start).as_millis(), to, request));
                 }
                 Output::Event { event, .. } => self.events.push(event),
+                Output::Trunk(_) => {}
                 other => panic!("unexpected: {other:?}"),
             }
         }
@@ -226,4 +229,39 @@ fn a_hang_up_is_not_carried_to_the_next_address() {
     assert_eq!(bench.sent_to(SECOND), []);
     assert_eq!(bench.events, [CallEvent::Ended { by: EndedBy::Us }]);
     assert!(bench.agent.is_quiet() && bench.agent.next_wake().is_none());
+}
+
+impl Bench {
+    fn answer_busy(&mut self, address: &str, retry_after: &str) {
+        let invite = self.last_invite(address);
+        let response = Response::to(&invite, 503).with_to_tag("busy").with("Retry-After", retry_after);
+        let datagram = response.write().expect("writable");
+        self.agent.datagram(&datagram, Hop::udp(SocketAddr::new(ip(address), 5060)), self.now);
+        self.collect();
+    }
+}
+
+#[test]
+fn an_address_that_asks_for_a_pause_gets_no_call_until_then() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.answer_busy(FIRST, "30");
+    bench.answer(SECOND, 200);
+    bench.run(Duration::from_secs(29));
+    bench.sent.clear();
+    bench.dial(2);
+    bench.answer_busy(SECOND, "10");
+    assert_eq!(bench.sent_to(FIRST), [], "not even when the other one is busy, too");
+    assert!(matches!(bench.events.last(), Some(CallEvent::Rejected { code: 503, .. })), "{:?}", bench.events);
+    bench.sent.clear();
+    bench.dial(3);
+    assert_eq!(bench.sent.len(), 0, "every server asked to be left alone");
+    let told = bench.events.last();
+    assert!(
+        matches!(told, Some(CallEvent::Rejected { code: 503, retry_after: Some(pause), .. }) if pause.as_secs() <= 2),
+        "{told:?}"
+    );
+    bench.run(Duration::from_secs(2));
+    bench.dial(4);
+    assert_eq!(bench.sent_to(FIRST).len(), 1);
 }

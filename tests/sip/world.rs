@@ -5,7 +5,7 @@
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,12 @@ pub struct World {
     ports: [Vec<u16>; 2],
     next: u64,
     pub datagrams: u64,
+    /// The last datagrams that were sent.
+    sent: VecDeque<Vec<u8>>,
 }
+
+/// Datagrams that are kept for repeating.
+const KEPT: usize = 64;
 
 /// Ports that each side has; more legs than that at once would be a mistake of the simulation.
 const PORTS: u16 = 200;
@@ -78,6 +83,7 @@ impl World {
             ports: [ports(), ports()],
             next: 0,
             datagrams: 0,
+            sent: VecDeque::new(),
         }
     }
 
@@ -116,6 +122,11 @@ impl World {
     pub fn throw(&mut self, side: usize, datagram: &[u8]) {
         self.agents[side].datagram(datagram, Hop::udp(address(1 - side)), self.now);
         self.carry_out();
+    }
+
+    /// One of the last datagrams.
+    pub fn seen(&self, which: u8) -> Option<Vec<u8>> {
+        self.sent.get(usize::from(which) % self.sent.len().max(1)).cloned()
     }
 
     pub fn hang_up_all(&mut self) {
@@ -167,6 +178,7 @@ impl World {
                         self.legs.entry((side, call)).or_default().offers_done += 1;
                     }
                     Output::Resolve { .. } => panic!("addresses need no DNS"),
+                    Output::Trunk(_) => {}
                     Output::Message(_) | Output::MessageDone { .. } => panic!("nobody sends texts"),
                 }
             }
@@ -175,6 +187,8 @@ impl World {
 
     fn send(&mut self, to: usize, datagram: &[u8]) {
         self.datagrams += 1;
+        self.sent.truncate(KEPT - 1);
+        self.sent.push_front(datagram.to_vec());
         let chance = |random: &mut SmallRng, of: u32| random.random_range(0..1_000) < of;
         if chance(&mut self.random, self.link.lost) {
             return;

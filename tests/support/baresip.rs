@@ -73,7 +73,8 @@ impl Baresip {
              audio_player aubridge,nobody\naudio_source aufile,{speech}\naudio_alert aubridge,nobody\n\
              audio_buffer 20-160\nausrc_srate {rate}\nauplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\n\
              rtp_ports {first}-{last}\nrtcp_enable yes\njitter_buffer_delay 2-10\nsnd_path {recordings}\n\
-             module g711.so\nmodule g722.so\nmodule opus.so\nmodule srtp.so\nmodule aufile.so\nmodule sndfile.so\nmodule aubridge.so\n\
+             module g711.so\nmodule g722.so\nmodule opus.so\nmodule srtp.so\n\
+             module aufile.so\nmodule sndfile.so\nmodule aubridge.so\n\
              module_tmp account.so\nmodule_app menu.so\n",
             modules = modules().display(),
             speech = home.join("speech.wav").display(),
@@ -101,20 +102,25 @@ impl Baresip {
     /// Waits until the phone has heard so much, silence included.
     #[track_caller]
     pub fn wait_until_heard(&self, time: Duration, limit: Duration) {
-        let bytes = u64::try_from(time.as_millis()).expect("short") * u64::from(self.rate) / 500;
+        let milliseconds = u64::try_from(time.as_millis()).expect("short");
         wait_for("the phone to hear enough", limit, || {
-            std::fs::metadata(self.recording()?).ok().filter(|found| found.len() >= bytes)
+            let path = self.recording()?;
+            let spec = hound::WavReader::open(&path).ok()?.spec();
+            let bytes = milliseconds * u64::from(spec.sample_rate) * u64::from(spec.channels) / 500;
+            std::fs::metadata(path).ok().filter(|found| found.len() >= bytes)
         });
     }
 
-    /// What the phone heard, once the call is over and the file is whole.
+    /// What the phone heard, at its rate, once the call is over and the file is whole. Opus leaves its decoder at 48 kHz
+    /// on two channels, and so it is kept.
     #[track_caller]
     pub fn heard(&self) -> Vec<i16> {
         wait_for("the phone's recording", Duration::from_secs(10), || {
-            self.recording()
-                .and_then(|path| audio::try_read_wav(&path))
-                .filter(|(samples, rate)| *rate == self.rate && !samples.is_empty())
-                .map(|(samples, _)| samples)
+            let path = self.recording()?;
+            audio::try_read_wav(&path).filter(|(samples, _)| !samples.is_empty())?;
+            let (samples, rate) = audio::read_channel(&path, 0);
+            let same = rate == self.rate;
+            Some(if same { samples } else { audio::resample(&samples, f64::from(rate), f64::from(self.rate)) })
         })
     }
 }

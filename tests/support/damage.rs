@@ -15,6 +15,8 @@ const PIECE: usize = RATE / 200;
 const SILENT_PIECES: usize = 3;
 /// Likeness (normalised correlation) of a clean G.711 passage is above 0.95; unrelated speech is below 0.3.
 const LIKE: f64 = 0.85;
+/// By so much another place must be liker before time is said to be missing.
+const CLEARLY: f64 = 0.05;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Law {
@@ -193,13 +195,21 @@ fn jumps(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)>
         if rms(piece) > loud && to > from + window {
             let there = find(piece, &heard[from..to]);
             let shift = (from + there.offset).abs_diff(expected);
-            if there.likeness > LIKE && shift >= RATE / 200 {
+            // A voice is like itself a pitch period later: the other place must be clearly the better one.
+            let here = heard.get(expected..expected + window).map_or(0.0, |here| like(piece, here));
+            if there.likeness > LIKE.max(here + CLEARLY) && shift >= RATE / 200 {
                 jumps.push((start * 1000 / RATE, shift * 1000 / RATE));
             }
         }
         start += window;
     }
     jumps
+}
+
+/// Normalised correlation of two stretches of one length.
+fn like(a: &[i16], b: &[i16]) -> f64 {
+    let product: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    product / (rms(a) * rms(b) * a.len() as f64).max(1.0)
 }
 
 fn rms(samples: &[i16]) -> f64 {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::wire::{self, Ability};
 use super::{Actor, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
+use crate::call::dialer::wish;
 use crate::call::internal::RING_SECONDS;
 use crate::call::lines::Line;
 use crate::call::machine::{self, Action, Event, State};
@@ -157,7 +158,7 @@ impl Actor {
         }
         let now = self.room.clock.now();
         self.room.lines.in_trouble(&self.line.trunk, now);
-        self.next_line = self.room.lines.outbound(&self.tried, now);
+        self.next_line = self.room.lines.outbound(&wish(&self.call, &self.tried), now, rand::random()).ok();
         self.next_line.is_some()
     }
 
@@ -239,7 +240,7 @@ impl Actor {
         let towards = self.room.endpoint.address_towards_extension(&extension).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&wire::EXTENSION_CODECS));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_extension(false).terms());
         let invite = OutboundInvite {
             trunk: String::new(),
             destination: Destination::Extension(extension),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Actor;
 use crate::ai::Command;
 use crate::call::ledger;
-use crate::call::lines::Line;
+use crate::call::lines::{Line, Wish};
 use crate::call::machine;
 use crate::call::record::Call;
 use crate::call::room::Room;
@@ -16,7 +16,7 @@ use crate::call::transfer::{
     TransferOutcome, step,
 };
 use crate::events::EventKind;
-use crate::sip::endpoint::Origin;
+use crate::sip::endpoint::Uri;
 
 /// A whisper that lasts longer is cut short.
 const LONGEST_WHISPER: Duration = Duration::from_secs(30);
@@ -209,10 +209,10 @@ impl Actor {
 
 /// A line that leads to `route`.
 pub(super) fn line(room: &Room, route: &Route) -> Option<Line> {
-    match &route.trunk {
-        Some(trunk) => room.lines.inbound(&Origin::Trunk(trunk.clone())),
-        None => room.lines.outbound(&[], room.clock.now()),
-    }
+    let uri = &route.target.uri;
+    let number = matches!(uri, Uri::Tel(_)).then(|| uri.number());
+    let wish = Wish { named: route.trunk.as_deref(), number: number.as_deref(), tried: &[] };
+    room.lines.outbound(&wish, room.clock.now(), rand::random()).ok()
 }
 
 /// The caller's own name, for the person's display.

@@ -7,7 +7,7 @@ use crate::sip::dialog::Call;
 use crate::sip::dialog::call::Arrival;
 use crate::sip::dialog::session::offer_of;
 use crate::sip::digest::server::Verdict;
-use crate::sip::message::{Checked, NameAddr, Request, Response};
+use crate::sip::message::{Checked, Request, Response};
 use crate::sip::transaction::ServerKey;
 use crate::sip::transport::{Hop, Transport};
 
@@ -27,6 +27,9 @@ impl UserAgent {
             Ok(origin) => origin,
             Err(refusal) => return self.send_stateless(*refusal, source, now),
         };
+        if !self.keeps_pace(&origin, now) {
+            return self.send_stateless(Response::to(&request, 503).with("Retry-After", "1"), source, now);
+        }
         let offer = match offer_of(&request) {
             Ok(offer) => offer,
             Err(refusal) => return self.send_stateless(*refusal, source, now),
@@ -53,8 +56,8 @@ impl UserAgent {
         self.merged.insert(merge, key.clone());
         self.respond(key, Response::to(&request, 100), now);
 
-        let called = request.uri.number();
-        let (caller, caller_name) = caller(&request, checked, &origin);
+        let called = self.called(&request, checked, &origin);
+        let (caller, caller_name) = self.caller(&request, checked, &origin);
         let local_ip = (self.settings.local_address)(source.ip());
         let mut local = self.local_end(source, &called);
         if request.uri.sip().is_some_and(|uri| uri.secure) {
@@ -90,7 +93,7 @@ impl UserAgent {
 
     /// Only trunks and extensions come in; strangers cost no state.
     pub(super) fn admit(&mut self, request: &Request, source: Hop, now: Instant) -> Result<Origin, Box<Response>> {
-        let origin = match self.trunk_of(source) {
+        let origin = match self.trunk_of_call(source, &request.uri.number()) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
             None => return Err(Box::new(Response::to(request, 403))),
@@ -143,15 +146,4 @@ fn takes_sdp(request: &Request) -> bool {
         matches!(kind.as_str(), "application/sdp" | "application/*" | "*/*")
     };
     request.fields.count("Accept") == 0 || accepted.iter().any(fits)
-}
-
-/// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
-pub(super) fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
-    let asserted = request.fields.list("P-Asserted-Identity");
-    let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
-    let asserted =
-        asserted.filter(|_| matches!(origin, Origin::Trunk(_))).find(|address| !address.uri.number().is_empty());
-    let address = asserted.as_ref().unwrap_or(&checked.from);
-    let name = address.display.clone().or_else(|| checked.from.display.clone()).filter(|name| !name.trim().is_empty());
-    (address.uri.number(), name)
 }

@@ -11,6 +11,8 @@ mod register;
 mod request;
 mod ring;
 mod schedule;
+mod trunk_ask;
+mod trunk_call;
 mod way;
 
 use std::collections::HashMap;
@@ -25,12 +27,14 @@ use super::digest::server::Authority;
 use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
 use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
+use super::resolve::{Families, Wanted};
 use super::sdp::SessionDescription;
 use super::trace::Trace;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
-use super::transport::{Hop, Ports, Transport};
+use super::transport::{Hop, Ports, Transport, TrunkId};
 use super::trunk::Trunks;
+use super::trunk::status::TrunkStatus;
 
 pub use dial::{DialOrder, dialable, number_on};
 pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
@@ -38,6 +42,7 @@ pub use phones::PhoneSettings;
 pub use refer::Referred;
 pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
+use trunk_ask::Asked;
 pub use way::MOST_OVER_UDP;
 use way::Ways;
 
@@ -56,8 +61,10 @@ pub enum Output {
     /// Ask DNS, then call [`UserAgent::resolved`].
     Resolve {
         call: CallKey,
-        host: String,
+        wanted: Wanted,
     },
+    /// A trunk is not as it was.
+    Trunk(TrunkStatus),
     Incoming(Incoming),
     Event {
         call: CallKey,
@@ -130,6 +137,16 @@ pub struct UserAgent {
     merged: HashMap<String, ServerKey>,
     /// Calls that wait for DNS.
     unresolved: HashMap<CallKey, DialOrder>,
+    /// What our sockets reach.
+    families: Families,
+    /// REGISTER and OPTIONS of ours to trunks.
+    asks: Clients<Asked>,
+    /// How each trunk was said to be.
+    told: HashMap<TrunkId, TrunkStatus>,
+    /// Begins the Call-ID of every REGISTER between two starts (RFC 3261 §10.2).
+    boot: String,
+    /// Registrations are given back.
+    leaving: bool,
     phones: phones::Phones,
     schedule: Schedule,
     ways: Ways,
@@ -183,9 +200,10 @@ struct ServerOwner {
 }
 
 impl UserAgent {
-    pub fn new(settings: Settings, trunks: Trunks, authority: Authority) -> UserAgent {
+    pub fn new(mut settings: Settings, trunks: Trunks, authority: Authority) -> UserAgent {
         let guard = Guard::new(settings.max_dialogs_per_source);
         UserAgent {
+            boot: (settings.tokens)(),
             settings,
             trunks,
             authority,
@@ -196,6 +214,10 @@ impl UserAgent {
             dialogs: HashMap::new(),
             merged: HashMap::new(),
             unresolved: HashMap::new(),
+            families: Families { v4: true, v6: true },
+            asks: Clients::new(),
+            told: HashMap::new(),
+            leaving: false,
             phones: phones::Phones::default(),
             schedule: Schedule::default(),
             ways: Ways::default(),
@@ -276,7 +298,7 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
-        if self.on_errand_response(&key, response, now) {
+        if self.ask_answered(&key, response, source, now) || self.on_errand_response(&key, response, now) {
             return;
         }
         let Some(client) = self.clients.find(&key) else { return };
@@ -284,12 +306,14 @@ impl UserAgent {
         if client.to.transport == Transport::Tls && source.transport != Transport::Tls {
             return;
         }
+        let address = client.to.address;
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
         self.guard.vouch(source.ip(), now);
         let outputs = self.clients.response(&key, response, now);
         let deliver = outputs.contains(&ClientOutput::Deliver);
         self.client_outputs(&key, outputs, now);
         if deliver {
+            self.note_answer(address, response, now);
             self.with_call(call, now, |call, step| call.response(purpose, &request, response, source, step));
         }
     }
@@ -373,7 +397,7 @@ impl UserAgent {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
                 }
-                Act::Silent(address) => self.trunks.silent(address.ip(), now),
+                Act::Silent(hop) => self.trunks.silent(hop.address, now),
             }
         }
     }
@@ -419,11 +443,6 @@ impl UserAgent {
         self.with_call(call, now, |call, step| call.command(command, step));
     }
 
-    /// The addresses of a trunk's host.
-    pub fn trunk_resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
-        self.trunks.resolved(name, addresses);
-    }
-
     pub fn refuse_new_calls(&mut self) {
         self.refusing = true;
     }
@@ -453,6 +472,7 @@ impl UserAgent {
         self.calls.values().all(|entry| entry.call.is_over() && !entry.call.owes_bye())
             && self.unresolved.is_empty()
             && !self.clients.any_awaits_final()
+            && self.has_left_trunks()
     }
 
     pub fn next_wake(&self) -> Option<Instant> {
@@ -471,6 +491,8 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                Wake::Trunk(id) => self.tick_trunk(id, now),
+                Wake::Ask(key) => self.tick_ask(&key, now),
                 Wake::Errand(key) => self.tick_errand(&key, now),
                 Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.

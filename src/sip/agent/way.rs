@@ -104,7 +104,7 @@ impl UserAgent {
 
     /// The socket or the connection refused a message of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, problem: &'static str, now: Instant) {
-        if self.errand_transport_failed(key, problem, now) {
+        if self.ask_failed(key, problem, now) || self.errand_transport_failed(key, problem, now) {
             return;
         }
         let Some(client) = self.clients.find(key) else { return };
@@ -123,6 +123,7 @@ impl UserAgent {
     /// A message of that transaction went out on that connection.
     pub fn sent_on(&mut self, key: &ClientKey, line: u64) {
         self.clients.sent_on(key, line);
+        self.asks.sent_on(key, line);
         self.errand_sent_on(key, line);
     }
 
@@ -138,6 +139,7 @@ impl UserAgent {
                 self.client_outputs(&key, again, now);
             }
         }
+        self.ask_line_lost(line, opened, problem, now);
     }
 
     /// The certificate shown on that connection was verified and carries the names of these trunks.
@@ -155,14 +157,19 @@ impl UserAgent {
     /// The trunk that a message came from: by the name in its certificate, by the connection that we opened to it, or by its
     /// address. A trunk of TLS is known over TLS only, whoever else sends from its address.
     pub(super) fn trunk_of(&self, source: Hop) -> Option<&Trunk> {
+        self.trunk_of_call(source, "")
+    }
+
+    /// The same for a request to `user`, which may be the contact that we registered.
+    pub(super) fn trunk_of_call(&self, source: Hop, user: &str) -> Option<&Trunk> {
         let by_link = match source.link {
             Link::Connection(line) => self.ways.named.get(&line).copied(),
             Link::Trunk(trunk) => Some(trunk),
             Link::Any => None,
         };
         match by_link {
-            Some(id) => self.trunks.with_id(id),
-            None => self.trunks.of_source_over(source.transport, source.address),
+            Some(id) => self.trunks.by_id(id),
+            None => self.trunks.of_call(source.transport, source.address, user),
         }
     }
 

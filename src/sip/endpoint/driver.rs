@@ -5,7 +5,7 @@ mod phones;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,12 +17,14 @@ use super::{CallControl, EVENT_QUEUE, IncomingCall, IncomingMessage};
 use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
-use crate::sip::resolve::Resolver;
+use crate::sip::resolve::keep::keep_located;
+use crate::sip::resolve::{Families, Resolver, Wanted};
 use crate::sip::transaction::ClientKey;
 use crate::sip::transport::connection::Arrival;
 use crate::sip::transport::streams::Streams;
 use crate::sip::transport::udp::Udp;
 use crate::sip::transport::{Hop, Transport, stun};
+use crate::sip::trunk::status::Board;
 
 pub struct Driver {
     udp: Udp,
@@ -35,6 +37,7 @@ pub struct Driver {
     incoming: mpsc::Sender<IncomingCall>,
     clock: Clock,
     resolver: Resolver,
+    board: Board,
     events: HashMap<CallKey, Owner>,
     offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
     texts: phones::Texts,
@@ -65,10 +68,6 @@ struct Stopping {
 const BATCH: usize = 64;
 /// Places in an event queue that are kept for what may not be lost.
 const RESERVED: usize = 8;
-/// How often the names of trunks are looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(60);
-/// How soon again after a failure.
-const RESOLVE_RETRY: Duration = Duration::from_secs(5);
 /// Whoever drops an incoming call may be about to say with which code it is refused.
 const LAST_WORD: Duration = Duration::from_millis(50);
 /// Longest time that stopping may take, whatever is asked for.
@@ -87,6 +86,7 @@ impl Driver {
         texting: mpsc::Sender<IncomingMessage>,
         clock: Clock,
         resolver: Resolver,
+        board: Board,
     ) -> Driver {
         Driver {
             udp,
@@ -98,6 +98,7 @@ impl Driver {
             incoming,
             clock,
             resolver,
+            board,
             events: HashMap::new(),
             offers: HashMap::new(),
             texts: phones::Texts::new(texting),
@@ -107,6 +108,8 @@ impl Driver {
 
     pub async fn run(mut self) {
         let mut buffer = vec![0; MAX_DATAGRAM];
+        self.begin_trunks();
+        self.flush().await;
         while !self.finished() {
             self.wait().await;
             self.receive(&mut buffer).await;
@@ -120,6 +123,20 @@ impl Driver {
         for done in self.stopping.take().map(|stopping| stopping.done).unwrap_or_default() {
             // Whoever waited may have given up.
             let _ = done.send(());
+        }
+    }
+
+    /// Trunks are looked for, registered with and asked whether they live.
+    fn begin_trunks(&mut self) {
+        self.agent.begin_trunks(Families::of(self.udp.local()), self.clock.now());
+        for (trunk, place, wanted) in self.agent.wanted() {
+            let inbox = Arc::downgrade(&self.inbox);
+            let tell = move |found| {
+                let Some(inbox) = inbox.upgrade().filter(|inbox| !inbox.is_closed()) else { return false };
+                inbox.push(Order::TrunkLocated { trunk, place, found });
+                true
+            };
+            tokio::spawn(keep_located(self.resolver.clone(), wanted, tell));
         }
     }
 
@@ -257,7 +274,7 @@ impl Driver {
             }
             Order::Deserted(call) => self.agent.command(call, Command::HangUp, now),
             Order::Resolved { call, found } => self.agent.resolved(call, found, now),
-            Order::TrunkResolved { trunk, addresses } => self.agent.trunk_resolved(&trunk, addresses),
+            Order::TrunkLocated { trunk, place, found } => self.agent.trunk_located(trunk, place, found, now),
             Order::RefuseNewCalls => self.agent.refuse_new_calls(),
             Order::Ping(answer) => {
                 let _ = answer.send(());
@@ -269,6 +286,7 @@ impl Driver {
     fn begin_stop(&mut self, until: Instant, done: oneshot::Sender<()>) {
         self.agent.refuse_new_calls();
         self.agent.hang_up_all(self.clock.now());
+        self.agent.leave_trunks(self.clock.now());
         let stopping = self.stopping.get_or_insert_with(|| Stopping { until, done: Vec::new() });
         stopping.until = stopping.until.min(until);
         stopping.done.push(done);
@@ -286,7 +304,8 @@ impl Driver {
                     Output::Transmit { to, datagram, transaction } => {
                         self.transmit(to, datagram, transaction).await;
                     }
-                    Output::Resolve { call, host } => self.resolve(call, host),
+                    Output::Resolve { call, wanted } => self.resolve(call, wanted),
+                    Output::Trunk(status) => self.board.write(status),
                     Output::Incoming(incoming) => self.offer_call(incoming),
                     Output::Message(message) => self.deliver_text(*message),
                     Output::MessageDone { key, outcome } => self.text_done(key, outcome),
@@ -301,10 +320,10 @@ impl Driver {
         }
     }
 
-    fn resolve(&self, call: CallKey, host: String) {
-        let (resolver, inbox, listen) = (self.resolver.clone(), self.inbox.clone(), self.udp.local());
+    fn resolve(&self, call: CallKey, wanted: Wanted) {
+        let (resolver, inbox) = (self.resolver.clone(), self.inbox.clone());
         tokio::spawn(async move {
-            let found = resolver.addresses(&host, listen).await;
+            let found = resolver.locate(&wanted).await.map(|located| located.sites);
             inbox.push(Order::Resolved { call, found });
         });
     }
@@ -381,28 +400,5 @@ fn send_last(sender: mpsc::Sender<CallEvent>, event: CallEvent) {
         tokio::spawn(async move {
             let _ = sender.send(event).await;
         });
-    }
-}
-
-/// Keeps the addresses of a trunk known by name; ends with the endpoint.
-pub async fn keep_resolved(trunk: String, host: String, resolver: Resolver, listen: SocketAddr, inbox: Weak<Inbox>) {
-    loop {
-        let found = resolver.addresses(&host, listen).await;
-        let Some(inbox) = inbox.upgrade() else { return };
-        let pause = match found {
-            Ok(addresses) => {
-                inbox.push(Order::TrunkResolved { trunk: trunk.clone(), addresses });
-                RESOLVE_EVERY
-            }
-            Err(problem) => {
-                tracing::warn!(trunk, problem, "the host of a trunk cannot be found");
-                RESOLVE_RETRY
-            }
-        };
-        if inbox.is_closed() {
-            return;
-        }
-        drop(inbox);
-        tokio::time::sleep(pause).await;
     }
 }

@@ -88,7 +88,7 @@ impl Trunk {
             None => config.host.clone(),
         };
         let expected = ServerName::try_from(config.tls_name.clone().unwrap_or(host)).ok();
-        let tls = if config.transport == TransportName::Tls {
+        let tls = if matches!(config.transport, TransportName::Tls | TransportName::Auto) {
             let authorities = match &config.ca {
                 Some(path) => authorities(path)?,
                 None => public_authorities(),

@@ -106,6 +106,7 @@ impl Gateway {
             requested_by: "alice".into(),
             phone: CALLEE.into(),
             uri: None,
+            trunk: None,
             display_name: "Alice".into(),
             email: Some("alice@example.com".into()),
             prompt: "Say hello.".into(),
