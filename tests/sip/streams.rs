@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use trunkline::clock::Clock;
 use trunkline::config::SipConfig;
-use trunkline::sip::endpoint::DialPolicy;
-use trunkline::sip::endpoint::{CallEvent, CallFailure, Destination, EndedBy, Endpoint, OutboundInvite};
+use trunkline::sip::endpoint::{
+    CallEvent, CallFailure, Destination, DialPolicy, EndedBy, Endpoint, IncomingCall, OutboundInvite,
+};
 
 use crate::line::{Line, reply};
 use crate::support::{self, *};
@@ -36,7 +37,7 @@ async fn both() -> (TcpListener, tokio::net::UdpSocket, SocketAddr) {
     }
 }
 
-async fn box_with(config: SipConfig) -> (Endpoint, tokio::sync::mpsc::Receiver<support::Incoming>) {
+async fn box_with(config: SipConfig) -> (Endpoint, tokio::sync::mpsc::Receiver<IncomingCall>) {
     Endpoint::start(&config, &[trunk("lab", nowhere(), LAB)], &[], Clock::system()).await.expect("started")
 }
 

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{ExtensionConfig, SipConfig, TrunkConfig};
 use trunkline::sip::endpoint::DialPolicy;
-pub use trunkline::sip::endpoint::IncomingCall as Incoming;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 

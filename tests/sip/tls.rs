@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use trunkline::clock::Clock;
 use trunkline::config::{SipConfig, TrunkConfig};
-use trunkline::sip::endpoint::{CallEvent, CallFailure, EndedBy, Endpoint, Origin};
+use trunkline::sip::endpoint::{CallEvent, CallFailure, EndedBy, Endpoint, IncomingCall, Origin};
 
 use crate::line::Line;
 use crate::support::*;
@@ -69,7 +69,7 @@ fn server(authority: &Authority, name: &str, until: i32) -> SipConfig {
     }
 }
 
-async fn start(config: &SipConfig, trunks: &[TrunkConfig]) -> (Endpoint, tokio::sync::mpsc::Receiver<Incoming>) {
+async fn start(config: &SipConfig, trunks: &[TrunkConfig]) -> (Endpoint, tokio::sync::mpsc::Receiver<IncomingCall>) {
     Endpoint::start(config, trunks, &[], Clock::system()).await.expect("started")
 }
 
