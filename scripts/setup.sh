@@ -4,7 +4,7 @@
 # can be unpacked into .cache/ and names in plain words what is missing.
 #
 #   scripts/setup.sh         build: compiler, cmake, flite, the Python environment, the speech model
-#   scripts/setup.sh test    the above, and sipp, baresip and cargo-deny
+#   scripts/setup.sh test    the above, and sipp, baresip, openssl and cargo-deny
 #   scripts/setup.sh interop the above, and the peers of `make interop`
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,7 +35,7 @@ have_deny() { [ -x .cache/tools/bin/cargo-deny ] || have cargo-deny; }
 
 complete() {
   have_compiler && have_cmake && have_flite && have_venv || return 1
-  if testing; then have sipp && have baresip && have_deny || return 1; fi
+  if testing; then have sipp && have baresip && have openssl && have_deny || return 1; fi
   if [ "$group" = interop ]; then have_peers || return 1; fi
 }
 
@@ -70,6 +70,7 @@ have curl || want curl ca-certificates
 if testing; then
   have sipp || want sip-tester
   have baresip || want baresip-core
+  have openssl || want openssl
 fi
 if [ "$group" = interop ] && ! have_peers; then
   want kamailio kamailio-tls-modules rtpengine-daemon linphone-cli sipvicious tshark fail2ban dnsmasq-base
@@ -124,6 +125,7 @@ fi
 if testing; then
   have sipp || missing+=("sipp, the SIP load generator (Debian: sip-tester)")
   have baresip || missing+=("baresip, the softphone (Debian: baresip-core)")
+  have openssl || missing+=("openssl, whose s_client speaks TLS to the box (Debian: openssl)")
   have_deny || missing+=("cargo-deny")
 fi
 if [ "${#missing[@]}" -gt 0 ]; then

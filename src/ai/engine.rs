@@ -48,6 +48,12 @@ pub enum Command {
     /// The far end put the call on hold (true) or took it back: on hold nobody listens, nobody will answer, and no
     /// frames are heard; a silence is then no sign of an empty room.
     Hold(bool),
+    /// The caller is being connected to a person: be silent; nobody listens until [`Command::TransferFailed`].
+    TransferBegun,
+    /// Nobody came, and the caller is back. `outcome` in a word: `busy`, `no-answer`, …
+    TransferFailed {
+        outcome: String,
+    },
     /// Say goodbye if the service can, and end ([`Event::Ended`]).
     Stop,
 }
@@ -98,6 +104,11 @@ pub enum Event {
     GoingAway {
         left: Duration,
     },
+    /// Once what is queued has been played, the caller is to be connected to a person, who first hears `whisper`.
+    TransferRequested {
+        destination: String,
+        whisper: Option<String>,
+    },
     /// The service wants the call to end once what is queued has been played; `outcome` goes into the record.
     HangUp {
         outcome: String,
@@ -136,6 +147,16 @@ pub struct SessionOptions {
     pub key: Option<Secret>,
     /// Speak `instructions` as they are and hang up (numbers of mode `tts`).
     pub speak_only: bool,
+    /// The person that a caller may ask for.
+    pub person: Option<Person>,
+}
+
+/// Somebody to whom a call can be transferred.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub destination: String,
+    /// Announce the call before the caller is heard.
+    pub whisper: bool,
 }
 
 /// Opens sessions; made on the control plane, used once on the media thread.
@@ -180,6 +201,21 @@ impl Engines {
                 Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))
             }
         })
+    }
+
+    /// A session of the box's own voice, whatever the configured service is, that speaks `text` and ends.
+    pub fn announcement(&self, text: String, voice: String, language: String) -> SessionFactory {
+        let Engines { speech, clock, .. } = self.clone();
+        let options = SessionOptions {
+            instructions: text,
+            voice,
+            language,
+            model: None,
+            key: None,
+            speak_only: true,
+            person: None,
+        };
+        Box::new(move || Box::new(LocalSession::new(Parts { speech, clock, chat: None }, &options)))
     }
 
     /// Whether the recogniser has a model (the demo says so when not).

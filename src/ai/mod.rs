@@ -9,4 +9,4 @@ mod echo;
 pub mod engine;
 mod local;
 
-pub use engine::{Audio, Command, Engines, Event, Session, SessionFactory, SessionOptions, Usage};
+pub use engine::{Audio, Command, Engines, Event, Person, Session, SessionFactory, SessionOptions, Usage};

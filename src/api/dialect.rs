@@ -34,8 +34,10 @@ const DIALECTS: &[Dialect] = &[
         prefixes: &["/api/v2/"],
         routes: |context| {
             admin::routes(admin::Desk::of(context))
+                .merge(admin::insight(context.calls.clone()))
                 .merge(admin::messages::routes(context))
                 .merge(admin::trace::routes(context.calls.clone()))
+                .merge(admin::transfer::routes(context))
         },
         render: refusal::render,
     },

@@ -93,7 +93,15 @@ fn page(report: &Report, words: bool) -> serde_json::Value {
             outcome => json!({"name": name, "ok": outcome.is_ok()}),
         })
         .collect();
-    json!({"ready": report.healthy(), "parts": parts})
+    let mut page = json!({"ready": report.healthy(), "parts": parts});
+    if words && !report.notes.is_empty() {
+        let trunk = |(name, outcome): &(String, Result<(), String>)| match outcome {
+            Ok(()) => json!({"name": name, "ok": true}),
+            Err(problem) => json!({"name": name, "ok": false, "problem": problem}),
+        };
+        page["trunks"] = report.notes.iter().map(trunk).collect();
+    }
+    page
 }
 
 #[cfg(test)]
@@ -125,10 +133,20 @@ mod tests {
 
     #[test]
     fn strangers_see_which_part_fails_but_not_the_operators_sentence() {
-        let report = Report { parts: vec![("store", Ok(())), ("sip", Err("trunk pbx at 10.0.0.5 is silent".into()))] };
+        let parts = vec![("store", Ok(())), ("sip", Err("trunk pbx at 10.0.0.5 is silent".into()))];
+        let report = Report { parts, notes: vec![("pbx".into(), Err("it is down".into()))] };
         let shown = page(&report, false);
         assert_eq!(shown["ready"], false);
         assert_eq!(shown["parts"][1], json!({"name": "sip", "ok": false}));
+        assert!(shown.get("trunks").is_none());
         assert_eq!(page(&report, true)["parts"][1]["problem"], "trunk pbx at 10.0.0.5 is silent");
+    }
+
+    #[test]
+    fn a_trunk_that_is_down_is_shown_and_takes_nothing_out_of_service() {
+        let report = Report { parts: vec![("sip", Ok(()))], notes: vec![("pbx".into(), Err("it is down".into()))] };
+        let shown = page(&report, true);
+        assert_eq!(shown["ready"], true);
+        assert_eq!(shown["trunks"], json!([{"name": "pbx", "ok": false, "problem": "it is down"}]));
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::api;
 use crate::identity::IdentityError;
+use crate::ops::certificate::BadFile;
 use crate::sip;
 use crate::speech;
 use crate::store::{OpenError, StoreError};
@@ -27,6 +28,8 @@ pub enum StartError {
     Media(std::io::Error),
     #[error(transparent)]
     Sip(#[from] sip::endpoint::StartError),
+    #[error("the box's own certificate cannot be made: {0}")]
+    Certificate(#[from] BadFile),
     #[error("[mail] cannot be used: {0}")]
     Mail(String),
     #[error(transparent)]

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::media::MediaPlane;
 use crate::ops::disk;
 use crate::ops::health::Health;
-use crate::sip::endpoint::Endpoint;
+use crate::sip::endpoint::{Endpoint, TrunkStatus};
 use crate::store::Store;
 
 /// A part that needs longer than this does not work.
@@ -43,7 +43,14 @@ pub(super) fn ready(config: &Arc<Config>, endpoint: &Endpoint, media: &MediaPlan
         let free = disk::enough(&folder, disk::LEAST_FREE_MIB);
         async move { free }
     });
+    let endpoint = endpoint.clone();
+    health.note(move || endpoint.trunk_statuses().borrow().iter().map(trunk).collect());
     health
+}
+
+fn trunk(status: &TrunkStatus) -> (String, Result<(), String>) {
+    let words = || status.problem.clone().unwrap_or_else(|| "it cannot be used".to_owned());
+    (status.name.clone(), if status.is_usable() { Ok(()) } else { Err(words()) })
 }
 
 fn said(good: bool, problem: &str) -> Result<(), String> {

@@ -13,14 +13,14 @@ use crate::ai::Engines;
 use crate::api::{self, Server};
 use crate::call::{self, Calls};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SipConfig};
 use crate::directory::Directory;
 use crate::events::Mailer;
 use crate::identity::Identity;
 use crate::media::MediaPlane;
 use crate::ops::metrics::Metrics;
-use crate::ops::{limits, notify};
-use crate::sip::endpoint::{Endpoint, IncomingCall};
+use crate::ops::{certificate, limits, notify};
+use crate::sip::endpoint::{Endpoint, IncomingCall, Resolver};
 use crate::speech::Speech;
 use crate::store::Store;
 
@@ -126,13 +126,26 @@ async fn planes(
         let media = media.clone();
         async move { media.stop().await }
     });
+    let sip = with_certificate(config, clock)?;
+    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.0).collect();
+    let resolver = Resolver::new(&servers, clock.clone());
     let (endpoint, inbound) =
-        Endpoint::start_traced(&config.sip, &config.trunks, &config.extensions, &config.trace, clock.clone()).await?;
+        Endpoint::start_with(&sip, &config.trunks, &config.extensions, &config.trace, resolver, clock.clone()).await?;
     undo.push({
         let endpoint = endpoint.clone();
         async move { endpoint.stop(Duration::ZERO).await }
     });
     Ok((media, endpoint, inbound))
+}
+
+/// SIP over TLS shows the box's own pair unless another is configured.
+fn with_certificate(config: &Config, clock: &Clock) -> Result<SipConfig, StartError> {
+    let mut sip = config.sip.clone();
+    if sip.tls_listen.is_some() && sip.certificate.is_none() {
+        let (certificate, key) = certificate::self_signed(config, clock)?;
+        (sip.certificate, sip.key) = (Some(certificate), Some(key));
+    }
+    Ok(sip)
 }
 
 /// Everything below the API.

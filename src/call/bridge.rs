@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::played::Item;
 use crate::ai::{Audio, Command, Event, Session, Usage};
+use crate::media::bridge::Ringback;
 use crate::media::{HeardFrame, Peer, Playout};
 
 #[cfg(test)]
@@ -70,6 +71,11 @@ pub(super) enum Report {
     Failed {
         message: String,
     },
+    /// The agent wants the caller connected to a person; what it said before has gone out.
+    TransferRequested {
+        destination: String,
+        whisper: Option<String>,
+    },
 }
 
 /// An interruption, measured at the packets of the agent's speech that have really left.
@@ -114,6 +120,10 @@ pub(super) struct Bridge {
     interruption: Option<Interruption>,
     /// The far end put the call on hold: what it sends is no speech of the caller.
     on_hold: bool,
+    /// The caller is being connected to a person and hears ringback; the agent is not heard and hears nothing.
+    parked: Option<Ringback>,
+    /// The agent wants a person; reported once everything queued has gone out.
+    wanted: Option<(String, Option<String>)>,
     /// The agent wants to leave; reported once everything queued has gone out.
     leaving: Option<Leaving>,
     last_activity: Option<Instant>,
@@ -125,9 +135,14 @@ pub(super) struct Bridge {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mark {
-    FirstSound { item: u64, caller_stopped: Option<Instant> },
+    FirstSound {
+        item: u64,
+        caller_stopped: Option<Instant>,
+    },
     ItemEnd(u64),
     Left,
+    /// Everything was said before a transfer.
+    Transfer,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -155,6 +170,8 @@ impl Bridge {
             caller_speaks: false,
             interruption: None,
             on_hold: false,
+            parked: None,
+            wanted: None,
             leaving: None,
             last_activity: None,
             sent: Duration::ZERO,
@@ -180,6 +197,7 @@ impl Bridge {
             Event::TurnEnd => self.report(Report::AgentTurnEnd),
             Event::Usage(usage) => self.report(Report::Usage(usage)),
             Event::GoingAway { left } => tracing::debug!(seconds = left.as_secs(), "the voice AI will close"),
+            Event::TransferRequested { destination, whisper } => self.want_person(destination, whisper, playout),
             Event::HangUp { outcome } => self.leave(Some(outcome), playout),
             Event::Error { message, fatal: true } => self.report(Report::Failed { message }),
             Event::Error { message, fatal: false } => tracing::debug!(message, "the voice AI reports a problem"),
@@ -191,7 +209,7 @@ impl Bridge {
     }
 
     fn on_audio(&mut self, audio: &Audio, playout: &mut dyn Playout) {
-        if self.cut.contains(&audio.item) || audio.pcm.is_empty() || audio.rate == 0 {
+        if self.parked.is_some() || self.cut.contains(&audio.item) || audio.pcm.is_empty() || audio.rate == 0 {
             return;
         }
         self.report_interruption(playout.last_sent());
@@ -213,7 +231,7 @@ impl Bridge {
     }
 
     fn on_audio_end(&mut self, id: u64, playout: &mut dyn Playout) {
-        if self.cut.contains(&id) {
+        if self.parked.is_some() || self.cut.contains(&id) {
             return;
         }
         self.item(id).ended = true;
@@ -249,6 +267,41 @@ impl Bridge {
         if self.leaving.is_some() {
             self.mark(Mark::Left, playout);
         }
+        if self.wanted.is_some() {
+            self.mark(Mark::Transfer, playout);
+        }
+    }
+
+    fn want_person(&mut self, destination: String, whisper: Option<String>, playout: &mut dyn Playout) {
+        if self.parked.is_none() && self.wanted.replace((destination, whisper)).is_none() {
+            playout.finish();
+            self.mark(Mark::Transfer, playout);
+        }
+    }
+
+    /// From now on the caller hears ringback, and the agent nothing.
+    fn park(&mut self, playout: &mut dyn Playout) {
+        let (now, sent) = (playout.now(), playout.sent());
+        self.report_interruption(playout.last_sent());
+        playout.flush();
+        self.marks.clear();
+        self.wanted = None;
+        for item in std::mem::take(&mut self.items) {
+            self.cut_item(&item, sent, now);
+        }
+        self.parked = Some(Ringback::default());
+    }
+
+    /// The caller is back.
+    fn unpark(&mut self, playout: &mut dyn Playout) {
+        if self.parked.take().is_some() {
+            playout.flush();
+            // What was late of items from before has come and gone meanwhile.
+            self.cut.clear();
+            if self.leaving.is_some() {
+                self.mark(Mark::Left, playout);
+            }
+        }
     }
 
     /// Tells of an interruption what the wire says: `last` is when the last packet of agent speech left.
@@ -276,18 +329,21 @@ impl Bridge {
         self.report(Report::ItemOver { item: item.id, text, interrupted: true, at: now });
     }
 
-    /// Numbers of this version bring no tools of their own; the one that every agent has is to end the call.
+    /// Numbers of this version bring no tools of their own; those that every agent has end the call or ask for a person.
     fn on_tool_call(&mut self, id: String, name: &str, arguments: &serde_json::Value, playout: &mut dyn Playout) {
-        let known = name == "hangup";
+        let text = |name: &str| arguments.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let person = text("destination").filter(|_| name == "transfer");
+        let known = name == "hangup" || person.is_some();
         let output = if known {
             serde_json::json!({ "ok": true })
         } else {
             serde_json::json!({ "error": "there is no such tool" })
         };
         self.session.command(Command::ToolResult { id, output });
-        if known {
-            let reason = arguments.get("reason").and_then(serde_json::Value::as_str).unwrap_or_default();
-            self.leave(Some(reason.to_owned()), playout);
+        match person {
+            Some(destination) => self.want_person(destination, text("whisper"), playout),
+            None if known => self.leave(Some(text("reason").unwrap_or_default()), playout),
+            None => {}
         }
     }
 
@@ -298,6 +354,9 @@ impl Bridge {
             Some(leaving) => leaving.outcome = leaving.outcome.take().or(outcome),
             None => {
                 self.leaving = Some(Leaving { outcome });
+                if self.parked.is_some() {
+                    return;
+                }
                 playout.finish();
                 if playout.queued().is_zero() {
                     self.left(playout);
@@ -345,6 +404,11 @@ impl Bridge {
                 }
             }
             Mark::Left => self.left(playout),
+            Mark::Transfer => {
+                if let Some((destination, whisper)) = self.wanted.take() {
+                    self.report(Report::TransferRequested { destination, whisper });
+                }
+            }
         }
     }
 
@@ -386,7 +450,7 @@ impl Bridge {
 impl Peer for Bridge {
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {
         self.report_interruption(playout.last_sent());
-        if self.listening && !self.on_hold {
+        if self.listening && !self.on_hold && self.parked.is_none() {
             self.session.hear(frame.pcm, frame.rate, frame.at);
         }
         self.note_activity(playout);
@@ -394,7 +458,7 @@ impl Peer for Bridge {
     }
 
     fn key(&mut self, key: char, playout: &mut dyn Playout) {
-        if self.listening {
+        if self.listening && self.parked.is_none() {
             self.session.command(Command::Key(key));
         }
         self.last_activity = Some(playout.now());
@@ -421,6 +485,11 @@ impl Peer for Bridge {
             if let Command::Hold(on_hold) = command {
                 self.on_hold = on_hold;
             }
+            match command {
+                Command::TransferBegun => self.park(playout),
+                Command::TransferFailed { .. } => self.unpark(playout),
+                _ => {}
+            }
             if self.listening {
                 self.session.command(command);
             }
@@ -434,6 +503,9 @@ impl Peer for Bridge {
             let Poll::Ready(event) = self.session.poll_event(context) else { break };
             taken += 1;
             self.on_event(event, playout);
+        }
+        if let Some(ringback) = &mut self.parked {
+            ringback.feed(playout);
         }
         self.look(playout);
         // The leg ends when the actor closes it, not when the agent is through.

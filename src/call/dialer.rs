@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::actor::outbound;
 use super::internal::{self, Ready};
 use super::ledger;
-use super::lines::Line;
+use super::lines::{Line, NoLine, Wish};
 use super::machine::{self, Action, State};
-use super::record::CallStatus;
+use super::place;
+use super::record::{Call, CallStatus};
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS};
 use super::toll;
@@ -23,6 +24,8 @@ use crate::store::{Change, Order, StoreError};
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How far behind the head of a full queue newly due calls are entered as queued in one go.
 const LOOK_AHEAD: usize = 512;
+/// Said of a call that waited for a trunk which the configuration does not have any more.
+const NO_TRUNK: &str = "no trunk carries this call";
 /// After a failed read.
 const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
 
@@ -30,8 +33,7 @@ const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
 pub(super) async fn run(room: Arc<Room>) {
     while !room.is_draining() {
         let pause = match take_up(&room).await {
-            Ok(Some(next)) => next.since(room.clock.utc()).min(LONGEST_SLEEP),
-            Ok(None) => LONGEST_SLEEP,
+            Ok(again) => again.min(LONGEST_SLEEP),
             Err(error) => {
                 tracing::warn!(%error, "the dialer cannot read its queue; trying again");
                 AFTER_AN_ERROR
@@ -50,30 +52,32 @@ struct Look {
     next: Option<UtcTime>,
 }
 
-/// Dials what is due while there are lines; returns when something will be due.
-async fn take_up(room: &Arc<Room>) -> Result<Option<UtcTime>, StoreError> {
+/// Dials what is due while there are lines; returns how long nothing will be due.
+async fn take_up(room: &Arc<Room>) -> Result<Duration, StoreError> {
     toll::raise_alerts(room).await?;
     let look = look(room)?;
     let mut waiting = Vec::new();
-    let mut lines_left = true;
+    let mut again = look.next.map_or(LONGEST_SLEEP, |next| next.since(room.clock.utc()));
     for (id, status) in look.due {
-        let began = match internal::line(room, id)? {
-            Ready::Line(line) => dial(room, id, line, None),
-            Ready::Busy => false,
-            Ready::Elsewhere => {
-                lines_left = lines_left && dial_out(room, id);
-                lines_left
+        match take_line(room, id)? {
+            Ok(Some((line, place))) => begin(room, id, line, place),
+            Ok(None) => {}
+            Err(NoLine::Nowhere) => place::end_waiting(room, id, machine::Event::Unready(NO_TRUNK.into())).await?,
+            Err(no_line) => {
+                if let NoLine::Paced(at) = no_line {
+                    again = again.min(at.saturating_duration_since(room.clock.now()));
+                }
+                if status != CallStatus::Queued {
+                    waiting.push(id);
+                }
             }
-        };
-        if !began && status != CallStatus::Queued {
-            waiting.push(id);
         }
     }
     if !waiting.is_empty() {
         queue(room, waiting).await?;
     }
     toll::raise_alerts(room).await?;
-    Ok(look.next)
+    Ok(again)
 }
 
 fn look(room: &Room) -> Result<Look, StoreError> {
@@ -97,14 +101,24 @@ fn look(room: &Room) -> Result<Look, StoreError> {
     Ok(look)
 }
 
-/// Whether there was a line.
-fn dial_out(room: &Arc<Room>, id: Uuid) -> bool {
-    let Some(place) = room.directory.dial_place() else { return false };
-    room.lines.outbound(&[], room.clock.now()).is_some_and(|line| dial(room, id, line, Some(place)))
+/// A line for the call: of the extensions for one of them, else of a trunk and with a place among the calls that cost
+/// money. `None` when the call is gone.
+fn take_line(room: &Room, id: Uuid) -> Result<Result<Option<Taken>, NoLine>, StoreError> {
+    match internal::line(room, id)? {
+        Ready::Line(line) => return Ok(Ok(Some((line, None)))),
+        Ready::Busy => return Ok(Err(NoLine::Busy)),
+        Ready::Elsewhere => {}
+    }
+    if !room.lines.any_free() {
+        return Ok(Err(NoLine::Busy));
+    }
+    let Some(place) = room.directory.dial_place() else { return Ok(Err(NoLine::Busy)) };
+    let Some(call) = room.store.read()?.get(&CALLS, &id)? else { return Ok(Ok(None)) };
+    let line = room.lines.outbound(&wish(&call, &[]), room.clock.now(), rand::random());
+    Ok(line.map(|line| Some((line, Some(place)))))
 }
 
-/// A call to an extension takes no `place` among those that cost money.
-fn dial(room: &Arc<Room>, id: Uuid, line: Line, place: Option<DialPlace>) -> bool {
+fn begin(room: &Arc<Room>, id: Uuid, line: Line, place: Option<DialPlace>) {
     if let Some(orders) = room.registry.claim(id) {
         let room = Arc::clone(room);
         tokio::spawn(async move {
@@ -113,7 +127,15 @@ fn dial(room: &Arc<Room>, id: Uuid, line: Line, place: Option<DialPlace>) -> boo
             room.due.notify_one();
         });
     }
-    true
+}
+
+/// A line and, where calls cost money, a place among them.
+type Taken = (Line, Option<DialPlace>);
+
+/// What a call asks of a trunk.
+pub(super) fn wish<'a>(call: &'a Call, tried: &'a [String]) -> Wish<'a> {
+    let number = call.uri.is_none().then_some(call.phone.as_str());
+    Wish { named: call.wanted_trunk.as_deref(), number, tried }
 }
 
 /// Enters due calls without a line as queued.

@@ -10,15 +10,17 @@ use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound};
 use super::lines::Line;
 use super::machine::State;
 use super::record::{Call, CallStatus, Direction};
+use super::registry::Order;
 use super::room::Room;
 use super::scribe::Scribe;
 use super::transcript::Assembly;
-use super::{internal, ledger};
+use super::{Network, internal, ledger};
+use crate::ai::Person;
 use crate::config::{NumberMode, Visibility};
 use crate::directory::Number;
 use crate::events::EventKind;
 use crate::media::{LegOptions, Remote};
-use crate::sip::endpoint::{IncomingCall, Origin};
+use crate::sip::endpoint::{CallKey, IncomingCall, Origin};
 use crate::sip::sdp::SessionDescription;
 
 /// Answers until the endpoint closes the channel.
@@ -30,33 +32,63 @@ pub(super) async fn run(room: Arc<Room>, mut calls: mpsc::Receiver<IncomingCall>
 }
 
 async fn take(room: Arc<Room>, incoming: IncomingCall) {
-    let control = incoming.control.clone();
-    match answer(room, incoming).await {
-        Ok(actor) => actor.run().await,
+    if let Some(leg) = incoming.replaces {
+        return replace(&room, leg, incoming);
+    }
+    match prepare(&room, &incoming).await {
+        Ok(prepared) => answer(room, incoming, prepared).await.run().await,
         Err(code) => {
             metrics::counter!("trunkline_calls_refused_total", "code" => code.to_string()).increment(1);
-            control.reject(code);
+            // Before the call is let go of: whoever drops it unrefused hangs up.
+            incoming.control.reject(code);
         }
     }
 }
 
-/// The actor of an answered call, or the code that refuses it.
-async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
-    let (number, line) = admit(&room, &incoming)?;
-    let call = new_call(&room, &number, &incoming, &line)?;
+/// Hands an INVITE that replaces the dialog `leg` to that call.
+fn replace(room: &Room, leg: CallKey, incoming: IncomingCall) {
+    let Some(orders) = room.registry.orders_of_leg(leg) else { return incoming.control.reject(481) };
+    let control = incoming.control.clone();
+    // Refused before it is let go of: what was not taken comes back in the error.
+    if let Err(_untaken) = orders.try_send(Order::Replace(Box::new(incoming))) {
+        control.reject(481);
+    }
+}
+
+/// What an answer takes.
+struct Prepared {
+    number: Number,
+    line: Line,
+    call: Call,
+    orders: mpsc::Receiver<Order>,
+    media: MediaLeg,
+}
+
+/// Everything that the answer takes, or the code that refuses the call.
+async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Prepared, u16> {
+    let (number, line) = admit(room, incoming)?;
+    let call = new_call(room, &number, incoming, &line)?;
     let orders = room.registry.claim(call.id).ok_or(500_u16)?;
-    let media = match open(&room, &call, &incoming).await {
-        Ok(media) => media,
+    match open(room, &call, incoming).await {
+        Ok(media) => Ok(Prepared { number, line, call, orders, media }),
         Err(code) => {
             room.registry.release(call.id);
-            return Err(code);
+            Err(code)
         }
-    };
+    }
+}
+
+/// The actor of an answered call.
+async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> Actor {
+    let Prepared { number, line, call, orders, media } = prepared;
     room.traces.joined(call.id, incoming.control.sip_call_id());
     incoming.control.answer(media.local.clone());
     let terms = room.terms(&call);
     let mut voice = Voice::default();
     voice.prepare(instructions(&room, &number), None, number.mode == NumberMode::Tts);
+    voice.person =
+        number.transfer_to.clone().map(|destination| Person { destination, whisper: number.transfer_whisper });
+    room.registry.note_leg(call.id, incoming.control.key());
     if let Some(remote) = &media.remote {
         media.leg.control.connect(remote.clone());
     }
@@ -70,6 +102,8 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
         media: Some(media),
         voice,
         assembly: Assembly::default(),
+        transfer: None,
+        moving: None,
         tried: Vec::new(),
         line,
         next_line: None,
@@ -80,7 +114,7 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall) -> Result<Actor, u16> {
     };
     let event = ledger::event(&actor.call, EventKind::CallRinging, &actor.room.clock);
     actor.note(vec![event]).await;
-    Ok(actor)
+    actor
 }
 
 /// The number that answers and a line for it: 503 while draining, 404 for a number that is not ours, 403 for callers
@@ -89,16 +123,28 @@ fn admit(room: &Room, incoming: &IncomingCall) -> Result<(Number, Line), u16> {
     if room.is_draining() {
         return Err(503);
     }
-    let number = room.directory.number_for(&incoming.called).map_err(|error| {
-        tracing::warn!(%error, "a call cannot be answered: the numbers cannot be read");
-        500_u16
-    })?;
-    let number = number.ok_or(404_u16)?;
+    let number = number_for(room, incoming)?.ok_or(404_u16)?;
     if number.visibility == Visibility::SignedIn && !signed_in(room, &incoming.origin) {
         return Err(403);
     }
     let line = room.lines.inbound(&incoming.origin).ok_or(486_u16)?;
     Ok((number, line))
+}
+
+/// The number that was called; where that is none of ours (a PBX that forwards everything to one pilot), the number that
+/// was called before the call was forwarded.
+fn number_for(room: &Room, incoming: &IncomingCall) -> Result<Option<Number>, u16> {
+    let original = incoming.provenance.original_called.as_deref();
+    for called in std::iter::once(incoming.called.as_str()).chain(original) {
+        let found = room.directory.number_for(called).map_err(|error| {
+            tracing::warn!(%error, "a call cannot be answered: the numbers cannot be read");
+            500_u16
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 fn signed_in(room: &Room, origin: &Origin) -> bool {
@@ -190,6 +236,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         },
         phone: incoming.caller.clone(),
         uri: None,
+        wanted_trunk: None,
         display_name: internal::caller_name(room, incoming).unwrap_or_else(|| incoming.caller.clone()),
         email: number.email.clone(),
         number: number.number.clone(),
@@ -229,5 +276,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         tokens_total: 0,
         quality: None,
         outcome: None,
+        network: Network::from(&incoming.provenance),
+        transfers: Vec::new(),
     })
 }

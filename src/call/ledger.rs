@@ -46,6 +46,7 @@ fn begin_attempt(call: &mut Call) {
     call.ended_by = None;
     call.error_detail.clear();
     call.sip_code = None;
+    call.network.causes.clear();
     call.quality = None;
 }
 
@@ -141,6 +142,20 @@ fn data(call: &Call) -> serde_json::Value {
         "tokens_prompt": call.tokens_prompt,
         "tokens_total": call.tokens_total,
         "outcome": call.outcome,
+        "network": network(call),
+        "transfers": call.transfers,
+    })
+}
+
+/// What the network said, but for its signed tokens.
+fn network(call: &Call) -> serde_json::Value {
+    let told = &call.network;
+    json!({
+        "original_called": told.original_called,
+        "diversions": told.diversions,
+        "asserted": told.asserted,
+        "verstat": told.verstat,
+        "causes": told.causes,
     })
 }
 
@@ -201,6 +216,7 @@ pub(super) mod tests {
             requested_by: "alice".into(),
             phone: "+14155550123".into(),
             uri: None,
+            wanted_trunk: None,
             display_name: "Alice".into(),
             email: Some("alice@example.com".into()),
             number: String::new(),
@@ -240,6 +256,8 @@ pub(super) mod tests {
             tokens_total: 0,
             quality: None,
             outcome: None,
+            network: Default::default(),
+            transfers: Vec::new(),
         }
     }
 

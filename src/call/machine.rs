@@ -8,6 +8,7 @@
 //! | waiting (scheduled, retry) | due, no line free | waiting (queued) | save queued |
 //! | waiting | line free | dialing | save dialing, invite |
 //! | waiting | forbidden | gone | settle failed/rejected, release |
+//! | waiting | unready (no trunk carries it) | gone | settle failed/error, release |
 //! | waiting | hang-up | gone | settle canceled/cancelled, release |
 //! | waiting | stop, restart | waiting | – (goes on later) |
 //! | dialing | ringing | ringing | save ringing |
@@ -118,6 +119,8 @@ pub enum Event {
     /// `another`: a further trunk has a line for this attempt.
     Rejected {
         code: u16,
+        /// Of ITU-T Q.850, from the telephone network behind the trunk.
+        cause: Option<u16>,
         reason: String,
         another: bool,
     },
@@ -285,6 +288,7 @@ fn waiting(wait: Wait, terms: &Terms, event: &Event, now: Instant) -> Step {
             (state, vec![Action::Save(Progress::Dialing), Action::Invite])
         }
         Event::Forbidden(verdict) => gone(Settlement::Final(forbidden(*verdict))),
+        Event::Unready(detail) => gone(Settlement::Final(Ending::error(detail.clone()))),
         Event::HangUp => gone(Settlement::Final(Ending::canceled(EndedBy::Api))),
         _ => (State::Waiting(wait), Vec::new()),
     }
@@ -293,7 +297,7 @@ fn waiting(wait: Wait, terms: &Terms, event: &Event, now: Instant) -> Step {
 fn dialing(give_up: Instant, terms: &Terms, event: Event, now: Instant) -> Step {
     match event {
         Event::Ringing => (State::Ringing { give_up }, vec![Action::Save(Progress::Ringing)]),
-        Event::Rejected { code, another: true, .. } if outcome::of_response(code, "").trunk_trouble => {
+        Event::Rejected { code, cause, another: true, .. } if outcome::of_refusal(code, cause, "").trunk_trouble => {
             next_trunk(terms, now)
         }
         Event::Failed { failure, another: true } if outcome::of_failure(&failure).trunk_trouble => {
@@ -316,7 +320,7 @@ fn unanswered(state: State, give_up: Instant, terms: &Terms, event: Event, now: 
     let lost = |detail: &str| retry_or_final(terms, Ending::error(detail), true);
     match event {
         Event::Answered => talk(terms, now),
-        Event::Rejected { code, reason, .. } => refused(terms, outcome::of_response(code, &reason)),
+        Event::Rejected { code, cause, reason, .. } => refused(terms, outcome::of_refusal(code, cause, &reason)),
         Event::Failed { failure, .. } => refused(terms, outcome::of_failure(&failure)),
         Event::PeerLeft | Event::Lost | Event::Left => gone(lost("the call was lost before it was answered")),
         Event::Forbidden(verdict) => gone(Settlement::Final(forbidden(verdict))),

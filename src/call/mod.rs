@@ -28,6 +28,7 @@ mod ledger;
 mod lines;
 mod machine;
 pub mod message;
+mod network;
 mod outcome;
 mod place;
 mod played;
@@ -44,10 +45,15 @@ mod tables;
 mod toll;
 mod trace;
 mod transcript;
+pub mod transfer;
+mod trunks;
 
+pub use network::{Cause, Network};
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
 pub use trace::CallTrace;
+pub use transfer::{TransferError, TransferMode, TransferOrder};
+pub use trunks::{TrunkHealth, TrunkRegistration, TrunkReport};
 
 use self::message::Messages;
 use self::registry::Order;
@@ -63,6 +69,8 @@ pub struct PlaceCall {
     pub phone: String,
     /// A complete SIP URI to dial in place of `phone` through the trunk (only the operator's own tools set it).
     pub uri: Option<String>,
+    /// Name of the trunk to go through; the box chooses when absent.
+    pub trunk: Option<String>,
     pub display_name: String,
     pub email: Option<String>,
     /// Text or slug as given.
@@ -96,6 +104,9 @@ pub enum PlaceError {
     /// No trunk or no engine is configured.
     #[error("no outbound trunk is configured")]
     NotConfigured,
+    /// The trunk that was named does not exist, or no trunk's destinations hold the number.
+    #[error("no trunk carries this call: it does not exist, or none is configured for this destination")]
+    NoTrunk,
     /// The SIP engine is not running or the box is stopping.
     #[error("the SIP engine is not running")]
     Unavailable,
@@ -121,6 +132,17 @@ pub struct HungUp {
     pub status: CallStatus,
     /// The call had ended before.
     pub noop: bool,
+}
+
+/// What became of a hold or a resume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The far end agreed, or it was so already.
+    Done,
+    /// The far end refused with this code (0: it hung up); the call goes on as it was.
+    Refused(u16),
+    /// The call is not live, or another change is under way.
+    NotNow,
 }
 
 /// Everything the call room needs of the rooms below.
@@ -160,6 +182,7 @@ impl Calls {
         let room = Arc::new(Room::new(services, tuning));
         restart::close_interrupted(&room).await?;
         tokio::spawn(dialer::run(Arc::clone(&room)));
+        tokio::spawn(trunks::follow(Arc::downgrade(&room), room.endpoint.trunk_statuses()));
         tokio::spawn(inbound::run(Arc::clone(&room), inbound));
         let messages = Messages::start(&room);
         Ok(Calls { room, messages })
@@ -179,9 +202,30 @@ impl Calls {
         Ok(found)
     }
 
+    /// Puts a live call on hold, or takes it back: the far end hears nothing, and neither it nor the agent is heard.
+    /// `None` when there is no such call in the organization.
+    pub async fn hold(&self, organization: Uuid, call: Uuid, on: bool) -> Result<Option<Held>, StoreError> {
+        place::hold(&self.room, organization, call, on).await
+    }
+
+    /// Transfers a live call to a person; returns how, once it has begun. What comes of it is told by the record.
+    pub async fn transfer(
+        &self,
+        organization: Uuid,
+        call: Uuid,
+        order: TransferOrder,
+    ) -> Result<TransferMode, TransferError> {
+        place::transfer(&self.room, organization, call, order).await
+    }
+
     /// What happens to live calls, as it happens (demo, console). A slow reader loses the oldest.
     pub fn watch(&self) -> broadcast::Receiver<LiveEvent> {
         self.room.live.subscribe()
+    }
+
+    /// How each trunk is, in the order of the configuration.
+    pub fn trunks(&self) -> Vec<TrunkReport> {
+        trunks::reports(&self.room)
     }
 
     pub fn live(&self) -> usize {
@@ -238,6 +282,8 @@ pub enum LiveFact {
     },
     Quality(Quality),
     Key(char),
+    /// The call is on hold, by either side, or is so no more.
+    Hold(bool),
     /// The caller interrupted; measured at the packets of agent speech that really left.
     BargeIn {
         /// When the voice AI said that the caller speaks.

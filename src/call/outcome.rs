@@ -9,7 +9,7 @@
 //! | 404, 410, 414, 416, 484, 485, 604 | failed, error: not a number | no | no |
 //! | 401, 407 | failed, error: the trunk refuses our credentials | no | no |
 //! | 406, 415, 488, 606 | failed, error: no codec in common | no | no |
-//! | 3xx | failed, error: redirections are not followed (toll fraud) | no | no |
+//! | 3xx | failed, error: redirected to where the box may not call (toll fraud) | no | no |
 //! | 429, 430, 481, 482, 483, 491 | failed, error: the network | yes | no |
 //! | 503 | failed, error: the trunk | yes | yes (RFC 3263 §4.3) |
 //! | other 5xx | failed, error: the network | yes | no |
@@ -17,6 +17,19 @@
 //! | nothing (timer B), unreachable | failed, error: the trunk | yes | yes |
 //! | ring timeout | no_answer, no-answer | yes | no |
 //! | credentials refused twice, unusable answer | failed, error | no | no |
+//!
+//! A gateway often knows more than its status says: 408, 480, 487, 500, 502, 503 and 504 with `Reason: Q.850;cause=…` are
+//! judged as the status that RFC 3398 §7.2.4.1 gives that cause:
+//!
+//! | Cause | judged as |
+//! |---|---|
+//! | 1, 2, 3 (no route, no such number) | 404 |
+//! | 17 (busy) | 486 |
+//! | 18, 19, 20 (nobody answers, absent) | 480 |
+//! | 21 (rejected), 55, 57, 87 (barred) | 403 |
+//! | 22, 23 (number changed) | 410 |
+//! | 28 (number incomplete) | 484 |
+//! | any other | its own status |
 
 use super::record::{CallStatus, EndReason};
 use crate::sip::endpoint::CallFailure;
@@ -33,6 +46,25 @@ pub struct Verdict {
     /// In words, for operators.
     pub detail: String,
     pub sip_code: Option<u16>,
+}
+
+/// [`of_response`] with the telephone network's cause value.
+pub fn of_refusal(code: u16, cause: Option<u16>, phrase: &str) -> Verdict {
+    let judged = cause.filter(|_| matches!(code, 408 | 480 | 487 | 500 | 502 | 503 | 504)).and_then(status_of_cause);
+    let Some(judged) = judged else { return of_response(code, phrase) };
+    Verdict { sip_code: Some(code), ..of_response(judged, &format!("after {code} {phrase}")) }
+}
+
+fn status_of_cause(cause: u16) -> Option<u16> {
+    Some(match cause {
+        1..=3 => 404,
+        17 => 486,
+        18..=20 => 480,
+        21 | 55 | 57 | 87 => 403,
+        22 | 23 => 410,
+        28 => 484,
+        _ => return None,
+    })
 }
 
 /// The verdict on a final answer of 300 to 699; `phrase` is the answer's own.
@@ -63,7 +95,7 @@ fn class_of(code: u16) -> (CallStatus, EndReason, bool, &'static str) {
         404 | 410 | 414 | 416 | 484 | 485 | 604 => (Failed, Error, false, "the number does not exist or is incomplete"),
         401 | 407 => (Failed, Error, false, "the trunk refuses our credentials"),
         406 | 415 | 488 | 606 => (Failed, Error, false, "no audio codec in common"),
-        300..=399 => (Failed, Error, false, "the trunk redirects the call, which is not followed"),
+        300..=399 => (Failed, Error, false, "the trunk redirects the call to where it may not go"),
         429 | 430 | 481 | 482 | 483 | 491 => (Failed, Error, true, "the network could not set the call up"),
         500..=599 => (Failed, Error, true, "the network could not set the call up"),
         601..=699 => (Busy, EndReason::Busy, true, ""),
@@ -118,6 +150,30 @@ mod tests {
                 assert!(verdict.detail.contains(&code.to_string()), "{code}: {}", verdict.detail);
             }
         }
+    }
+
+    /// The second table, row by row.
+    #[test]
+    fn a_cause_of_the_telephone_network_refines_a_vague_status() {
+        let rows: &[(&[u16], u16)] = &[
+            (&[1, 2, 3], 404),
+            (&[17], 486),
+            (&[18, 19, 20], 480),
+            (&[21, 55, 57, 87], 403),
+            (&[22, 23], 410),
+            (&[28], 484),
+        ];
+        for (causes, judged) in rows {
+            for cause in *causes {
+                let (verdict, plain) = (of_refusal(503, Some(*cause), "Busy"), of_response(*judged, ""));
+                let seen = (verdict.status, verdict.reason, verdict.retry, verdict.trunk_trouble);
+                assert_eq!(seen, (plain.status, plain.reason, plain.retry, false), "{cause}");
+                assert_eq!(verdict.sip_code, Some(503), "what was really said");
+                assert_eq!(of_refusal(404, Some(*cause), "x"), of_response(404, "x"), "a clear status stands");
+            }
+        }
+        assert_eq!(of_refusal(503, Some(34), "x"), of_response(503, "x"));
+        assert_eq!(of_refusal(480, None, "x"), of_response(480, "x"));
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::lines::Wish;
 use super::machine::{self, State};
 use super::record::{Call, CallStatus, Direction};
 use super::registry;
 use super::room::Room;
 use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
-use super::{HungUp, LiveFact, PlaceCall, PlaceError, Placed, ledger, report, restart};
+use super::transfer::{TransferError, TransferMode, TransferOrder};
+use super::{Held, HungUp, LiveFact, Network, PlaceCall, PlaceError, Placed, ledger, report, restart};
 use crate::clock::UtcTime;
 use crate::directory::{DialVerdict, Directory};
 use crate::events::{self, EventKind};
@@ -32,6 +34,11 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     }
     if room.config.trunks.is_empty() && room.extension(&order.phone).is_none() {
         return Err(PlaceError::NotConfigured);
+    }
+    let inside = order.uri.is_none() && room.extension(&order.phone).is_some();
+    let number = order.uri.is_none().then_some(order.phone.as_str());
+    if !inside && !room.lines.reach(&Wish { named: order.trunk.as_deref(), number, tried: &[] }) {
+        return Err(PlaceError::NoTrunk);
     }
     // An extension needs no rule; a rule for its user would outlive it.
     let listed = order.whitelist && room.extension(&order.phone).is_none();
@@ -104,6 +111,7 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         requested_by: order.requested_by.clone(),
         phone: order.phone.clone(),
         uri: order.uri.clone(),
+        wanted_trunk: order.trunk.clone(),
         display_name: order.display_name.clone(),
         email: order.email.clone(),
         number: String::new(),
@@ -146,6 +154,8 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         tokens_total: 0,
         quality: None,
         outcome: None,
+        network: Network::default(),
+        transfers: Vec::new(),
     })
 }
 
@@ -215,8 +225,47 @@ pub(super) async fn hang_up(room: &Room, organization: Uuid, id: Uuid) -> Result
     Err(StoreError::Busy)
 }
 
+/// Asks the actor of a live call to put it on hold, or to take it back.
+pub(super) async fn hold(room: &Room, organization: Uuid, id: Uuid, on: bool) -> Result<Option<Held>, StoreError> {
+    if room.store.read()?.get(&CALLS, &id)?.is_none_or(|call| call.organization != organization) {
+        return Ok(None);
+    }
+    let Some(orders) = room.registry.orders(id) else { return Ok(Some(Held::NotNow)) };
+    let (reply, answer) = oneshot::channel();
+    if orders.send(registry::Order::Hold(on, reply)).await.is_err() {
+        return Ok(Some(Held::NotNow));
+    }
+    Ok(Some(answer.await.unwrap_or(Held::NotNow)))
+}
+
+/// Hands the order to the call's actor.
+pub(super) async fn transfer(
+    room: &Room,
+    organization: Uuid,
+    id: Uuid,
+    order: TransferOrder,
+) -> Result<TransferMode, TransferError> {
+    let found = room.store.read().and_then(|store| store.get(&CALLS, &id)).map_err(|_| TransferError::Unavailable)?;
+    if found.is_none_or(|call| call.organization != organization) {
+        return Err(TransferError::Unknown);
+    }
+    let orders = room.registry.orders(id).ok_or(TransferError::NotLive)?;
+    let (reply, answer) = oneshot::channel();
+    orders.send(registry::Order::Transfer(Box::new(order), reply)).await.map_err(|_| TransferError::NotLive)?;
+    answer.await.unwrap_or(Err(TransferError::NotLive))
+}
+
+/// Ends a call that waits, by an event of the machine; nothing happens when it waits no more.
+pub(super) async fn end_waiting(room: &Room, id: Uuid, event: machine::Event) -> Result<(), StoreError> {
+    close_waiting(room, id, event).await.map(|_| ())
+}
+
 /// `None` when the call turned out to have an actor.
 async fn cancel_waiting(room: &Room, id: Uuid) -> Result<Option<HungUp>, StoreError> {
+    close_waiting(room, id, machine::Event::HangUp).await
+}
+
+async fn close_waiting(room: &Room, id: Uuid, event: machine::Event) -> Result<Option<HungUp>, StoreError> {
     let clock = room.clock.clone();
     let Some(found) = room.store.read()?.get(&CALLS, &id)? else { return Ok(None) };
     if found.status.is_final() {
@@ -234,7 +283,7 @@ async fn cancel_waiting(room: &Room, id: Uuid) -> Result<Option<HungUp>, StoreEr
             let Some(state @ State::Waiting(_)) = State::of_record(call.status, call.direction, clock.now()) else {
                 return Ok(None);
             };
-            let (_, actions) = machine::step(state, &terms, machine::Event::HangUp, clock.now());
+            let (_, actions) = machine::step(state, &terms, event, clock.now());
             let Some(settlement) = restart::settlement(actions) else { return Ok(None) };
             let events = ledger::settle(&mut call, &settlement, false, clock.utc(), &clock);
             tables::save(change, &call)?;

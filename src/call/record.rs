@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::network::Network;
 use crate::clock::UtcTime;
 use crate::media::Quality;
 use crate::store::Sealed;
+
+pub use super::transfer::{Transfer, TransferMode, TransferOutcome};
 
 pub use super::read_model::{CallFilter, Page, ReadModel, StatusFilter};
 
@@ -23,6 +26,9 @@ pub struct Call {
     pub phone: String,
     #[serde(default)]
     pub uri: Option<String>,
+    /// The only trunk that it may go through.
+    #[serde(default)]
+    pub wanted_trunk: Option<String>,
     pub display_name: String,
     pub email: Option<String>,
     /// Inbound: the number called and its record's name.
@@ -76,6 +82,11 @@ pub struct Call {
     /// An outcome word of the agent (`confirmed`, `message`, …), when it gave one.
     #[serde(default)]
     pub outcome: Option<String>,
+    #[serde(default)]
+    pub network: Network,
+    /// To persons, in the order in which they were asked for.
+    #[serde(default)]
+    pub transfers: Vec<Transfer>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

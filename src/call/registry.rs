@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::HungUp;
+use super::transfer::{TransferError, TransferMode, TransferOrder};
+use super::{Held, HungUp};
+use crate::sip::endpoint::{CallKey, IncomingCall};
 
 /// Orders that an actor may have waiting; more than a person at a console will ever give.
 const ORDERS: usize = 16;
@@ -15,6 +17,11 @@ const ORDERS: usize = 16;
 pub(super) enum Order {
     /// The API ends the call. Answered once the outcome is on disk; dropped unanswered when it was settled before.
     HangUp(oneshot::Sender<HungUp>),
+    /// The API puts the call on hold or takes it back; dropped unanswered when the call ends first.
+    Hold(bool, oneshot::Sender<Held>),
+    Transfer(Box<TransferOrder>, oneshot::Sender<Result<TransferMode, TransferError>>),
+    /// An INVITE that takes the place of the call's dialog.
+    Replace(Box<IncomingCall>),
     /// The box stops and waits no longer.
     Stop,
 }
@@ -22,8 +29,14 @@ pub(super) enum Order {
 /// Live calls by id. An entry lasts from the claim of a call until its attempt is settled on disk.
 #[derive(Default)]
 pub(super) struct Registry {
-    live: Mutex<HashMap<Uuid, mpsc::Sender<Order>>>,
+    live: Mutex<HashMap<Uuid, Live>>,
     left: Notify,
+}
+
+struct Live {
+    orders: mpsc::Sender<Order>,
+    /// The far end's dialog.
+    leg: Option<CallKey>,
 }
 
 impl Registry {
@@ -34,7 +47,7 @@ impl Registry {
             return None;
         }
         let (orders, inbox) = mpsc::channel(ORDERS);
-        live.insert(call, orders);
+        live.insert(call, Live { orders, leg: None });
         Some(inbox)
     }
 
@@ -50,11 +63,23 @@ impl Registry {
     }
 
     pub(super) fn orders(&self, call: Uuid) -> Option<mpsc::Sender<Order>> {
-        self.lock().get(&call).cloned()
+        self.lock().get(&call).map(|live| live.orders.clone())
+    }
+
+    /// The dialog of `call` from now on.
+    pub(super) fn note_leg(&self, call: Uuid, leg: CallKey) {
+        if let Some(live) = self.lock().get_mut(&call) {
+            live.leg = Some(leg);
+        }
+    }
+
+    /// Whoever has the dialog `leg`. Asked once in a while, so nothing but the list is kept for it.
+    pub(super) fn orders_of_leg(&self, leg: CallKey) -> Option<mpsc::Sender<Order>> {
+        self.lock().values().find(|live| live.leg == Some(leg)).map(|live| live.orders.clone())
     }
 
     pub(super) fn all(&self) -> Vec<mpsc::Sender<Order>> {
-        self.lock().values().cloned().collect()
+        self.lock().values().map(|live| live.orders.clone()).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -75,7 +100,7 @@ impl Registry {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, mpsc::Sender<Order>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -109,7 +109,7 @@ impl Life {
             6..=8 => Event::Answered,
             9 | 10 => {
                 let code = codes[self.random.random_range(0..codes.len())];
-                Event::Rejected { code, reason: String::new(), another: self.random.random() }
+                Event::Rejected { code, cause: None, reason: String::new(), another: self.random.random() }
             }
             11 => Event::Failed { failure: CallFailure::TrunkSilent, another: self.random.random() },
             12 => Event::Failed { failure: CallFailure::NoAnswer, another: self.random.random() },

@@ -52,6 +52,26 @@ pub(super) fn network(text: &str) -> Verdict {
     }
 }
 
+pub(super) fn name_server(text: &str) -> Verdict {
+    verdict(
+        super::dns::DnsServer::parse(text).is_some(),
+        "write the address of a name server, e.g. \"192.168.1.1\" or \"192.168.1.1:5353\"",
+    )
+}
+
+/// ITU-T E.164: one to three digits, none of which begins with 0.
+pub(super) fn country_code(text: &str) -> Verdict {
+    let good = (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+    verdict(good, "write the country code without '+' or zeros, e.g. \"49\"")
+}
+
+pub(super) fn number_rule(text: &str) -> Verdict {
+    verdict(
+        super::NumberRule::parse(text).is_some(),
+        "write what a number begins with and what takes its place, e.g. \"+49 -> 0\" or \"-> 9\"",
+    )
+}
+
 /// RFC 1123 §2.1.
 pub(super) fn host_name(text: &str) -> Verdict {
     verdict(is_host_name(text), "write a host name such as \"phone.example.com\", without scheme, port or path")

@@ -10,6 +10,8 @@ use super::tree::{Entries, whole};
 pub(super) fn check(notes: &mut Notes<'_, '_>) {
     certificate_pair(notes);
     listeners(notes);
+    session_timer(notes);
+    sip_tls(notes);
     media_ports(notes);
     mail(notes);
     trace(notes);
@@ -32,6 +34,21 @@ fn needs(notes: &mut Notes<'_, '_>, section: &str, entries: Entries<'_, '_>, key
     }
 }
 
+/// `key` is on, but what it needs is not there.
+fn only_with(
+    notes: &mut Notes<'_, '_>,
+    section: &str,
+    entries: Entries<'_, '_>,
+    key: &str,
+    met: impl Fn(Entries<'_, '_>) -> bool,
+    other: &str,
+) {
+    if let (Some(place), Some(true), false) = (entries.place(key), entries.flag(key), met(entries)) {
+        let remedy = format!("add `{other} = …`, or remove `{key}`");
+        notes.add(&place, &format!("{section}.{key}"), format!("needs `{other}`"), remedy);
+    }
+}
+
 fn certificate_pair(notes: &mut Notes<'_, '_>) {
     let Some(http) = notes.tree.section("http") else { return };
     needs(notes, "http", http, "certificate", "key");
@@ -50,6 +67,36 @@ fn listeners(notes: &mut Notes<'_, '_>) {
     }
 }
 
+fn sip_tls(notes: &mut Notes<'_, '_>) {
+    let Some(sip) = notes.tree.section("sip") else { return };
+    needs(notes, "sip", sip, "certificate", "key");
+    needs(notes, "sip", sip, "key", "certificate");
+    if !sip.has("tls_listen") {
+        needs(notes, "sip", sip, "client_ca", "tls_listen");
+    }
+    let Some(tls) = sip.socket_address("tls_listen") else { return };
+    let plain = sip.socket_address("tcp_listen").or_else(|| sip.socket_address("listen"));
+    if plain.map_or(5060, |plain| plain.port()) == tls.port() && tls.port() != 0 {
+        let place = sip.place("tls_listen").unwrap_or_default();
+        notes.add(&place, "sip.tls_listen", "is the port of plain TCP", "give TLS another port, e.g. 5061");
+    }
+}
+
+/// Keys that mean something over TLS only, and the pair that we show.
+fn trunk_tls(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
+    needs(notes, name, trunk, "certificate", "key");
+    needs(notes, name, trunk, "key", "certificate");
+    if matches!(trunk.text("transport"), Some("tls" | "auto")) {
+        return;
+    }
+    for key in ["ca", "tls_name", "certificate"] {
+        if let Some(place) = trunk.place(key) {
+            let remedy = format!("add `transport = \"tls\"`, or remove `{key}`");
+            notes.add(&place, &format!("{name}.{key}"), "means nothing without TLS", remedy);
+        }
+    }
+}
+
 fn media_ports(notes: &mut Notes<'_, '_>) {
     let tree = notes.tree;
     let Some(media) = tree.section("media") else { return };
@@ -61,6 +108,16 @@ fn media_ports(notes: &mut Notes<'_, '_>) {
         let place = media.place("ports").unwrap_or_default();
         let problem = format!("holds the SIP port {sip}");
         notes.add(&place, "media.ports", problem, "choose a range without the port of [sip] listen");
+    }
+}
+
+/// RFC 4028 §4 knows no shorter one; 0 is none at all.
+fn session_timer(notes: &mut Notes<'_, '_>) {
+    let Some(sip) = notes.tree.section("sip") else { return };
+    let seconds = sip.value("session_expires_seconds").and_then(|value| whole(value.get_ref()));
+    if seconds.is_some_and(|seconds| (1..90).contains(&seconds)) {
+        let place = sip.place("session_expires_seconds").unwrap_or_default();
+        notes.add(&place, "sip.session_expires_seconds", "is shorter than 90", "write 90 or more, or 0 for none");
     }
 }
 
@@ -93,7 +150,18 @@ fn trunks(notes: &mut Notes<'_, '_>) {
         let name = format!("trunk[{}]", at + 1);
         needs(notes, &name, trunk, "username", "password");
         needs(notes, &name, trunk, "password", "username");
+        only_with(notes, &name, trunk, "register", |trunk| trunk.has("username"), "username");
+        let national = |trunk: Entries<'_, '_>| trunk.text("number_format") == Some("national");
+        if national(trunk) && !trunk.has("country") {
+            let place = trunk.place("number_format").unwrap_or_default();
+            let key = format!("{name}.number_format");
+            notes.add(&place, &key, "needs the country", "add `country = \"49\"`, the code of the trunk's country");
+        }
+        trunk_tls(notes, &name, trunk);
         trunk_srtp(notes, &name, trunk);
+    }
+    for (at, (_, number)) in notes.tree.many("number").into_iter().enumerate() {
+        needs(notes, &format!("number[{}]", at + 1), number, "transfer_whisper", "transfer_to");
     }
     let Some(dial) = notes.tree.section("dial") else { return };
     if dial.flag("fixed") == Some(true) && !dial.has("allow") {
@@ -109,7 +177,7 @@ fn trunks(notes: &mut Notes<'_, '_>) {
 
 /// Keys for the sound stand in the session description: whoever reads it can listen.
 fn trunk_srtp(notes: &mut Notes<'_, '_>, name: &str, trunk: Entries<'_, '_>) {
-    let wanted = trunk.text("srtp").is_some_and(|srtp| srtp != "off");
+    let wanted = matches!(trunk.text("srtp"), Some("offered" | "required"));
     if wanted && trunk.text("transport") != Some("tls") && trunk.flag("srtp_over_plain") != Some(true) {
         let place = trunk.place("srtp").unwrap_or_default();
         notes.add(

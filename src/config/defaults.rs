@@ -1,6 +1,6 @@
 //! Defaults of single keys inside sections that have required ones.
 
-use super::CodecName;
+use super::{CodecName, IdentityHeader};
 
 pub(super) fn chat_timeout() -> u64 {
     20
@@ -13,6 +13,12 @@ pub(super) fn codecs() -> Vec<CodecName> {
 }
 pub(super) fn ring_seconds() -> u64 {
     45
+}
+pub(super) fn register_seconds() -> u32 {
+    600
+}
+pub(super) fn identity() -> Vec<IdentityHeader> {
+    vec![IdentityHeader::From]
 }
 pub(super) fn yes() -> bool {
     true

@@ -8,6 +8,7 @@ use serde::Deserialize;
 mod check;
 mod cross;
 mod defaults;
+mod dns;
 mod engine;
 mod hours;
 mod http;
@@ -22,8 +23,10 @@ mod schema;
 mod secret;
 mod sip;
 mod tree;
+mod trunk;
 mod walk;
 
+pub use dns::{DnsConfig, DnsServer};
 pub use engine::{ChatConfig, EngineConfig, EngineKind};
 pub use hours::Hours;
 pub use http::HttpConfig;
@@ -35,7 +38,8 @@ pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig, TraceCon
 pub use organization::{DialConfig, OrganizationConfig};
 pub use schema::{Field, Section, sections};
 pub use secret::Secret;
-pub use sip::{CodecName, CodecOrder, DigestName, ExtensionConfig, SipConfig, SrtpPolicy, TrunkConfig};
+pub use sip::{CodecName, CodecOrder, DigestName, ExtensionConfig, SipConfig, SrtpPolicy, TransportName, TrunkConfig};
+pub use trunk::{DtmfMode, IdentityHeader, NumberFormat, NumberRule, TrunkHost};
 
 /// The whole configuration. Every section has defaults that work on a LAN; the smallest file names one trunk.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -45,6 +49,7 @@ pub struct Config {
     pub state: StateConfig,
     pub http: HttpConfig,
     pub sip: SipConfig,
+    pub dns: DnsConfig,
     pub media: MediaConfig,
     pub speech: SpeechConfig,
     pub engine: EngineConfig,

@@ -30,6 +30,12 @@ pub struct NumberConfig {
     /// Receives the transcript of each call.
     #[serde(default)]
     pub email: Option<String>,
+    /// The person that a caller may ask for; dialled by the rules of `[dial]`.
+    #[serde(default)]
+    pub transfer_to: Option<String>,
+    /// Announce the call to that person first.
+    #[serde(default)]
+    pub transfer_whisper: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize)]

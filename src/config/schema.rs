@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Ports,
     /// A section inside a section.
     Table(&'static [Field]),
+    /// A list of sections inside a section.
+    Tables(&'static [Field]),
 }
 
 const fn may(name: &'static str, kind: Kind) -> Field {
@@ -76,7 +78,7 @@ impl Field {
     }
 }
 
-use Kind::{Choice, Choices, File, Flag, Folder, Ports, Secret, Table, Text, Texts, Whole};
+use Kind::{Choice, Choices, File, Flag, Folder, Ports, Secret, Table, Tables, Text, Texts, Whole};
 
 const SECTIONS: &[Section] = &[
     one(
@@ -106,16 +108,27 @@ const SECTIONS: &[Section] = &[
         "sip",
         &[
             may("listen", Text(check::socket_address)),
+            may("tcp_listen", Text(check::socket_address)),
+            may("tls_listen", Text(check::socket_address)),
+            may("certificate", File),
+            may("key", File),
+            may("client_ca", File),
+            may("max_connections", Whole(1, 65_535)),
+            may("max_connections_per_source", Whole(1, 65_535)),
+            may("connection_idle_seconds", Whole(10, 86_400)),
+            may("keepalive_seconds", Whole(0, 3600)),
             may("advertised", Text(check::address)),
             may("user_agent", Text(check::header_text)),
             may("t1_ms", Whole(50, 5000)),
             may("max_message_bytes", Whole(1300, 65_535)),
             may("max_dialogs_per_source", Whole(1, 100_000)),
+            may("session_expires_seconds", Whole(0, 86_400)),
             may("digest", Choices(&["sha-256", "md5"])),
             may("registration_seconds", Whole(60, 86_400)),
             may("probe_seconds", Whole(0, 3600)),
         ],
     ),
+    one("dns", &[may("servers", Texts(check::name_server))]),
     one(
         "media",
         &[
@@ -184,6 +197,11 @@ const SECTIONS: &[Section] = &[
         &[
             must("name", Text(check::trunk_name)),
             must("host", Text(check::trunk_host)),
+            may("transport", Choice(&["udp", "tcp", "tls", "auto"])),
+            may("ca", File),
+            may("tls_name", Text(check::host_or_address)),
+            may("certificate", File),
+            may("key", File),
             may("username", Text(check::sip_user)),
             may("password", Secret),
             may("realm", Text(check::header_text)),
@@ -197,6 +215,33 @@ const SECTIONS: &[Section] = &[
             may("srtp_over_plain", Flag),
             may("messages", Flag),
             may("ring_seconds", Whole(1, 300)),
+            may("refer", Flag),
+            may(
+                "hosts",
+                Tables(&[
+                    must("host", Text(check::trunk_host)),
+                    may("priority", Whole(0, 65_535)),
+                    may("weight", Whole(0, 65_535)),
+                ]),
+            ),
+            may("outbound_proxy", Text(check::trunk_host)),
+            may("register", Flag),
+            may("register_seconds", Whole(60, 86_400)),
+            may("sole_contact", Flag),
+            may("options_seconds", Whole(0, 3600)),
+            may("priority", Whole(0, 65_535)),
+            may("weight", Whole(0, 65_535)),
+            may("destinations", Texts(check::dial_prefix)),
+            may("calls_per_second", Whole(0, 10_000)),
+            may("dtmf", Choice(&["auto", "rfc4733", "info", "inband"])),
+            may("identity", Choices(&["from", "p-asserted-identity", "remote-party-id"])),
+            may("anonymous", Flag),
+            may("number_format", Choice(&["as-is", "e164", "plain", "national"])),
+            may("country", Text(check::country_code)),
+            may("called_out", Texts(check::number_rule)),
+            may("caller_out", Texts(check::number_rule)),
+            may("called_in", Texts(check::number_rule)),
+            may("caller_in", Texts(check::number_rule)),
         ],
     ),
     many(
@@ -217,6 +262,8 @@ const SECTIONS: &[Section] = &[
             may("record_calls", Flag),
             may("max_duration_seconds", Whole(10, 36_000)),
             may("email", Text(check::mailbox)),
+            may("transfer_to", Text(check::phone_number)),
+            may("transfer_whisper", Flag),
         ],
     ),
     many("prompt", &[must("slug", Text(check::slug)), must("text", Text(check::filled))]),

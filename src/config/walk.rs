@@ -95,6 +95,15 @@ fn value(notes: &mut Notes<'_, '_>, place: &Range<usize>, path: &str, value: &Sp
         (Kind::Folder, DeValue::String(folder)) => note_path(notes, place, path, folder, "folder", Path::is_dir),
         (Kind::Ports, DeValue::Array(array)) => note_ports(notes, place, path, array),
         (Kind::Table(known), DeValue::Table(table)) => fields(notes, place, path, table, known),
+        (Kind::Tables(known), DeValue::Array(array)) => {
+            for (at, item) in array.iter().enumerate() {
+                let path = format!("{path}[{}]", at + 1);
+                match item.get_ref() {
+                    DeValue::Table(table) => fields(notes, &item.span(), &path, table, known),
+                    _ => notes.add(&item.span(), &path, "is not a section", wanted(kind)),
+                }
+            }
+        }
         (kind, other) => {
             let problem = format!("has the wrong type ({})", other.type_str());
             notes.add(place, path, problem, wanted(kind));
@@ -112,6 +121,10 @@ fn wanted(kind: &Kind) -> String {
         Kind::Choices(choices) => format!("write a list of \"{}\"", choices.join("\", \"")),
         Kind::Ports => "write the first and the last port, e.g. [20000, 29999]".into(),
         Kind::Table(_) => format!("write a section of its own, or {{ {} }}", "key = value"),
+        Kind::Tables(known) => {
+            let key = known.first().map_or("key", |field| field.name);
+            format!("write a list of sections, e.g. [{{ {key} = \"…\" }}, {{ {key} = \"…\" }}]")
+        }
         Kind::Secret => {
             "write \"the secret\", { file = \"/path\" }, { credential = \"name\" } or { env = \"NAME\" }".into()
         }

@@ -30,6 +30,11 @@ pub struct Number {
     pub record_calls: bool,
     pub max_duration_seconds: u32,
     pub email: Option<String>,
+    /// The person that a caller may ask for.
+    #[serde(default)]
+    pub transfer_to: Option<String>,
+    #[serde(default)]
+    pub transfer_whisper: bool,
 }
 
 impl Directory {
@@ -88,5 +93,7 @@ fn record(organization: &Organization, declared: &NumberConfig, id: Uuid) -> Num
         record_calls: declared.record_calls,
         max_duration_seconds: declared.max_duration_seconds,
         email: declared.email.clone(),
+        transfer_to: declared.transfer_to.clone(),
+        transfer_whisper: declared.transfer_whisper,
     }
 }

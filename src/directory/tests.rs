@@ -40,6 +40,8 @@ fn number(name: &str, number: &str) -> NumberConfig {
         record_calls: false,
         max_duration_seconds: 600,
         email: None,
+        transfer_to: None,
+        transfer_whisper: false,
     }
 }
 

@@ -33,6 +33,8 @@ pub enum EventKind {
     CallQueued,
     CallRinging,
     CallAnswered,
+    /// A transfer to a person came to its outcome.
+    CallTransferred,
     /// An attempt ended, finally or not.
     CallEnded,
     /// The call reached its final status.

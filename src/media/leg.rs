@@ -130,13 +130,15 @@ pub struct Leg {
     /// At most 64 wait. When the channel is full, [`LegEvent::Quality`] is left out first; [`LegEvent::Closed`] always
     /// has a place.
     pub events: mpsc::Receiver<LegEvent>,
+    /// Number of the media thread that it lives on.
+    pub(crate) thread: usize,
     _closes: DropGuard,
 }
 
 impl Leg {
     pub(crate) fn new(local_rtp_port: u16, control: LegControl, events: mpsc::Receiver<LegEvent>) -> Leg {
         let closes = control.closing.clone().drop_guard();
-        Leg { local_rtp_port, control, events, _closes: closes }
+        Leg { local_rtp_port, control, events, thread: 0, _closes: closes }
     }
 }
 

@@ -19,8 +19,11 @@
 //! from the previous wake-up, so nothing drifts. Tokio's timers round up to whole milliseconds: a packet leaves 0 to
 //! about 1 ms after its deadline, plus what the scheduler adds; its timestamp always tells the deadline.
 //!
+//! A leg's peer may also be another leg: `bridge` joins two.
+//!
 //! This room knows nothing of SIP, calls or AI services.
 
+pub mod bridge;
 pub mod codec;
 pub mod conceal;
 pub mod dtmf;

@@ -63,11 +63,24 @@ impl MediaPlane {
 
     /// Opens a leg on the least loaded thread: a bound RTP/RTCP port pair that waits for [`crate::media::LegControl::connect`].
     pub async fn open(&self, options: LegOptions) -> Result<Leg, OpenError> {
-        let worker = self.inner.workers.iter().min_by_key(|worker| worker.load()).ok_or(OpenError::Stopping)?;
+        let threads = self.inner.workers.iter().enumerate();
+        let (thread, _) = threads.min_by_key(|(_, worker)| worker.load()).ok_or(OpenError::Stopping)?;
+        self.open_on(thread, options).await
+    }
+
+    /// Opens a leg on the thread of `leg`, with which it is to be joined.
+    pub async fn open_beside(&self, leg: &Leg, options: LegOptions) -> Result<Leg, OpenError> {
+        self.open_on(leg.thread, options).await
+    }
+
+    async fn open_on(&self, thread: usize, options: LegOptions) -> Result<Leg, OpenError> {
+        let worker = self.inner.workers.get(thread).ok_or(OpenError::Stopping)?;
         let (reply, answer) = oneshot::channel();
         let order = Order::Open(Box::new(OpenOrder { options, load: worker.take_load(), reply }));
         worker.orders.send(order).await.map_err(|_| OpenError::Stopping)?;
-        answer.await.map_err(|_| OpenError::Stopping)?
+        let mut leg = answer.await.map_err(|_| OpenError::Stopping)??;
+        leg.thread = thread;
+        Ok(leg)
     }
 
     pub fn live_legs(&self) -> usize {

@@ -21,10 +21,10 @@ pub fn raise_open_files() -> nix::Result<u64> {
 /// The operator's sentence when `open_files` cannot carry what the trunks allow.
 pub fn shortage(config: &Config, open_files: u64) -> Option<String> {
     let calls: usize = config.trunks.iter().map(|trunk| trunk.max_calls).sum();
-    let needed = FILES_BESIDE + FILES_PER_CALL * calls as u64;
+    let needed = FILES_BESIDE + FILES_PER_CALL * calls as u64 + config.sip.max_connections as u64;
     (open_files < needed).then(|| {
         format!(
-            "{open_files} open files are allowed, {calls} calls need {needed}; raise LimitNOFILE of the unit, or lower max_calls of the trunks"
+            "{open_files} open files are allowed, {calls} calls and [sip] max_connections need {needed}; raise LimitNOFILE of the unit, or lower one of them"
         )
     })
 }
@@ -55,8 +55,8 @@ mod tests {
     fn too_few_files_or_ports_are_said() {
         let text = "[media]\nports = [20000, 20019]\n[[trunk]]\nname = \"a\"\nhost = \"pbx\"\nmax_calls = 100";
         let config = Config::parse(text, std::path::Path::new("box.toml")).expect("right");
-        assert!(shortage(&config, 400).expect("short").contains("need 556"));
-        assert_eq!(shortage(&config, 556), None);
+        assert!(shortage(&config, 2_603).expect("short").contains("need 2604"));
+        assert_eq!(shortage(&config, 2_604), None);
         assert!(port_shortage(&config).expect("short").contains("10 pairs for 100 calls"));
     }
 }

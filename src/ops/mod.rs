@@ -3,6 +3,7 @@
 //! Configuration flows in; log lines, the metrics page, messages to systemd and stop requests flow out. This room
 //! knows nothing of calls, SIP or the store: what it measures or probes is handed to it.
 
+pub mod certificate;
 pub mod disk;
 pub mod health;
 pub mod limits;

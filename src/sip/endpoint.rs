@@ -6,6 +6,7 @@
 mod control;
 mod driver;
 mod inbox;
+mod listen;
 mod phones;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,28 +14,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::agent::{CallKey, DialOrder, Settings, UserAgent};
+use super::agent::{DialOrder, Settings, UserAgent};
+use super::dialog::timer::Terms;
 use super::digest::server::Authority;
-use super::message::Limits;
-use super::resolve::Resolver;
+use super::message::{Limits, Provenance};
+use super::resolve::Families;
 use super::sdp::SessionDescription;
 use super::trace::{Exporter, Trace};
 use super::transaction::Timers;
 use super::transport::Ports;
-use super::transport::udp::{Udp, local_address_towards};
+use super::transport::tls::{BadFile, Tls};
+use super::transport::udp::local_address_towards;
 use super::trunk::Trunks;
+use super::trunk::status::Board;
 use crate::clock::Clock;
 use crate::config::{ExtensionConfig, SipConfig, TraceConfig, TrunkConfig};
 
-pub use super::agent::{MessageOrder, MessageOutcome, MessageRoute, Origin};
-pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome};
+pub use super::agent::{CallKey, MessageOrder, MessageOutcome, MessageRoute, Origin, Referred};
+pub use super::dialog::redirect::DialPolicy;
+pub use super::dialog::replaces::Target;
+pub use super::event::{CallEvent, CallFailure, EndedBy, OfferOutcome, ReferNews, Referral};
+pub use super::message::{Host, Uri};
+pub use super::resolve::Resolver;
+pub use super::trunk::status::{Living, Registered, TrunkStatus};
 pub use control::CallControl;
 pub use phones::IncomingMessage;
 
 use driver::Driver;
 use inbox::{Inbox, Order};
+use listen::Sockets;
 
 /// Handle on the running endpoint; cheap to clone.
 #[derive(Clone)]
@@ -45,8 +55,10 @@ pub struct Endpoint {
 struct Shared {
     inbox: Arc<Inbox>,
     local: SocketAddr,
+    ports: Ports,
     advertised: Option<IpAddr>,
     resolver: Resolver,
+    board: Board,
     /// Only names, hosts and callers are read here; addresses live in the driver.
     trunks: Trunks,
     /// Until somebody takes them.
@@ -57,9 +69,13 @@ struct Shared {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The UDP port is taken or may not be opened.
-    #[error("cannot listen for SIP on {address}: {source}; is another SIP server running, or [sip] listen wrong?")]
-    Bind { address: SocketAddr, source: std::io::Error },
+    /// A port is taken or may not be opened.
+    #[error(
+        "cannot listen for SIP over {transport} on {address}: {source}; is another SIP server running, or [sip] wrong?"
+    )]
+    Bind { transport: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] BadFile),
     #[error("cannot open a socket towards the collector of traces: {0}; is [trace] hep an address of this network?")]
     Trace(std::io::Error),
 }
@@ -76,6 +92,8 @@ pub struct OutboundInvite {
     pub offer: SessionDescription,
     /// Given up with CANCEL after so long without a final answer.
     pub ring_timeout: Duration,
+    /// Where a redirection may lead.
+    pub policy: DialPolicy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +102,8 @@ pub enum Destination {
     Number(String),
     /// A complete SIP URI; only for calls that the operator places by hand.
     Uri(String),
+    /// What a REFER asked for, or a person is called by.
+    Referred(Referred),
     /// Every registered phone of an extension, without a trunk.
     Extension(String),
 }
@@ -111,6 +131,10 @@ pub struct IncomingCall {
     pub origin: Origin,
     /// Absent when the peer asks us for an offer.
     pub offer: Option<SessionDescription>,
+    /// What the trunk says of the way that the call took; empty for extensions.
+    pub provenance: Provenance,
+    /// The call whose place it takes (RFC 3891): from the same trunk or extension, confirmed when it came.
+    pub replaces: Option<CallKey>,
 }
 
 /// Inbound calls that may wait for their owner; more get 503.
@@ -123,55 +147,59 @@ const ALIVE_LIMIT: Duration = Duration::from_secs(2);
 const REALM: &str = "trunkline";
 
 impl Endpoint {
-    /// [`Endpoint::start_traced`] with the trace that is the default.
+    /// [`Endpoint::start_with`] with the trace that is the default and the name servers of the system.
     pub async fn start(
         config: &SipConfig,
         trunks: &[TrunkConfig],
         extensions: &[ExtensionConfig],
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
-        Endpoint::start_traced(config, trunks, extensions, &TraceConfig::default(), clock).await
+        let resolver = Resolver::new(&[], clock.clone());
+        Endpoint::start_with(config, trunks, extensions, &TraceConfig::default(), resolver, clock).await
     }
 
-    /// Binds and serves until [`Endpoint::stop`]. The receiver yields inbound calls; when it lags, new INVITEs get 503.
-    pub async fn start_traced(
+    /// [`Endpoint::start`] with traces and name servers of the operator's choice.
+    pub async fn start_with(
         config: &SipConfig,
         trunks: &[TrunkConfig],
         extensions: &[ExtensionConfig],
         trace: &TraceConfig,
+        resolver: Resolver,
         clock: Clock,
     ) -> Result<(Endpoint, mpsc::Receiver<IncomingCall>), StartError> {
-        let udp = Udp::bind(config.listen).map_err(|source| StartError::Bind { address: config.listen, source })?;
-        let local = udp.local();
+        let sockets = Sockets::bind(config)?;
+        let (local, ports) = (sockets.udp.local(), sockets.ports);
+        let tls = Tls::load(config, trunks)?;
         let inbox = Arc::new(Inbox::default());
         let users = extensions.iter().map(|extension| (extension.user.clone(), extension.password.clone()));
         let authority = Authority::new(rand::random(), REALM, users, clock.now()).offering(&config.digest);
-        let settings = settings(config, local, inbox.clone());
+        let settings = settings(config, local, ports, inbox.clone());
         let phones = phones::settings(config, trunks, &clock);
         let exporter = Exporter::start(trace).map_err(StartError::Trace)?;
         let shown = config.advertised.unwrap_or_else(|| shown(local.ip()));
         let trace = Trace::new(trace, exporter, shown, settings.ports, clock.clone());
         let mut agent = UserAgent::new(settings, Trunks::new(trunks), authority).with_phones(phones);
         agent.trace_to(trace.clone());
-        let resolver = Resolver::system();
+        let board = Board::new();
         let (incoming, calls) = mpsc::channel(INCOMING_QUEUE);
         let (texting, texts) = mpsc::channel(phones::TEXT_QUEUE);
-        let driver = Driver::new(udp, agent, inbox.clone(), incoming, texting, clock, resolver.clone());
+        let (udp, streams) = sockets.open(config, tls, clock.clone());
+        let driver =
+            Driver::new(udp, streams, agent, inbox.clone(), incoming, texting, clock, resolver.clone(), board.clone());
         tokio::spawn(driver.run());
-        for (trunk, host) in Trunks::new(trunks).names() {
-            tokio::spawn(driver::keep_resolved(trunk, host, resolver.clone(), local, Arc::downgrade(&inbox)));
-        }
         let shared = Shared {
             inbox,
             local,
+            ports,
             advertised: config.advertised,
             resolver,
+            board,
             trunks: Trunks::new(trunks),
             texts: std::sync::Mutex::new(Some(texts)),
             stopping: AtomicBool::new(false),
             trace,
         };
-        tracing::info!(address = %local, "listening for SIP over UDP");
+        tracing::info!(address = %local, tcp = ports.tcp, tls = ?config.tls_listen.map(|_| ports.tls), "listening for SIP");
         Ok((Endpoint { shared: Arc::new(shared) }, calls))
     }
 
@@ -184,6 +212,11 @@ impl Endpoint {
         self.shared.local
     }
 
+    /// Where it listens for TCP and for TLS.
+    pub fn ports(&self) -> Ports {
+        self.shared.ports
+    }
+
     /// The address to put into a session description for a peer reached through `trunk` (advertised, or the local
     /// address of the route to it). For the peer of a call at hand, [`CallControl::media_address`] is nearer.
     pub async fn media_address(&self, trunk: &str) -> IpAddr {
@@ -194,11 +227,22 @@ impl Endpoint {
         if !listen.ip().is_unspecified() {
             return listen.ip();
         }
-        let host = self.shared.trunks.find(trunk).map(|trunk| trunk.host.to_string()).unwrap_or_default();
-        let found = self.shared.resolver.addresses(&host, listen).await.unwrap_or_default();
+        let trunk = self.shared.trunks.find(trunk);
+        let peer = match trunk.map(|trunk| (trunk.first_ip(), trunk.wanted(Families::of(listen)))) {
+            Some((Some(ip), _)) => Some(ip),
+            Some((None, Some(wanted))) => {
+                let found = self.shared.resolver.locate(&wanted).await.ok();
+                found.and_then(|located| located.sites.first()?.addresses.first().map(SocketAddr::ip))
+            }
+            _ => None,
+        };
         // Without an address, the route to the internet is the best guess; nothing is sent on it.
-        let peer = found.first().copied().unwrap_or_else(|| IpAddr::from([192, 0, 2, 1]));
-        local_address_towards(peer)
+        local_address_towards(peer.unwrap_or_else(|| IpAddr::from([192, 0, 2, 1])))
+    }
+
+    /// How each trunk is, as of now; changes wake the receiver.
+    pub fn trunk_statuses(&self) -> watch::Receiver<Vec<TrunkStatus>> {
+        self.shared.board.read()
     }
 
     /// Places a call; dropping the receiver of its events hangs it up.
@@ -211,6 +255,9 @@ impl Endpoint {
         let target = match &call.destination {
             Destination::Number(number) => super::agent::number_on(trunk, number),
             Destination::Uri(uri) => super::agent::dialable(uri),
+            Destination::Referred(referred) => {
+                referred.dialable(&trunk.host, trunk.explicit_port.then_some(trunk.port))
+            }
             Destination::Extension(_) => None,
         };
         let target = target.ok_or(InviteError::BadDestination)?;
@@ -229,6 +276,7 @@ impl Endpoint {
             offer: call.offer,
             ring_timeout: call.ring_timeout,
             call_id,
+            policy: call.policy,
         };
         if !self.shared.inbox.push_dial(key, order, sender.clone()) {
             // Too many calls wait to be dialled; said on the wire's own terms.
@@ -266,18 +314,20 @@ fn shown(listen: IpAddr) -> IpAddr {
     if listen.is_unspecified() { local_address_towards(IpAddr::from([192, 0, 2, 1])) } else { listen }
 }
 
-fn settings(config: &SipConfig, local: SocketAddr, inbox: Arc<Inbox>) -> Settings {
+fn settings(config: &SipConfig, local: SocketAddr, ports: Ports, inbox: Arc<Inbox>) -> Settings {
     let (advertised, listen) = (config.advertised, local.ip());
     Settings {
         user_agent: config.user_agent.chars().filter(|letter| !letter.is_control()).collect(),
         timers: Timers::from_t1(Duration::from_millis(config.t1_ms.max(1))),
         limits: Limits { bytes: config.max_message_bytes, ..Limits::default() },
         max_dialogs_per_source: config.max_dialogs_per_source,
-        ports: Ports::all(local.port()),
+        session_timer: Terms::new(config.session_expires_seconds),
+        ports,
         local_address: Box::new(move |peer| match advertised {
-            Some(ip) => ip,
-            None if !listen.is_unspecified() => listen,
-            None => local_address_towards(peer),
+            // An address of the other family would be none to the peer.
+            Some(ip) if ip.is_ipv4() == peer.is_ipv4() => ip,
+            _ if !listen.is_unspecified() => listen,
+            _ => local_address_towards(peer),
         }),
         tokens: Box::new(|| format!("{:016x}", rand::random::<u64>())),
         call_keys: Box::new(move || -> CallKey { inbox.next_call() }),

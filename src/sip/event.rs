@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use super::dialog::replaces::Target;
+use super::message::Reason;
 use super::sdp::{SdpError, SessionDescription};
 
 /// What happens to a call. After `Rejected`, `Failed` or `Ended` no event follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallEvent {
-    /// 180 to 183 (any provisional above 100); `session` is early media.
+    /// 180 to 183 (any provisional above 100); `session` is early media. Where a call forks, the newest counts.
     Ringing { code: u16, session: Option<SessionDescription> },
-    /// Outbound: 200, with the answer. Inbound: our 200 was acknowledged; `session` is the answer in a late ACK, if any.
+    /// Outbound: 200, with the answer. Inbound: our 200 was acknowledged; `session` is the answer to an offer of ours, if
+    /// any. During the call: what the peer answers now to an offer that it had asked for, or to a refresh of the session.
     Answered { session: Option<SessionDescription> },
     /// Outbound: a final refusal (300 to 699). `reason` is its phrase.
     Rejected { code: u16, reason: String, retry_after: Option<Duration> },
@@ -17,6 +20,14 @@ pub enum CallEvent {
     Failed(CallFailure),
     /// The peer wants to change the session; `session` is absent when it asks us for an offer.
     Offer { session: Option<SessionDescription> },
+    /// A key that came in an INFO.
+    Key(char),
+    /// Why what follows happens, in the network's words: stands before `Ended` by the peer, or `Rejected`.
+    Because(Vec<Reason>),
+    /// News of the REFER that we sent.
+    Refer(ReferNews),
+    /// The peer asks us to call somebody else; answered by [`Command::AnswerRefer`].
+    Referred(Box<Referral>),
     /// The call is over.
     Ended { by: EndedBy },
 }
@@ -26,6 +37,29 @@ impl CallEvent {
     pub fn is_last(&self) -> bool {
         matches!(self, CallEvent::Rejected { .. } | CallEvent::Failed(_) | CallEvent::Ended { .. })
     }
+}
+
+/// What has come of our REFER. After `Done`, `Refused` or `Unknown` none follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReferNews {
+    /// The peer tries.
+    Accepted,
+    /// The provisional answer that it got.
+    Progress(u16),
+    /// The final answer that it got.
+    Done(u16),
+    /// The peer does not want to: its refusal.
+    Refused(u16),
+    /// It tries, and we hear no more of it.
+    Unknown,
+}
+
+/// A REFER of the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referral {
+    pub target: Target,
+    /// Value of Referred-By (RFC 3892), as sent.
+    pub referred_by: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,4 +109,17 @@ pub enum Command {
     AcceptOffer(SessionDescription),
     RefuseOffer,
     Offer(SessionDescription),
+    /// A key by INFO, for trunks that take it so.
+    Key(char),
+    /// Why the call will be ended: goes out with the BYE or CANCEL of the hang-up that follows.
+    Because(Reason),
+    /// Asks the peer to call the URI `to`; [`CallEvent::Refer`] tells what comes of it.
+    Refer {
+        to: String,
+        referred_by: Option<String>,
+    },
+    /// 202, or the refusal of the peer's REFER.
+    AnswerRefer(u16),
+    /// What has come of the call that the peer's REFER asked for: 1xx, then a final code.
+    ReportRefer(u16),
 }

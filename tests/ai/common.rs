@@ -25,6 +25,7 @@ pub fn options(instructions: &str) -> SessionOptions {
         model: None,
         key: None,
         speak_only: false,
+        person: None,
     }
 }
 

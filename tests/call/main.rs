@@ -9,4 +9,5 @@ mod speech_common;
 mod life;
 mod srtp;
 mod toll;
+mod transfer;
 mod wire;

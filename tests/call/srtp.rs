@@ -10,6 +10,7 @@ use trunkline::call::CallStatus;
 use trunkline::clock::Clock;
 use trunkline::config::{CodecOrder, MediaConfig, SrtpPolicy};
 use trunkline::media::{Leg, LegEvent, LegOptions, MediaPlane, Remote, SrtpKey, SrtpKeys, Suite};
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallEvent, Destination, OfferOutcome, OutboundInvite};
 use trunkline::sip::sdp::{Agreed, AudioCodec, CryptoKey, CryptoSuite, SessionDescription, Terms};
 
@@ -85,6 +86,7 @@ async fn a_call_is_encrypted_with_every_suite_through_new_keys_and_its_record_sa
             caller_name: None,
             offer: offer.clone(),
             ring_timeout: PATIENCE,
+            policy: DialPolicy::default(),
         };
         let (control, mut events) = phone.endpoint.invite(invite).expect("an INVITE");
         let answer = answer_of(&mut events).await;

@@ -11,8 +11,9 @@ use call_support::{Gateway, PATIENCE, Phone, Plan, within};
 use sip_support::{Peer, header, tag_of};
 use tokio::sync::mpsc;
 use trunkline::call::record::EndedBy;
-use trunkline::call::{Call, CallStatus, EndReason, LiveFact, Tuning};
+use trunkline::call::{Call, CallStatus, EndReason, Held, LiveFact, Tuning};
 use trunkline::media::Codec;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, OfferOutcome, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, Direction, SessionDescription};
 use trunkline::speech::Voice;
@@ -71,6 +72,7 @@ impl Wire {
             caller_name: None,
             offer: line.describes(1, &BOTH[..1], Direction::SendRecv),
             ring_timeout: PATIENCE,
+            policy: DialPolicy::default(),
         };
         let (control, mut events) = phone.endpoint.invite(invite).expect("an INVITE");
         let theirs = loop {
@@ -156,6 +158,86 @@ async fn an_inbound_call_is_held_and_resumed_in_every_way() {
     let _stage = STAGE.lock().await;
     let plan = |phone: &Phone| Plan { media: "rtp_timeout_seconds = 1", ..plan_with_number(phone) };
     holds_and_resumes(Wire::inbound(plan).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_box_holds_and_resumes_a_call_and_takes_its_keys_by_info() {
+    let _stage = STAGE.lock().await;
+    let tuning = Tuning { quiet_limit: Duration::from_millis(500), ..Tuning::default() };
+    let plan = |phone: &Phone| Plan { tuning, media: "rtp_timeout_seconds = 1", ..Plan::towards(phone) };
+    let describe = |line: &Line| line.describes(1, &BOTH[..1], Direction::SendRecv);
+    let mut wire = Wire::called(plan, describe).await;
+    let mut facts = wire.gateway.calls.watch();
+    wire.hums();
+    wire.line.hears(5).await;
+    for (on, direction) in [(true, Direction::Inactive), (false, Direction::SendRecv)] {
+        let (calls, organization, id) = (wire.gateway.calls.clone(), wire.gateway.organization, wire.id);
+        let asking = tokio::spawn(async move { calls.hold(organization, id, on).await.expect("readable") });
+        let offer = loop {
+            match within("an offer", wire.events.recv()).await.expect("an event") {
+                CallEvent::Offer { session } => break session.expect("a session"),
+                CallEvent::Ended { by } => panic!("ended by {by:?}"),
+                _ => {}
+            }
+        };
+        assert_eq!(offer.direction, direction);
+        wire.control.accept_offer(wire.line.describes(2 + u64::from(!on), &BOTH[..1], direction));
+        assert_eq!(asking.await.expect("asked"), Some(Held::Done));
+        let news = within("the news", async {
+            loop {
+                if let LiveFact::Hold(on) = facts.recv().await.expect("a fact").what {
+                    return on;
+                }
+            }
+        });
+        assert_eq!(news.await, on);
+        if on {
+            assert_eq!(wire.line.packets_during(WINDOW).await, 0);
+            wire.line.stop();
+            // Longer than an empty room would last.
+            tokio::time::sleep(Duration::from_millis(1_300)).await;
+            assert_eq!(wire.gateway.call(wire.id).status, CallStatus::InProgress);
+            wire.hums();
+        }
+    }
+    wire.line.hears(5).await;
+    wire.control.press('7');
+    let pressed = within("the key", async {
+        loop {
+            if let LiveFact::Key(key) = facts.recv().await.expect("a fact").what {
+                return key;
+            }
+        }
+    });
+    assert_eq!(pressed.await, '7');
+    let (gateway, id) = (wire.gateway.calls.clone(), wire.id);
+    let organization = wire.gateway.organization;
+    let (call, _state) = wire.ends().await;
+    let causes: Vec<(String, u16)> =
+        call.network.causes.iter().map(|cause| (cause.protocol.clone(), cause.cause)).collect();
+    assert_eq!(causes, [("Q.850".to_owned(), 16)], "the phone's BYE said why");
+    assert_eq!(gateway.hold(organization, id, true).await.expect("readable"), Some(Held::NotNow));
+    assert_eq!(gateway.hold(organization, Uuid::nil(), true).await.expect("readable"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarded_call_is_answered_by_the_number_first_called_and_its_way_is_kept() {
+    let _stage = STAGE.lock().await;
+    let state = tempfile::tempdir().expect("state");
+    let trunk = Phone::start().await;
+    let gateway = Gateway::start(state.path(), plan_with_number(&trunk)).await;
+    let peer = Peer::new(gateway.endpoint.local_address()).await;
+    let more = "Diversion: <sip:100@pbx>;reason=unconditional\r\nIdentity: eyJ.eyJ.sig;info=<https://a/b>\r\n";
+    let invite = peer.request("INVITE", "a", "", more, "").replacen("sip:100@", "sip:pilot@", 1);
+    let answered = peer.ask(&invite).await;
+    assert!(answered.starts_with("SIP/2.0 200"), "{answered}");
+    let call = gateway.inbound_call().await;
+    assert_eq!((call.number.as_str(), call.network.original_called.as_deref()), ("100", Some("100")));
+    assert_eq!(call.network.diversions, [("100".to_owned(), Some("unconditional".to_owned()))]);
+    assert_eq!(call.network.identity.len(), 1);
+    let stranger = peer.request("INVITE", "b", "", "", "").replacen("sip:100@", "sip:pilot@", 1);
+    let refused = peer.ask(&stranger.replace("Call-ID: call-", "Call-ID: other-")).await;
+    assert!(refused.starts_with("SIP/2.0 404"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

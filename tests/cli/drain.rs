@@ -76,6 +76,7 @@ fn order(app: &App) -> PlaceCall {
         requested_by: "test".into(),
         phone: "+12025550143".into(),
         uri: None,
+        trunk: None,
         display_name: String::new(),
         email: None,
         prompt: "Hello.".into(),

@@ -15,4 +15,6 @@ mod restart;
 mod sipp;
 mod srtp;
 mod trace;
+mod transfer;
+mod trunks;
 mod wide_band;

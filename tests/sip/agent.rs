@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::config::TrunkConfig;
 use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dialable};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::event::{CallEvent, Command, EndedBy};
 use trunkline::sip::message::Limits;
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
@@ -39,6 +41,7 @@ fn agent(side: usize, now: Instant) -> UserAgent {
         timers: Timers::from_t1(T1),
         limits: Limits::default(),
         max_dialogs_per_source: 10,
+        session_timer: Terms::new(1800),
         ports: Ports::all(5060),
         local_address: Box::new(move |_| own),
         tokens: Box::new(move || {
@@ -92,6 +95,7 @@ impl World {
             offer: session(CALLER),
             ring_timeout: Duration::from_secs(120),
             call_id: "call".into(),
+            policy: DialPolicy::default(),
         };
         self.agents[CALLER].dial(CallKey(1), order, self.now);
         self.settle();
@@ -135,7 +139,11 @@ impl World {
                 }
             }
             Output::Event { call, event } => self.events.push((self.now - self.start, side, call, event)),
-            Output::OfferDone { .. } | Output::Resolve { .. } | Output::Message(_) | Output::MessageDone { .. } => {}
+            Output::OfferDone { .. }
+            | Output::Resolve { .. }
+            | Output::Trunk(_)
+            | Output::Message(_)
+            | Output::MessageDone { .. } => {}
         }
     }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use support::*;
 use tokio::sync::mpsc;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{
     CallEvent, CallFailure, Destination, EndedBy, Endpoint, IncomingCall, InviteError, OfferOutcome, Origin,
     OutboundInvite,
 };
 use trunkline::sip::sdp::Direction;
+use trunkline::sip::sdp::SessionDescription;
 
 /// T1 of these tests, milliseconds; loopback loses nothing.
 const T1: u64 = 30;
@@ -141,13 +143,15 @@ async fn the_session_is_changed_from_both_sides_and_refused() {
     let held = answer_to(&hold, 5000);
     assert_eq!(held.direction, Direction::RecvOnly);
     call.control.accept_offer(held.clone());
-    assert_eq!(asking.await.expect("asked"), OfferOutcome::Accepted(held));
+    assert_eq!(asking.await.expect("asked"), OfferOutcome::Accepted(SessionDescription { version: 2, ..held }));
 
     let asking = tokio::spawn({
         let control = call.control.clone();
         async move { control.offer(session(5002)).await }
     });
-    assert_eq!(next(&mut events).await, CallEvent::Offer { session: Some(session(5002)) });
+    // The dialog counts the versions: this is its third description.
+    let third = SessionDescription { version: 3, ..session(5002) };
+    assert_eq!(next(&mut events).await, CallEvent::Offer { session: Some(third) });
     control.refuse_offer();
     assert_eq!(asking.await.expect("asked"), OfferOutcome::Refused(488));
 
@@ -232,6 +236,7 @@ async fn a_uri_is_dialled_directly_and_bad_destinations_are_refused_at_once() {
         caller_name: None,
         offer: session(4000),
         ring_timeout: PATIENCE,
+        policy: DialPolicy::default(),
     };
     let uri = format!("sip:anna@{}", pair.callee.local_address());
     let (_control, _events) = pair.caller.invite(order(Destination::Uri(uri), "pbx")).expect("dialled");
@@ -253,6 +258,7 @@ async fn a_name_that_does_not_resolve_is_unreachable() {
         caller_name: None,
         offer: session(4000),
         ring_timeout: PATIENCE,
+        policy: DialPolicy::default(),
     };
     let (_control, mut events) = caller.invite(order).expect("under way");
     assert!(matches!(next(&mut events).await, CallEvent::Failed(CallFailure::Unreachable(_))));
@@ -364,6 +370,7 @@ async fn stop_ends_calls_on_both_sides_and_closes_the_port() {
         caller_name: None,
         offer: session(4000),
         ring_timeout: PATIENCE,
+        policy: DialPolicy::default(),
     };
     assert!(matches!(pair.caller.invite(order), Err(InviteError::Stopping)));
 }

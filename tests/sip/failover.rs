@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dialable};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::event::{CallEvent, CallFailure, Command, EndedBy};
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
+use trunkline::sip::resolve::Site;
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 use trunkline::sip::transaction::Timers;
-use trunkline::sip::transport::{Hop, Ports};
+use trunkline::sip::transport::{Hop, Ports, Transport, TrunkId};
 use trunkline::sip::trunk::Trunks;
 
 const FIRST: &str = "192.0.2.1";
@@ -45,6 +48,7 @@ impl Bench {
             timers: Timers::from_t1(Duration::from_millis(500)),
             limits: Limits::default(),
             max_dialogs_per_source: 10,
+            session_timer: Terms::new(1800),
             ports: Ports::all(5060),
             local_address: Box::new(|_| ip("192.0.2.100")),
             tokens: Box::new(move || {
@@ -55,7 +59,8 @@ impl Bench {
         };
         let authority = Authority::new([0; 32], "test", [], start);
         let mut agent = UserAgent::new(settings, Trunks::new(&[trunk]), authority);
-        agent.trunk_resolved("pbx", vec![ip(FIRST), ip(SECOND)]);
+        let addresses = [FIRST, SECOND].map(|address| SocketAddr::new(ip(address), 5060)).into();
+        agent.trunk_located(TrunkId(0), 0, Ok(vec![Site::of(Transport::Udp, addresses)]), start);
         Bench { agent, start, now: start, sent: Vec::new(), invites: Vec::new(), events: Vec::new() }
     }
 
@@ -68,6 +73,7 @@ impl Bench {
             offer: session(),
             ring_timeout: Duration::from_secs(120),
             call_id: format!("call-{call}"),
+            policy: DialPolicy::default(),
         };
         self.agent.dial(CallKey(call), order, self.now);
         self.collect();
@@ -86,6 +92,7 @@ impl Bench {
                     self.sent.push(((self.now - self.start).as_millis(), to, request));
                 }
                 Output::Event { event, .. } => self.events.push(event),
+                Output::Trunk(_) => {}
                 other => panic!("unexpected: {other:?}"),
             }
         }
@@ -226,4 +233,39 @@ fn a_hang_up_is_not_carried_to_the_next_address() {
     assert_eq!(bench.sent_to(SECOND), []);
     assert_eq!(bench.events, [CallEvent::Ended { by: EndedBy::Us }]);
     assert!(bench.agent.is_quiet() && bench.agent.next_wake().is_none());
+}
+
+impl Bench {
+    fn answer_busy(&mut self, address: &str, retry_after: &str) {
+        let invite = self.last_invite(address);
+        let response = Response::to(&invite, 503).with_to_tag("busy").with("Retry-After", retry_after);
+        let datagram = response.write().expect("writable");
+        self.agent.datagram(&datagram, Hop::udp(SocketAddr::new(ip(address), 5060)), self.now);
+        self.collect();
+    }
+}
+
+#[test]
+fn an_address_that_asks_for_a_pause_gets_no_call_until_then() {
+    let mut bench = Bench::new();
+    bench.dial(1);
+    bench.answer_busy(FIRST, "30");
+    bench.answer(SECOND, 200);
+    bench.run(Duration::from_secs(29));
+    bench.sent.clear();
+    bench.dial(2);
+    bench.answer_busy(SECOND, "10");
+    assert_eq!(bench.sent_to(FIRST), [], "not even when the other one is busy, too");
+    assert!(matches!(bench.events.last(), Some(CallEvent::Rejected { code: 503, .. })), "{:?}", bench.events);
+    bench.sent.clear();
+    bench.dial(3);
+    assert_eq!(bench.sent.len(), 0, "every server asked to be left alone");
+    let told = bench.events.last();
+    assert!(
+        matches!(told, Some(CallEvent::Rejected { code: 503, retry_after: Some(pause), .. }) if pause.as_secs() <= 2),
+        "{told:?}"
+    );
+    bench.run(Duration::from_secs(2));
+    bench.dial(4);
+    assert_eq!(bench.sent_to(FIRST).len(), 1);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::config::Secret;
 use trunkline::sip::agent::{CallKey, Output, Settings, UserAgent};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::client::{Authentication, Credentials};
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::guard::{BURST, FREE_TRIES};
@@ -51,6 +52,7 @@ impl Bench {
             timers: Timers::from_t1(Duration::from_millis(500)),
             limits: Limits::default(),
             max_dialogs_per_source: 1_000,
+            session_timer: Terms::new(1800),
             ports: Ports::all(5060),
             local_address: Box::new(|_| IpAddr::from([192, 0, 2, 100])),
             tokens: Box::new(move || {

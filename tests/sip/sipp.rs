@@ -13,37 +13,44 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::sip::endpoint::{CallControl, CallEvent, CallFailure, EndedBy, Endpoint};
 
-const T1: u64 = 50;
+pub const T1: u64 = 50;
 /// Longer than SIPp's own limit.
 const SIPP_LIMIT: Duration = Duration::from_secs(25);
 
-struct Sipp {
+pub struct Sipp {
     child: Child,
     folder: tempfile::TempDir,
-    address: SocketAddr,
+    pub address: SocketAddr,
     scenario: &'static str,
 }
 
 impl Sipp {
     /// Waits for a call.
-    async fn called(scenario: &'static str) -> Sipp {
+    pub async fn called(scenario: &'static str) -> Sipp {
         Sipp::start(scenario, None).await
     }
 
     /// Calls `to`.
-    async fn calling(scenario: &'static str, to: SocketAddr) -> Sipp {
+    pub async fn calling(scenario: &'static str, to: SocketAddr) -> Sipp {
         Sipp::start(scenario, Some(to)).await
     }
 
     async fn start(scenario: &'static str, to: Option<SocketAddr>) -> Sipp {
+        Sipp::start_over("u1", 1, scenario, to).await
+    }
+
+    /// `mode` is what SIPp's option `-t` takes.
+    pub async fn start_over(mode: &str, calls: u32, scenario: &'static str, to: Option<SocketAddr>) -> Sipp {
         let folder = tempfile::tempdir().expect("a folder");
         let address = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/sipp/{scenario}.xml"));
         let mut command = Command::new("sipp");
         command.arg("-sf").arg(file).args(["-i", "127.0.0.1", "-p", &address.port().to_string()]);
         command.args([
+            "-t",
+            mode,
             "-m",
-            "1",
+            &calls.to_string(),
             "-timeout",
             "20",
             "-timeout_error",
@@ -52,6 +59,9 @@ impl Sipp {
             "-error_file",
             "errors",
         ]);
+        if mode.ends_with('n') {
+            command.args(["-max_socket", "200"]);
+        }
         command.args(to.map(|to| to.to_string()));
         let log = std::fs::File::create(folder.path().join("screen")).expect("a log");
         command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).kill_on_drop(true);
@@ -59,16 +69,18 @@ impl Sipp {
         let child = child.expect("sipp is not installed: run `make setup`");
         let sipp = Sipp { child, folder, address, scenario };
         if to.is_none() {
-            sipp.listening().await;
+            sipp.listening(if mode.starts_with('t') { "tcp" } else { "udp" }).await;
         }
         sipp
     }
 
     /// Until the kernel lists its socket; binding the port to find out would be in its way.
-    async fn listening(&self) {
+    async fn listening(&self, transport: &str) {
         let wanted = format!("0100007F:{:04X} ", self.address.port());
         let bound = async {
-            while !std::fs::read_to_string("/proc/net/udp").is_ok_and(|sockets| sockets.contains(&wanted)) {
+            while !std::fs::read_to_string(format!("/proc/net/{transport}"))
+                .is_ok_and(|sockets| sockets.contains(&wanted))
+            {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -76,7 +88,7 @@ impl Sipp {
     }
 
     /// Its scenario went through to the end.
-    async fn succeeded(mut self) {
+    pub async fn succeeded(mut self) {
         let status = timeout(SIPP_LIMIT, self.child.wait()).await.expect("sipp ends in time").expect("sipp ran");
         if !status.success() {
             let read = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
@@ -86,14 +98,14 @@ impl Sipp {
 }
 
 /// Calls a SIPp that plays `scenario`.
-async fn call(scenario: &'static str, more: &str) -> (Endpoint, Sipp, CallControl, mpsc::Receiver<CallEvent>) {
+pub async fn call(scenario: &'static str, more: &str) -> (Endpoint, Sipp, CallControl, mpsc::Receiver<CallEvent>) {
     let sipp = Sipp::called(scenario).await;
     let (endpoint, _) = endpoint(T1, &[trunk("sipp", sipp.address, more)], &[]).await;
     let (control, events) = invite(&endpoint, "sipp", "100");
     (endpoint, sipp, control, events)
 }
 
-async fn answered(events: &mut mpsc::Receiver<CallEvent>) {
+pub async fn answered(events: &mut mpsc::Receiver<CallEvent>) {
     match decisive(events).await {
         CallEvent::Answered { session: Some(session) } => assert_eq!(session.address.port(), 6100),
         other => panic!("{other:?}"),

@@ -1,5 +1,12 @@
 //! What the SIP tests share: an endpoint on a loopback port, a bare UDP peer, session descriptions.
-#![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{ExtensionConfig, SipConfig, TrunkConfig};
+use trunkline::sip::endpoint::DialPolicy;
+pub use trunkline::sip::endpoint::IncomingCall as Incoming;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 
@@ -68,11 +77,22 @@ pub fn invite_for(
         caller_name: Some("Trunk \"Line\"".into()),
         offer: session(4000),
         ring_timeout,
+        policy: DialPolicy::default(),
     };
     endpoint.invite(order).expect("a call under way")
 }
 
+/// The next event but reasons, which stand before many an end.
 pub async fn next(events: &mut mpsc::Receiver<CallEvent>) -> CallEvent {
+    loop {
+        match next_told(events).await {
+            CallEvent::Because(_) => {}
+            event => return event,
+        }
+    }
+}
+
+pub async fn next_told(events: &mut mpsc::Receiver<CallEvent>) -> CallEvent {
     timeout(PATIENCE, events.recv()).await.expect("an event in time").expect("an event")
 }
 
@@ -126,6 +146,14 @@ impl Peer {
         let mut buffer = vec![0; 65_535];
         let (length, _) = timeout(limit, self.socket.recv_from(&mut buffer)).await.ok()?.expect("readable");
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    pub async fn receive_bytes(&self) -> Vec<u8> {
+        let mut buffer = vec![0; 65_535];
+        let received = timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await;
+        let (length, _) = received.expect("a datagram in time").expect("readable");
+        buffer.truncate(length);
+        buffer
     }
 
     pub async fn receive_from(&self) -> (String, SocketAddr) {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::config::TrunkConfig;
 use trunkline::sip::agent::{CallKey, Output, Settings, UserAgent};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::message::{Limits, Message, read};
 use trunkline::sip::transaction::Timers;
+use trunkline::sip::transport::framing::{Frame, Framer};
 use trunkline::sip::transport::{Hop, Ports};
 use trunkline::sip::trunk::Trunks;
 
@@ -117,6 +119,7 @@ fn agent(clock: &Clock) -> UserAgent {
         timers: Timers::from_t1(Duration::from_millis(500)),
         limits: Limits::default(),
         max_dialogs_per_source: 100,
+        session_timer: Terms::new(1800),
         ports: Ports::all(5060),
         local_address: Box::new(|_| IpAddr::from([192, 0, 2, 100])),
         tokens: Box::new(|| "token".into()),
@@ -168,6 +171,49 @@ fn rfc_4475_messages_get_what_they_are_owed() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What comes of one stream, given byte by byte.
+fn framed(stream: &[u8]) -> Vec<Frame> {
+    let (mut framer, mut frames) = (Framer::new(Limits::default().bytes), Vec::new());
+    for byte in stream {
+        framer.buffer().extend_from_slice(&[*byte]);
+        frames.extend(std::iter::from_fn(|| framer.next()));
+    }
+    frames
+}
+
+#[test]
+fn rfc_4475_messages_are_told_apart_in_one_stream_of_single_bytes() {
+    // No end of the head, a length beyond the end, none, two, a negative one, no SIP.
+    let unframed = ["baddn", "clerr", "inv2543", "mcl01", "ncl", "test"];
+    let sentinel = b"OPTIONS sip:a@b SIP/2.0\r\nContent-Length: 0\r\n\r\n";
+    let (mut stream, mut whole) = (Vec::new(), Vec::new());
+    for (name, expected) in RFC4475 {
+        let bytes = std::fs::read(corpus("rfc4475").join(format!("{name}.dat"))).expect(name);
+        let frames = framed(&[&bytes[..], sentinel].concat());
+        let messages: Vec<&[u8]> = frames
+            .iter()
+            .filter_map(|frame| if let Frame::Message(bytes) = frame { Some(&bytes[..]) } else { None })
+            .collect();
+        if unframed.contains(&name) {
+            assert!(messages.is_empty(), "{name}: {frames:?}");
+            continue;
+        }
+        assert_eq!(judge(messages[0]).0, expected, "{name} gets the same over a stream");
+        // Two requests in one datagram are one request and noise; in a stream they are two, and the second lies about its
+        // length.
+        if name != "dblreq" {
+            assert_eq!((messages.len(), messages[1]), (2, &sentinel[..]), "{name}: {frames:?}");
+            stream.extend_from_slice(&bytes);
+            whole.push(messages[0].to_vec());
+        }
+    }
+    let told: Vec<Vec<u8>> = framed(&stream)
+        .into_iter()
+        .map(|frame| if let Frame::Message(bytes) = frame { bytes.to_vec() } else { panic!("{frame:?}") })
+        .collect();
+    assert_eq!((told.len(), told == whole), (43, true));
 }
 
 #[test]

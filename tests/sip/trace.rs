@@ -8,7 +8,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::{Secret, TraceConfig};
-use trunkline::sip::endpoint::{CallEvent, Endpoint};
+use trunkline::sip::endpoint::{CallEvent, Endpoint, Resolver};
 use trunkline::sip::trace::{Exporter, Sighting, encode};
 use trunkline::sip::transport::Transport;
 
@@ -45,7 +45,8 @@ async fn every_message_goes_to_the_collector_with_its_addresses_and_without_its_
     let (callee, mut calls) = endpoint(50, &[], &[extension("200", "right")]).await;
     let trunks = [trunk("box", callee.local_address(), "username = \"200\"\npassword = \"right\"")];
     let begin = Clock::system().utc();
-    let started = Endpoint::start_traced(&sip_config(50), &trunks, &[], &config, Clock::system()).await;
+    let resolver = Resolver::new(&[], Clock::system());
+    let started = Endpoint::start_with(&sip_config(50), &trunks, &[], &config, resolver, Clock::system()).await;
     let (caller, _incoming) = started.expect("a free port");
     let (control, mut events) = invite(&caller, "box", "100");
     let call = incoming(&mut calls).await;

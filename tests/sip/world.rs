@@ -5,7 +5,7 @@
 #![allow(dead_code, clippy::expect_used, clippy::panic)]
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,9 @@ use rand::{RngExt, SeedableRng};
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::config::TrunkConfig;
 use trunkline::sip::agent::{CallKey, DialOrder, Output, Settings, UserAgent, dialable};
+use trunkline::sip::dialog::timer::Terms;
 use trunkline::sip::digest::server::Authority;
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::event::{CallEvent, Command};
 use trunkline::sip::message::Limits;
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
@@ -57,7 +59,12 @@ pub struct World {
     ports: [Vec<u16>; 2],
     next: u64,
     pub datagrams: u64,
+    /// The last datagrams that were sent.
+    sent: VecDeque<Vec<u8>>,
 }
+
+/// Datagrams that are kept for repeating.
+const KEPT: usize = 64;
 
 /// Ports that each side has; more legs than that at once would be a mistake of the simulation.
 const PORTS: u16 = 200;
@@ -78,6 +85,7 @@ impl World {
             ports: [ports(), ports()],
             next: 0,
             datagrams: 0,
+            sent: VecDeque::new(),
         }
     }
 
@@ -92,6 +100,7 @@ impl World {
             offer: session(CALLER, 1),
             ring_timeout: ring,
             call_id: format!("call-{number}"),
+            policy: DialPolicy::default(),
         };
         self.agents[CALLER].dial(call, order, self.now);
         self.carry_out();
@@ -116,6 +125,11 @@ impl World {
     pub fn throw(&mut self, side: usize, datagram: &[u8]) {
         self.agents[side].datagram(datagram, Hop::udp(address(1 - side)), self.now);
         self.carry_out();
+    }
+
+    /// One of the last datagrams.
+    pub fn seen(&self, which: u8) -> Option<Vec<u8>> {
+        self.sent.get(usize::from(which) % self.sent.len().max(1)).cloned()
     }
 
     pub fn hang_up_all(&mut self) {
@@ -167,6 +181,7 @@ impl World {
                         self.legs.entry((side, call)).or_default().offers_done += 1;
                     }
                     Output::Resolve { .. } => panic!("addresses need no DNS"),
+                    Output::Trunk(_) => {}
                     Output::Message(_) | Output::MessageDone { .. } => panic!("nobody sends texts"),
                 }
             }
@@ -175,6 +190,8 @@ impl World {
 
     fn send(&mut self, to: usize, datagram: &[u8]) {
         self.datagrams += 1;
+        self.sent.truncate(KEPT - 1);
+        self.sent.push_front(datagram.to_vec());
         let chance = |random: &mut SmallRng, of: u32| random.random_range(0..1_000) < of;
         if chance(&mut self.random, self.link.lost) {
             return;
@@ -289,6 +306,7 @@ fn agent(side: usize, now: Instant) -> UserAgent {
         timers: Timers::from_t1(Duration::from_millis(500)),
         limits: Limits::default(),
         max_dialogs_per_source: 1_000,
+        session_timer: Terms::new(20),
         ports: Ports::all(5060),
         local_address: Box::new(move |_| own),
         tokens: Box::new(move || {

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::super::engine::{Event, SessionOptions};
+use super::super::engine::{Event, Person, SessionOptions};
 use super::chat::{Chat, ChatClient, Thought};
 use super::mouth::Said;
 use super::script::{Act, Input, Script};
@@ -12,11 +12,16 @@ use super::script::{Act, Input, Script};
 const KEY_PAUSE: Duration = Duration::from_millis(1_500);
 /// Outcome of a call that ended as it should without anything to decide.
 const FINISHED: &str = "finished";
+/// What a person hears before the caller.
+const WHISPER: &str = "You have a call. The caller asked the assistant for a person.";
 
 pub(super) struct Brain {
     kind: Kind,
     /// Set once the agent wants to hang up, taken when everything was said.
     hang_up: Option<String>,
+    /// Whom a caller may ask for, and that one did.
+    person: Option<Person>,
+    transfer: bool,
     done: bool,
 }
 
@@ -41,9 +46,9 @@ impl Brain {
                 // The call's own model and key belong to other services: a LAN endpoint must not see the key.
                 Kind::Chat(Box::new(Chat::new(client, &options.instructions, &options.language)))
             }
-            None => Kind::Script(Script::new(&options.instructions, recognises)),
+            None => Kind::Script(Script::new(&options.instructions, recognises, options.person.is_some())),
         };
-        Brain { kind, hang_up: None, done: false }
+        Brain { kind, hang_up: None, person: options.person.clone(), transfer: false, done: false }
     }
 
     pub(super) fn greet(&mut self, now: Instant) -> Vec<Effect> {
@@ -106,10 +111,35 @@ impl Brain {
                 Act::Say(text) => effects.push(Effect::Say(text)),
                 Act::Tone => effects.push(Effect::Tone),
                 Act::HangUp(outcome) => self.hang_up = Some(outcome.to_owned()),
+                Act::Transfer => self.transfer = true,
             }
         }
         self.done = script.is_done();
         effects
+    }
+
+    /// The caller is being connected to a person.
+    pub(super) fn transfer_begun(&mut self, now: Instant) {
+        self.transfer = false;
+        self.script(Input::TransferBegun, now);
+    }
+
+    /// The caller is back.
+    pub(super) fn transfer_failed(&mut self, outcome: &str, now: Instant) -> Vec<Effect> {
+        match &mut self.kind {
+            Kind::Script(_) => self.script(Input::TransferFailed, now),
+            Kind::Chat(chat) => {
+                chat.heard(&format!("(The call could not be connected to a person: {outcome}.)"));
+                Vec::new()
+            }
+            Kind::SpeakOnly(_) => Vec::new(),
+        }
+    }
+
+    /// The wish for a person, once.
+    pub(super) fn take_transfer(&mut self) -> Option<Event> {
+        let Person { destination, whisper } = self.person.clone().filter(|_| std::mem::take(&mut self.transfer))?;
+        Some(Event::TransferRequested { destination, whisper: whisper.then(|| WHISPER.to_owned()) })
     }
 
     /// The answer that was being given is dropped.

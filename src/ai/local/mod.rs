@@ -300,6 +300,7 @@ impl LocalSession {
             if std::mem::take(&mut self.turn_end_owed) {
                 self.out.push_back(Event::TurnEnd);
             }
+            self.out.extend(self.brain.take_transfer());
             if let Some(outcome) = self.brain.take_hang_up() {
                 self.out.push_back(Event::HangUp { outcome });
             }
@@ -408,6 +409,17 @@ impl Session for LocalSession {
             Command::Hold(on_hold) => {
                 self.on_hold = on_hold;
                 self.quiet_since = now;
+            }
+            Command::TransferBegun => {
+                self.barge_in(now);
+                self.brain.transfer_begun(now);
+                self.on_hold = true;
+            }
+            Command::TransferFailed { outcome } => {
+                self.on_hold = false;
+                self.quiet_since = now;
+                let effects = self.brain.transfer_failed(&outcome, now);
+                self.perform(effects);
             }
             Command::Stop => {
                 self.mouth.hush(now);

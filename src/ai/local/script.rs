@@ -12,6 +12,10 @@
 //! | Asking | not understood, third time | say so, how, tone | Recording |
 //! | Asking | silence, first and second time | say question | Asking |
 //! | Asking | silence, third time | say goodbye, hang up `empty-room` | Done |
+//! | Asking | "operator", "a person", key 0, and there is somebody | say so, transfer | Waiting |
+//! | Asking, Recording | the call is transferred otherwise | – | Waiting |
+//! | Waiting | the transfer failed | say so, question | Asking |
+//! | Waiting | anything else | – | Waiting |
 //! | Recording | words, speech | – (kept) | Recording |
 //! | Recording | key #, silence after speech, 2 minutes gone | say thanks, hang up `message` | Done |
 //! | Recording | key # or silence without any speech | say so, hang up `empty-room` | Done |
@@ -28,6 +32,9 @@ use super::words::{Answer, understand};
 const QUESTION: &str = "Please say yes or press one to confirm. Say no or press two to decline. \
                         Or say message, or press three, to leave a message.";
 const KEYS_QUESTION: &str = "Please press one to confirm. Press two to decline. Or press three to leave a message.";
+const PERSON_QUESTION: &str = "To speak to a person, press zero.";
+const CONNECTING: &str = "One moment, please. I am connecting you.";
+const NOBODY_THERE: &str = "I am sorry, nobody is available at the moment.";
 const UNCLEAR: &str = "Sorry, I did not understand.";
 const UNCLEAR_AT_LAST: &str = "Sorry, I still did not understand. You can leave a message.";
 const HOW_TO_RECORD: &str = "Please speak after the tone. When you are finished, press hash or stop speaking.";
@@ -57,6 +64,10 @@ pub(super) enum Input {
     Played,
     /// Nobody said anything for [`Script::patience`].
     Silence,
+    /// The caller is being connected to a person.
+    TransferBegun,
+    /// Nobody came.
+    TransferFailed,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -65,12 +76,16 @@ pub(super) enum Act {
     Tone,
     /// Once everything was said.
     HangUp(&'static str),
+    /// Once everything was said: to the person.
+    Transfer,
 }
 
 #[derive(Debug)]
 pub(super) struct Script {
     message: String,
     recognises: bool,
+    /// There is a person whom the caller may ask for.
+    has_person: bool,
     stage: Stage,
 }
 
@@ -79,6 +94,7 @@ enum Stage {
     Fresh,
     Asking(Asking),
     Recording { since: Instant, spoke: bool },
+    Waiting,
     Done,
 }
 
@@ -93,8 +109,8 @@ struct Asking {
 
 impl Script {
     /// `message` is what the call brings; `recognises`: whether words will come.
-    pub(super) fn new(message: &str, recognises: bool) -> Script {
-        Script { message: message.trim().to_owned(), recognises, stage: Stage::Fresh }
+    pub(super) fn new(message: &str, recognises: bool, has_person: bool) -> Script {
+        Script { message: message.trim().to_owned(), recognises, has_person, stage: Stage::Fresh }
     }
 
     pub(super) fn set_message(&mut self, message: &str) {
@@ -106,7 +122,7 @@ impl Script {
         match self.stage {
             Stage::Asking(_) | Stage::Recording { spoke: false, .. } => Some(PATIENCE),
             Stage::Recording { spoke: true, .. } => Some(PAUSE),
-            Stage::Fresh | Stage::Done => None,
+            Stage::Fresh | Stage::Waiting | Stage::Done => None,
         }
     }
 
@@ -122,9 +138,16 @@ impl Script {
     pub(super) fn input(&mut self, input: Input, now: Instant) -> Vec<Act> {
         match (self.stage, input) {
             (Stage::Fresh, Input::Greet) => self.ask(Asking::default(), &[&self.message.clone()]),
+            (Stage::Asking(_) | Stage::Recording { .. }, Input::TransferBegun) => {
+                self.stage = Stage::Waiting;
+                Vec::new()
+            }
+            (Stage::Waiting, Input::TransferFailed) => {
+                self.ask(Asking { heard: true, ..Asking::default() }, &[NOBODY_THERE])
+            }
             (Stage::Asking(asking), input) => self.answered(asking, input, now),
             (Stage::Recording { since, spoke }, input) => self.recorded(since, spoke, &input, now),
-            (Stage::Fresh | Stage::Done, _) => Vec::new(),
+            (Stage::Fresh | Stage::Waiting | Stage::Done, _) => Vec::new(),
         }
     }
 
@@ -133,12 +156,15 @@ impl Script {
             Input::Key('1') => self.end(GOODBYE, "confirmed"),
             Input::Key('2') => self.end(GOODBYE, "declined"),
             Input::Key('3') => self.record(HOW_TO_RECORD, now),
+            Input::Key('0') if self.has_person => self.connect(),
             Input::Key('9') => self.repeat(asking, now),
             Input::Key(_) => self.unclear(asking, now),
             Input::Words(text) => match understand(&text) {
                 Answer::Yes => self.end(GOODBYE, "confirmed"),
                 Answer::No => self.end(GOODBYE, "declined"),
                 Answer::Message => self.record(HOW_TO_RECORD, now),
+                Answer::Person if self.has_person => self.connect(),
+                Answer::Person => self.unclear(asking, now),
                 Answer::Repeat => self.repeat(asking, now),
                 Answer::Unclear => self.unclear(asking, now),
             },
@@ -148,8 +174,13 @@ impl Script {
                 self.stage = Stage::Asking(Asking { heard: true, ..asking });
                 Vec::new()
             }
-            Input::Greet | Input::Speech => Vec::new(),
+            Input::Greet | Input::Speech | Input::TransferBegun | Input::TransferFailed => Vec::new(),
         }
+    }
+
+    fn connect(&mut self) -> Vec<Act> {
+        self.stage = Stage::Waiting;
+        vec![Act::Say(CONNECTING.to_owned()), Act::Transfer]
     }
 
     fn repeat(&mut self, asking: Asking, now: Instant) -> Vec<Act> {
@@ -188,7 +219,7 @@ impl Script {
                 self.stage = Stage::Recording { since: now, spoke };
                 Vec::new()
             }
-            Input::Key(_) | Input::Greet | Input::Played => Vec::new(),
+            Input::Key(_) | Input::Greet | Input::Played | Input::TransferBegun | Input::TransferFailed => Vec::new(),
         }
     }
 
@@ -196,6 +227,7 @@ impl Script {
         self.stage = Stage::Asking(asking);
         let question = if self.recognises { QUESTION } else { KEYS_QUESTION };
         let said = first.iter().filter(|text| !text.is_empty()).chain([&question]);
+        let said = said.chain(self.has_person.then_some(&PERSON_QUESTION));
         said.map(|text| Act::Say((*text).to_owned())).collect()
     }
 
@@ -225,7 +257,7 @@ mod tests {
 
     /// The acts of the last of `inputs`, given one after the other, and the script after it.
     fn after(inputs: &[Input]) -> (Vec<Act>, Script) {
-        let mut script = Script::new("Your parcel is here.", true);
+        let mut script = Script::new("Your parcel is here.", true, false);
         let now = Instant::now();
         let acts = inputs.iter().map(|input| script.input(input.clone(), now)).last();
         (acts.expect("an input"), script)
@@ -241,7 +273,7 @@ mod tests {
     fn brings_the_message_and_asks() {
         assert_eq!(after(&[Input::Greet]).0, [say("Your parcel is here."), say(QUESTION)]);
         assert_eq!(after(&[words("Hello")]).0, [], "nobody speaks before the greeting");
-        let mut silent = Script::new("", false);
+        let mut silent = Script::new("", false, false);
         assert_eq!(silent.input(Input::Greet, Instant::now()), [say(KEYS_QUESTION)], "only keys without a recogniser");
     }
 
@@ -315,6 +347,25 @@ mod tests {
         assert_eq!(script.input(words("long"), tone + Duration::from_secs(119)), []);
         let acts = script.input(words("longer"), tone + Duration::from_secs(120));
         assert_eq!(acts, [say(SAVED), Act::HangUp("message")]);
+    }
+
+    #[test]
+    fn connects_a_caller_who_asks_for_a_person_and_takes_him_back() {
+        let now = Instant::now();
+        for wish in [Input::Key('0'), words("Can I speak to a person?")] {
+            let mut script = Script::new("Your parcel is here.", true, true);
+            let greeting = script.input(Input::Greet, now);
+            assert_eq!(greeting.last(), Some(&say(PERSON_QUESTION)));
+            assert_eq!(script.input(wish, now), [say(CONNECTING), Act::Transfer]);
+            assert_eq!(script.patience(), None);
+            for input in [Input::Played, Input::TransferBegun, words("Yes"), Input::Key('1'), Input::Silence] {
+                assert_eq!(script.input(input, now), [], "the caller is not ours");
+            }
+            let back = script.input(Input::TransferFailed, now);
+            assert_eq!(back, [say(NOBODY_THERE), say(QUESTION), say(PERSON_QUESTION)]);
+            assert_eq!(script.input(Input::Key('1'), now), [say(GOODBYE), Act::HangUp("confirmed")]);
+        }
+        assert_eq!(asked(&[Input::Key('0')]), [say(UNCLEAR), say(QUESTION)], "nobody is there to be asked for");
     }
 
     #[test]

@@ -6,6 +6,8 @@ pub(super) enum Answer {
     Yes,
     No,
     Message,
+    /// Speak to somebody of flesh and blood.
+    Person,
     /// Say it again; also the answer to any question of the caller.
     Repeat,
     Unclear,
@@ -72,6 +74,9 @@ pub(super) fn understand(text: &str) -> Answer {
     if let Some(answer) = number(&words) {
         return answer;
     }
+    if wants_person(&words) {
+        return Answer::Person;
+    }
     if has(&MESSAGE) && !has(&QUESTION) {
         return Answer::Message;
     }
@@ -116,6 +121,15 @@ fn number(words: &[&str]) -> Option<Answer> {
         },
         _ => None,
     }
+}
+
+/// "Operator", "a person, please", "can I speak to somebody"; but not "are you a person".
+fn wants_person(words: &[&str]) -> bool {
+    const DESK: [&str; 4] = ["operator", "receptionist", "reception", "representative"];
+    const SOMEBODY: [&str; 6] = ["person", "human", "somebody", "someone", "colleague", "people"];
+    const WISH: [&str; 10] = ["speak", "talk", "connect", "transfer", "want", "need", "get", "put", "like", "please"];
+    let has = |list: &[&str]| words.iter().any(|word| list.contains(word));
+    has(&DESK) || (has(&SOMEBODY) && (has(&WISH) || (words.len() <= 3 && !asks(words))))
 }
 
 /// "Is this …", "are you …", "can you say …".
@@ -179,6 +193,17 @@ mod tests {
                     "Nine",
                 ],
             ),
+            (
+                Answer::Person,
+                &[
+                    "Operator.",
+                    "A person, please.",
+                    "Can I speak to somebody?",
+                    "A human",
+                    "I'd like to talk to a real person.",
+                ],
+            ),
+            (Answer::Repeat, &["Are you a person?", "Who is that person?"]),
             (Answer::Unclear, &["", "Banana.", "Yes and no.", "I'm not sure.", "You", "Thank you.", "I don't know."]),
         ];
         for (meaning, texts) in table {

@@ -1,16 +1,18 @@
-//! The box's own routes: claiming it, text messages, traces of calls.
+//! The box's own routes: claiming it, its trunks, text messages, traces of calls, transferring a call.
 
 pub(super) mod messages;
 pub(super) mod trace;
+mod trunks;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use serde_json::json;
 use tracing::info;
 
+use crate::call::Calls;
 use crate::config::Secret;
 use crate::directory::User;
 use crate::identity::{ClaimError, Identity};
@@ -21,6 +23,8 @@ use super::dialect::Context;
 use super::fields::Fields;
 use super::problem::{ErrorBody, Problem};
 use super::refusal;
+
+pub(super) mod transfer;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -37,6 +41,11 @@ impl Desk {
 
 pub(super) fn routes(desk: Desk) -> Router {
     Router::new().route("/api/v2/claim", post(claim)).with_state(desk)
+}
+
+/// What an administrator sees of the running box.
+pub(super) fn insight(calls: Calls) -> Router {
+    Router::new().route("/api/v2/trunks", get(trunks::list)).with_state(calls)
 }
 
 /// `{code, user, password}` → 201 `{ok, user, role}`: the first admin.

@@ -144,7 +144,7 @@ impl From<PlaceError> for Problem {
         match error {
             PlaceError::NotConfigured => Problem::BridgeNotConfigured(text),
             PlaceError::Unavailable => Problem::BridgeUnreachable(text),
-            PlaceError::KeyReused => Problem::BadRequest(text),
+            PlaceError::KeyReused | PlaceError::NoTrunk => Problem::BadRequest(text),
             PlaceError::Refused { retry_after: Some(retry_after), .. } => Problem::QuotaUsed { text, retry_after },
             PlaceError::Refused { retry_after: None, .. } => Problem::NotDialled(text),
             PlaceError::Full => Problem::Overloaded(text),
@@ -213,6 +213,7 @@ mod tests {
         assert_eq!(status(PlaceError::NotConfigured), 503);
         assert_eq!(status(PlaceError::Unavailable), 502);
         assert_eq!(status(PlaceError::KeyReused), 400);
+        assert_eq!(status(PlaceError::NoTrunk), 400);
         assert_eq!(status(PlaceError::Full), 503);
     }
 }

@@ -94,6 +94,8 @@ mod tests {
             record_calls: false,
             max_duration_seconds: 3500,
             email: Some("never@shown.example".into()),
+            transfer_to: None,
+            transfer_whisper: false,
         };
         let numbers = vec![
             number("codebdemo", "1234", "Aoede", Visibility::Public),

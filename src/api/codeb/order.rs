@@ -39,6 +39,7 @@ pub(super) fn order(
         tenant: organization.host.clone(),
         requested_by: principal.actor.clone(),
         uri: None,
+        trunk: fields.line("trunk", LONGEST_LABEL)?.map(str::to_owned),
         display_name: fields.line("displayName", LONGEST_LABEL)?.unwrap_or(&phone).to_owned(),
         phone,
         email: Some(email(&fields)?),
@@ -279,6 +280,7 @@ mod tests {
             ("displayName", vec![json!(1), json!("a\r\nContact: <sip:x>"), json!("a\u{7f}"), json!("x".repeat(65))]),
             ("model", vec![json!(1), json!("a\u{1}"), json!("x".repeat(129))]),
             ("voice", vec![json!([]), json!("a\tb")]),
+            ("trunk", vec![json!(1), json!("a\r\nRoute: <sip:x>"), json!("x".repeat(65))]),
             ("language", vec![json!(1), json!("english please"), json!("e"), json!("en_US"), json!("en-")]),
             ("maxSeconds", vec![json!("180"), json!(180.5), json!(180.0), json!(true), json!(9), json!(3601)]),
             ("retries", vec![json!("1"), json!(11), json!([])]),
@@ -343,12 +345,15 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_in_any_field_panics_or_lets_a_control_character_through(
-            name in prop::sample::select(vec!["phone", "displayName", "email", "apiKey", "model", "voice", "language"]),
+            name in prop::sample::select(vec![
+                "phone", "displayName", "email", "apiKey", "model", "voice", "language", "trunk"
+            ]),
             text in ".*",
         ) {
             if let Ok(order) = read(&with(name, json!(text))) {
                 let shown = [order.phone, order.display_name, order.email.unwrap_or_default(),
-                    order.model.unwrap_or_default(), order.voice, order.language].concat();
+                    order.model.unwrap_or_default(), order.voice, order.language,
+                    order.trunk.unwrap_or_default()].concat();
                 prop_assert!(!shown.chars().any(char::is_control));
             }
         }

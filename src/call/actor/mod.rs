@@ -17,18 +17,24 @@ use super::registry::Order;
 use super::room::Room;
 use super::scribe::{Entry, Scribe};
 use super::transcript::Assembly;
-use super::{HungUp, LiveFact, ledger, outcome};
+use super::transfer::leg::UnderWay;
+use super::transfer::{self as handover, PersonNews};
+use super::{Cause, HungUp, LiveFact, ledger, outcome};
 use crate::ai::Command;
 use crate::clock::UtcTime;
 use crate::media::{Leg, LegEvent, Remote};
-use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd};
+use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd, OfferOutcome};
 use crate::sip::sdp::SessionDescription;
 
+mod hold;
+mod moving;
 pub(super) mod outbound;
 mod settle;
+mod transfer;
 mod voice;
 pub(super) mod wire;
 
+pub(super) use moving::Moving;
 pub(super) use voice::Voice;
 
 /// How often turns in the making are looked after.
@@ -45,6 +51,8 @@ pub(super) struct Actor {
     pub(super) media: Option<MediaLeg>,
     pub(super) voice: Voice,
     pub(super) assembly: Assembly,
+    pub(super) transfer: Option<UnderWay>,
+    pub(super) moving: Option<Moving>,
     /// Given back when the actor ends.
     pub(super) line: Line,
     /// Trunks that this attempt went to, and the line of the next one.
@@ -73,6 +81,9 @@ enum Happening {
     Leg(Option<LegEvent>),
     Report(Option<Report>),
     Order(Order),
+    Changed(Box<(hold::Change, OfferOutcome)>),
+    Person(PersonNews),
+    Moving(Option<CallEvent>),
     Time,
 }
 
@@ -93,13 +104,17 @@ impl Actor {
             event = next_of(self.media.as_mut().map(|media| &mut media.leg.events)) => Happening::Leg(event),
             Some(order) = self.orders.recv() => Happening::Order(order),
             report = next_of(self.voice.reports.as_mut()) => Happening::Report(report),
+            changed = hold::changed(&mut self.voice.change) => Happening::Changed(Box::new(changed)),
+            news = next_of_person(self.transfer.as_mut()) => Happening::Person(news),
+            event = next_of(self.moving.as_mut().map(|moving| &mut moving.sip.events)) => Happening::Moving(event),
             () = sleep_until(wake) => Happening::Time,
         }
     }
 
     fn wake_at(&self) -> Option<Instant> {
         let turns = (self.assembly.pending() && !self.settled).then(|| self.room.clock.now() + TURN_TICK);
-        self.state.deadline(&self.terms).into_iter().chain(turns).min()
+        let transfer = self.transfer.as_ref().and_then(|transfer| transfer.state.deadline());
+        self.state.deadline(&self.terms).into_iter().chain(turns).chain(transfer).min()
     }
 
     async fn on(&mut self, happening: Happening) {
@@ -123,13 +138,23 @@ impl Actor {
                     self.feed(Event::HangUp).await;
                 }
             }
+            Happening::Order(Order::Hold(on, reply)) => self.on_hold_order(on, reply),
+            Happening::Changed(changed) => self.on_changed(changed.0, changed.1),
             Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
+            Happening::Order(Order::Transfer(order, reply)) => {
+                // Whoever asked may have gone away.
+                let _ = reply.send(self.transfer(*order).await);
+            }
+            Happening::Order(Order::Replace(incoming)) => self.on_replacement(*incoming).await,
+            Happening::Person(news) => self.on_person(news).await,
+            Happening::Moving(event) => self.on_moving(event).await,
             Happening::Time => {
                 self.assembly.tick(self.room.clock.utc());
-                // A held call is quiet, not deserted; its maximum duration goes on.
-                if self.is_on_hold() {
+                // A held call is quiet, not deserted; its maximum duration goes on. Two people are heard by RTP alone.
+                if self.is_on_hold() || self.is_being_transferred() {
                     self.feed(Event::Heard).await;
                 }
+                self.feed_transfer(handover::Event::Tick).await;
                 self.feed(Event::Tick).await;
             }
         }
@@ -148,8 +173,9 @@ impl Actor {
             CallEvent::Answered { session } => self.on_answered(session).await,
             CallEvent::Rejected { code, reason, .. } => {
                 self.sip = None;
-                let another = self.reserve_another(outcome::of_response(code, "").trunk_trouble);
-                self.feed(Event::Rejected { code, reason, another }).await;
+                let cause = self.call.network.q850();
+                let another = self.reserve_another(outcome::of_refusal(code, cause, "").trunk_trouble);
+                self.feed(Event::Rejected { code, cause, reason, another }).await;
             }
             CallEvent::Failed(failure) => {
                 self.sip = None;
@@ -157,6 +183,12 @@ impl Actor {
                 self.feed(Event::Failed { failure, another }).await;
             }
             CallEvent::Offer { session } => self.on_offer(session.as_ref()),
+            CallEvent::Key(key) => self.on_info_key(key).await,
+            CallEvent::Because(reasons) => self.call.network.causes = reasons.iter().map(Cause::from).collect(),
+            CallEvent::Refer(news) => self.feed_transfer(handover::Event::Refer(news)).await,
+            CallEvent::Referred(referral) => self.on_referral(*referral).await,
+            // The referrer need not wait for what it asked for.
+            CallEvent::Ended { by: LegEnd::Peer } if self.moving.is_some() => self.sip = None,
             CallEvent::Ended { by } => {
                 self.sip = None;
                 self.feed(match by {
@@ -169,10 +201,22 @@ impl Actor {
         }
     }
 
+    /// A key in an INFO goes the way of one in the stream. Many a gateway sends both: the stream's count.
+    async fn on_info_key(&mut self, key: char) {
+        if !self.voice.keys_in_stream {
+            self.room.tell(self.call.id, LiveFact::Key(key));
+            self.voice.tell(Command::Key(key));
+            self.feed(Event::Heard).await;
+        }
+    }
+
     async fn on_leg(&mut self, event: LegEvent) {
         match event {
             LegEvent::Connected => {}
-            LegEvent::Key(key) => self.room.tell(self.call.id, LiveFact::Key(key)),
+            LegEvent::Key(key) => {
+                self.voice.keys_in_stream = true;
+                self.room.tell(self.call.id, LiveFact::Key(key));
+            }
             LegEvent::Quality(quality) => {
                 self.call.quality = Some(quality);
                 self.room.traces.quality(self.call.id, self.room.clock.utc(), quality);
@@ -208,6 +252,8 @@ impl Actor {
             Action::Invite => return self.invite().await,
             Action::NextTrunk => return self.next_trunk().await,
             Action::Connect => self.connect(),
+            // An agent that does not have the caller cannot say goodbye.
+            Action::StopAgent if self.is_being_transferred() => return Some(Event::AgentDone),
             Action::StopAgent => self.voice.tell(Command::Stop),
             Action::HangUp => {
                 if let Some(sip) = &self.sip {
@@ -215,6 +261,10 @@ impl Actor {
                 }
                 if let Some(media) = &self.media {
                     media.leg.control.close();
+                }
+                // The far end has left for a dialog that is not there yet: nobody else will say that it is gone.
+                if self.sip.is_none() {
+                    return Some(Event::Left);
                 }
             }
             Action::Settle(settlement) => self.settle(&settlement).await,
@@ -259,6 +309,13 @@ impl Actor {
 async fn next_of<T>(receiver: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
     match receiver {
         Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_of_person(transfer: Option<&mut UnderWay>) -> PersonNews {
+    match transfer.and_then(|transfer| transfer.person.as_mut()) {
+        Some(person) => person.next().await,
         None => std::future::pending().await,
     }
 }

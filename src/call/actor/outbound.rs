@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::wire::{self, Ability};
 use super::{Actor, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
+use crate::call::dialer::wish;
 use crate::call::internal::RING_SECONDS;
 use crate::call::lines::Line;
 use crate::call::machine::{self, Action, Event, State};
@@ -23,8 +24,8 @@ use crate::call::{LiveFact, ledger};
 use crate::config::Secret;
 use crate::directory::DialVerdict;
 use crate::media::LegOptions;
-use crate::sip::endpoint::{Destination, OutboundInvite};
-use crate::sip::sdp::SessionDescription;
+use crate::sip::endpoint::{Destination, DialPolicy, OutboundInvite};
+use crate::sip::sdp::{Direction, SessionDescription};
 use crate::store::StoreError;
 
 /// A claim that could not be written is not repeated at once.
@@ -103,6 +104,8 @@ fn actor(room: Arc<Room>, call: Call, line: Line, orders: mpsc::Receiver<Order>)
         media: None,
         voice: Voice::default(),
         assembly: Assembly::default(),
+        transfer: None,
+        moving: None,
         tried: vec![line.trunk.clone()],
         line,
         next_line: None,
@@ -155,7 +158,7 @@ impl Actor {
         }
         let now = self.room.clock.now();
         self.room.lines.in_trouble(&self.line.trunk, now);
-        self.next_line = self.room.lines.outbound(&self.tried, now);
+        self.next_line = self.room.lines.outbound(&wish(&self.call, &self.tried), now, rand::random()).ok();
         self.next_line.is_some()
     }
 
@@ -219,9 +222,11 @@ impl Actor {
             caller_name: (*name != self.call.phone && !name.is_empty()).then(|| name.clone()),
             offer: media.local.clone(),
             ring_timeout: Duration::from_secs(trunk.ring_seconds),
+            policy: self.policy(),
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
+                self.room.registry.note_leg(self.call.id, control.key());
                 self.room.traces.joined(self.call.id, control.sip_call_id());
                 self.sip = Some(SipLeg { control, events });
                 None
@@ -236,7 +241,7 @@ impl Actor {
         let towards = self.room.endpoint.address_towards_extension(&extension).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
-        media.local = SessionDescription::offer(session_id(), at, &wire::codecs(&wire::EXTENSION_CODECS));
+        media.local = SessionDescription::propose(session_id(), at, &Ability::of_extension(false).terms());
         let invite = OutboundInvite {
             trunk: String::new(),
             destination: Destination::Extension(extension),
@@ -244,6 +249,7 @@ impl Actor {
             caller_name: Some(self.room.directory.organization("").name.clone()),
             offer: media.local.clone(),
             ring_timeout: Duration::from_secs(RING_SECONDS),
+            policy: DialPolicy::default(),
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
@@ -252,6 +258,14 @@ impl Actor {
             }
             Err(error) => Some(Event::Unready(error.to_string())),
         }
+    }
+
+    /// A redirection leads only where the guard lets a call go.
+    fn policy(&self) -> DialPolicy {
+        let (directory, organization) = (self.room.directory.clone(), self.call.organization);
+        DialPolicy::new(move |number| {
+            directory.may_dial(organization, number).is_ok_and(|verdict| verdict == DialVerdict::Allowed)
+        })
     }
 
     /// A 200 to our INVITE, or the ACK to our 200.
@@ -289,32 +303,44 @@ impl Actor {
     }
 
     /// Leg and agent follow what was agreed.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         if let Some(media) = &self.media
             && let Some(remote) = &media.remote
         {
             media.leg.control.connect(remote.clone());
-            self.voice.hold(!remote.send);
+            let on_hold = !remote.send;
+            if self.voice.hold(on_hold) {
+                self.room.tell(self.call.id, LiveFact::Hold(on_hold));
+            }
         }
+    }
+
+    /// Tells the agent whether the caller it got back is on hold.
+    pub(super) fn follow_hold(&mut self) {
+        let on_hold = self.is_on_hold();
+        self.voice.hold(on_hold);
     }
 
     /// The far end changes the session, or asks for our offer.
     pub(super) fn on_offer(&mut self, offer: Option<&SessionDescription>) {
         let (Some(sip), Some(media)) = (&self.sip, &mut self.media) else { return };
-        let ability = match self.room.trunk(&self.line.trunk) {
-            Some(trunk) => Ability::of_trunk(trunk),
-            None => Ability::of_extension(sip.control.is_secure()),
-        };
+        let ability = ability(&self.room, &self.line.trunk, sip.control.is_secure());
         let terms = ability.terms();
         let Some(offer) = offer else {
             // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
-            let fresh = media.local.propose_again(&terms);
+            let mut fresh = media.local.propose_again(&terms);
+            if self.voice.held_by_us {
+                fresh.direction = Direction::Inactive;
+            }
             media.local = wire::next_version(&media.local, fresh);
             sip.control.accept_offer(media.local.clone());
             return;
         };
         match offer.answer_under(media.local.session_id, media.local.address, &terms, Some(&media.local)) {
-            Ok((answer, agreed)) => {
+            Ok((mut answer, mut agreed)) => {
+                if self.voice.held_by_us {
+                    (answer.direction, agreed.direction) = (Direction::Inactive, Direction::Inactive);
+                }
                 media.remote = Some(wire::remote(&agreed));
                 media.local = wire::next_version(&media.local, answer);
                 sip.control.accept_offer(media.local.clone());
@@ -328,6 +354,14 @@ impl Actor {
     pub(super) fn is_on_hold(&self) -> bool {
         let remote = self.media.as_ref().and_then(|media| media.remote.as_ref());
         remote.is_some_and(|remote| !remote.send)
+    }
+}
+
+/// What we bring into a change of the session with the peer of this line.
+pub(super) fn ability(room: &Room, trunk: &str, secure: bool) -> Ability {
+    match room.trunk(trunk) {
+        Some(trunk) => Ability::of_trunk(trunk),
+        None => Ability::of_extension(secure),
     }
 }
 

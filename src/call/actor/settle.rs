@@ -15,6 +15,7 @@ impl Actor {
     /// Fixes the outcome: record, transcript, events and mail in one change, then tells whoever waits.
     pub(super) async fn settle(&mut self, settlement: &Settlement) {
         let ended_at = self.room.clock.utc();
+        self.end_transfer();
         // A guard against a leg that never closes; what it had to say is then lost, the outcome is not.
         let _ = tokio::time::timeout(LAST_REPORTS, self.close_media()).await;
         self.assembly.finish(ended_at);

@@ -2,8 +2,9 @@
 
 use tokio::sync::mpsc;
 
+use super::hold::Change;
 use super::{Actor, MediaLeg};
-use crate::ai::{Command, SessionOptions};
+use crate::ai::{Command, Person, SessionOptions};
 use crate::call::LiveFact;
 use crate::call::bridge::{BargeIn, Bridge, Report};
 use crate::call::machine::Event;
@@ -27,8 +28,16 @@ pub(in crate::call) struct Voice {
     pub(super) reports: Option<mpsc::Receiver<Report>>,
     /// The session description of a 183.
     pub(super) early: Option<SessionDescription>,
+    /// Whom a caller may ask for.
+    pub(in crate::call) person: Option<Person>,
     /// What the agent was told last.
     on_hold: bool,
+    /// A hold or resume of ours that the far end has not answered yet.
+    pub(super) change: Option<Change>,
+    /// We hold the call, and the far end agreed.
+    pub(super) held_by_us: bool,
+    /// Keys come in the sound's stream: those in INFO are the same ones again.
+    pub(super) keys_in_stream: bool,
 }
 
 struct Plan {
@@ -53,6 +62,7 @@ impl Voice {
             model: Some(call.model.clone()),
             key,
             speak_only,
+            person: self.person.clone(),
         };
         let session = room.engines.session(options);
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
@@ -62,11 +72,13 @@ impl Voice {
         self.reports = Some(reports);
     }
 
-    /// Tells the agent of a hold, when it begins and when it ends.
-    pub(super) fn hold(&mut self, on_hold: bool) {
-        if std::mem::replace(&mut self.on_hold, on_hold) != on_hold {
+    /// Tells the agent of a hold, when it begins and when it ends; whether that is news.
+    pub(super) fn hold(&mut self, on_hold: bool) -> bool {
+        let news = std::mem::replace(&mut self.on_hold, on_hold) != on_hold;
+        if news {
             self.tell(Command::Hold(on_hold));
         }
+        news
     }
 
     pub(super) fn tell(&self, command: Command) {
@@ -80,8 +92,15 @@ impl Voice {
 
 impl Actor {
     pub(super) async fn on_report(&mut self, report: Report) {
-        if let Some(event) = self.take_report(report) {
-            self.feed(event).await;
+        if let Report::TransferRequested { destination, whisper } = report {
+            return self.transfer_for_agent(destination, whisper).await;
+        }
+        let Some(event) = self.take_report(report) else { return };
+        // An agent that does not have the caller ends nothing.
+        let parked = self.is_being_transferred() && matches!(event, Event::AgentDone | Event::AgentFailed(_));
+        match self.transfer.as_mut().filter(|_| parked) {
+            Some(transfer) => transfer.late = Some(event),
+            None => self.feed(event).await,
         }
     }
 
@@ -111,6 +130,8 @@ impl Actor {
                 self.room.tell(self.call.id, LiveFact::BargeIn { detected_at, since_onset, since_detection });
             }
             Report::Active => return Some(Event::Heard),
+            // The call is over.
+            Report::TransferRequested { .. } => {}
             Report::Usage(usage) => {
                 self.call.tokens_prompt += usage.prompt_tokens;
                 self.call.tokens_total += usage.total_tokens;

@@ -109,7 +109,7 @@ fn assert_settled(actions: &[Action], retry: bool, status: CallStatus, reason: E
 }
 
 fn rejected(code: u16) -> Event {
-    Event::Rejected { code, reason: "Phrase".into(), another: false }
+    Event::Rejected { code, cause: None, reason: "Phrase".into(), another: false }
 }
 
 #[test]
@@ -161,12 +161,12 @@ fn dialling_becomes_ringing_and_both_become_talking() {
 fn only_a_dialling_call_moves_to_the_next_trunk_and_only_when_the_trunk_is_in_trouble() {
     let bench = Bench::outbound(1);
     let silent = Event::Failed { failure: CallFailure::TrunkSilent, another: true };
-    let unavailable = Event::Rejected { code: 503, reason: String::new(), another: true };
+    let unavailable = Event::Rejected { code: 503, cause: None, reason: String::new(), another: true };
     for event in [silent.clone(), unavailable] {
         assert_eq!(bench.step(&bench.dialing(), event), (bench.dialing(), vec![Action::NextTrunk]));
     }
     bench.retries(&bench.ringing(), silent, EndReason::Error);
-    let busy = Event::Rejected { code: 486, reason: String::new(), another: true };
+    let busy = Event::Rejected { code: 486, cause: None, reason: String::new(), another: true };
     bench.retries(&bench.dialing(), busy, EndReason::Busy);
 }
 

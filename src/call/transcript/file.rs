@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::call::record::{Call, Direction, Speaker, Turn};
+use crate::call::record::{Call, Direction, Speaker, Transfer, TransferMode, Turn};
 use crate::clock::UtcTime;
 
 /// `outbound-ai-YYYYMMDD-HHMMSS-<id>.txt` or `vnum-<number>-YYYYMMDD-HHMMSS-<id>.txt`, UTC.
@@ -28,15 +28,34 @@ pub(in crate::call) fn text(call: &Call, turns: &[Turn]) -> String {
     if turns.is_empty() {
         text.push_str("(no conversation)\n");
     }
+    let mut lines = facts(call);
     for turn in turns {
         let speaker = match turn.speaker {
             Speaker::Agent => "AI",
             Speaker::Caller => "Caller",
         };
         let cut = if turn.interrupted { " [interrupted]" } else { "" };
-        text.push_str(&format!("[{}] {speaker}: {}{cut}\n", turn.started_at.rfc3339(), one_line(&turn.text)));
+        let line = format!("[{}] {speaker}: {}{cut}\n", turn.started_at.rfc3339(), one_line(&turn.text));
+        lines.push((turn.started_at, line));
     }
+    lines.sort_by_key(|(at, _)| *at);
+    lines.into_iter().for_each(|(_, line)| text.push_str(&line));
     text
+}
+
+/// Transfers, each when it was asked for and when its outcome was known.
+fn facts(call: &Call) -> Vec<(UtcTime, String)> {
+    let line = |at: UtcTime, text: String| (at, format!("[{}] -- {}\n", at.rfc3339(), one_line(&text)));
+    let mut facts = Vec::new();
+    for Transfer { destination, mode, asked_at, settled_at, outcome } in &call.transfers {
+        let verb = if *mode == TransferMode::Moved { "moved" } else { "transferred" };
+        facts.push(line(*asked_at, format!("being {verb} to {destination}")));
+        if let (Some(at), Some(outcome)) = (settled_at, outcome) {
+            let outcome = outcome.word();
+            facts.push(line(*at, format!("{verb} to {destination}: {outcome}")));
+        }
+    }
+    facts
 }
 
 fn header(call: &Call) -> String {

@@ -92,6 +92,7 @@ fn by_uri(gateway: &Gateway, target: &Target) -> PlaceCall {
         requested_by: USER.to_owned(),
         phone: target.user.clone(),
         uri: Some(target.uri()),
+        trunk: None,
         display_name: "Trunkline demo".to_owned(),
         email: None,
         prompt: PROMPT.to_owned(),

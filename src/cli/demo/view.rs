@@ -71,6 +71,7 @@ impl View {
                 self.facts.keys.push((event.at, *key));
                 self.row(terminal, event.at, Tint::Caller, "phone", &format!("presses {key}"));
             }
+            LiveFact::Hold(_) => {}
             LiveFact::BargeIn { since_onset, since_detection, .. } => {
                 let barge_in = BargeIn { since_onset: *since_onset, since_detection: *since_detection };
                 self.facts.barge_ins.push(barge_in);

@@ -58,6 +58,12 @@ impl Stream {
         let (ssrc, sequence) = (rand::random(), first_sequence());
         Stream { ssrc, sequence, packets: 0, octets: 0, former: (0, 0), refused: 0 }
     }
+
+    /// Goes on under another source.
+    pub fn renew(&mut self) {
+        let Stream { packets, octets, refused, .. } = *self;
+        *self = Stream { packets, octets, refused, former: (packets, octets), ..Stream::new() };
+    }
 }
 
 impl Talk {
@@ -147,14 +153,6 @@ impl Talk {
             None => self.encoder.encode(&Frame::silent(rate), payload),
         };
         (remote.payload_type, length)
-    }
-}
-
-impl Stream {
-    /// Goes on under another source.
-    pub fn renew(&mut self) {
-        (self.ssrc, self.sequence) = (rand::random(), first_sequence());
-        self.former = (self.packets, self.octets);
     }
 }
 

@@ -60,7 +60,7 @@ impl UserAgent {
     }
 
     fn standing(&self, source: Hop) -> Standing {
-        match self.trunks.of_source(source.address) {
+        match self.trunk_of(source) {
             Some(_) => Standing::Trunk,
             None if self.authority.has_users() => Standing::Guest,
             None => Standing::Hopeless,

@@ -6,8 +6,9 @@ use super::{Entry, Incoming, MAX_ANSWERING, MAX_CALLS, Origin, Output, ServerOwn
 use crate::sip::dialog::Call;
 use crate::sip::dialog::call::Arrival;
 use crate::sip::dialog::session::offer_of;
+use crate::sip::dialog::timer::SessionTimer;
 use crate::sip::digest::server::Verdict;
-use crate::sip::message::{Checked, NameAddr, Request, Response};
+use crate::sip::message::{Checked, Provenance, Request, Response};
 use crate::sip::transaction::ServerKey;
 use crate::sip::transport::{Hop, Transport};
 
@@ -27,6 +28,9 @@ impl UserAgent {
             Ok(origin) => origin,
             Err(refusal) => return self.send_stateless(*refusal, source, now),
         };
+        if !self.keeps_pace(&origin, now) {
+            return self.send_stateless(Response::to(&request, 503).with("Retry-After", "1"), source, now);
+        }
         let offer = match offer_of(&request) {
             Ok(offer) => offer,
             Err(refusal) => return self.send_stateless(*refusal, source, now),
@@ -34,6 +38,14 @@ impl UserAgent {
         if !takes_sdp(&request) {
             return self.send_stateless(Response::to(&request, 406), source, now);
         }
+        if let Some(least) = SessionTimer::new(self.settings.session_timer).too_short(&request.fields) {
+            let refusal = Response::to(&request, 422).with("Min-SE", least.to_string());
+            return self.send_stateless(refusal, source, now);
+        }
+        let replaces = match self.replaced(&request, &origin) {
+            Ok(replaces) => replaces,
+            Err(refusal) => return self.send_stateless(*refusal, source, now),
+        };
         let merge = format!("{} {} {}", checked.call_id, checked.from_tag(), checked.cseq.number);
         if self.merged.contains_key(&merge) {
             return self.send_stateless(Response::to(&request, 482), source, now);
@@ -49,24 +61,31 @@ impl UserAgent {
         self.merged.insert(merge, key.clone());
         self.respond(key, Response::to(&request, 100), now);
 
-        let called = request.uri.number();
-        let (caller, caller_name) = caller(&request, checked, &origin);
+        let called = self.called(&request, checked, &origin);
+        let (caller, caller_name) = self.caller(&request, checked, &origin);
         let local_ip = (self.settings.local_address)(source.ip());
-        let local = self.local_end(source, &called);
+        let mut local = self.local_end(source, &called);
+        if request.uri.sip().is_some_and(|uri| uri.secure) {
+            local = local.secured();
+        }
         let tag = (self.settings.tokens)();
         let refusal = Response::to(&request, 400).with_to_tag(&tag);
-        let has_offer = offer.is_some();
-        let (peer, local_tag) = (source, tag.clone());
-        let arrival = Arrival { invite: request, key: key.clone(), peer, has_offer, local, local_tag };
-        let call = Call::incoming(arrival, checked, now);
+        let provenance = match &origin {
+            Origin::Trunk(_) => Provenance::read(&request.fields, &called),
+            Origin::Extension(_) => Provenance::default(),
+        };
+        let (peer, local_tag, timer) = (source, tag.clone(), self.settings.session_timer);
+        let arrival = Arrival { invite: request, key: key.clone(), peer, local, local_tag, timer };
+        let call = Call::incoming(arrival, offer.clone(), checked, now);
         let Some(call) = call else {
             self.guard.leave(source.ip());
             return self.respond(key, refusal, now);
         };
         self.dialogs.insert((checked.call_id.clone(), tag), call_key);
-        self.calls.insert(call_key, Entry { call, place: Some(source.ip()), invites: Vec::new() });
+        let entry = Entry { call, place: Some(source.ip()), origin: origin.clone(), invites: Vec::new() };
+        self.calls.insert(call_key, entry);
         self.settle(call_key, now);
-        self.out.push(Output::Incoming(Incoming {
+        self.out.push(Output::Incoming(Box::new(Incoming {
             call: call_key,
             call_id: checked.call_id.clone(),
             called,
@@ -74,14 +93,16 @@ impl UserAgent {
             caller_name,
             origin,
             offer,
+            provenance,
             local: local_ip,
+            replaces,
             secure: source.transport == Transport::Tls,
-        }));
+        })));
     }
 
     /// Only trunks and extensions come in; strangers cost no state.
     pub(super) fn admit(&mut self, request: &Request, source: Hop, now: Instant) -> Result<Origin, Box<Response>> {
-        let origin = match self.trunks.of_source(source.address) {
+        let origin = match self.trunk_of_call(source, &request.uri.number()) {
             Some(trunk) => Origin::Trunk(trunk.name.clone()),
             None if self.authority.has_users() => Origin::Extension(self.authenticate(request, source, now)?),
             None => return Err(Box::new(Response::to(request, 403))),
@@ -134,15 +155,4 @@ fn takes_sdp(request: &Request) -> bool {
         matches!(kind.as_str(), "application/sdp" | "application/*" | "*/*")
     };
     request.fields.count("Accept") == 0 || accepted.iter().any(fits)
-}
-
-/// Number and name of the caller; a trunk's assertion counts more than From (RFC 3325).
-pub(super) fn caller(request: &Request, checked: &Checked, origin: &Origin) -> (String, Option<String>) {
-    let asserted = request.fields.list("P-Asserted-Identity");
-    let asserted = asserted.iter().filter_map(|value| NameAddr::parse(value).ok());
-    let asserted =
-        asserted.filter(|_| matches!(origin, Origin::Trunk(_))).find(|address| !address.uri.number().is_empty());
-    let address = asserted.as_ref().unwrap_or(&checked.from);
-    let name = address.display.clone().or_else(|| checked.from.display.clone()).filter(|name| !name.trim().is_empty());
-    (address.uri.number(), name)
 }

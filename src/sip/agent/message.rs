@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::invite::{RETRY_AFTER, caller};
+use super::invite::RETRY_AFTER;
 use super::phones::{Errand, Purpose};
 use super::register::request_to;
 use super::{MAX_ANSWERING, Origin, Output, ServerOwner, UserAgent, number_on};
@@ -14,6 +14,7 @@ use crate::sip::message::{Checked, Request, Response, Uri};
 use crate::sip::pager::{self, Content};
 use crate::sip::transaction::ServerKey;
 use crate::sip::transport::Hop;
+use crate::sip::trunk::places::Choice;
 
 /// Names a text of ours that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,7 +120,7 @@ impl UserAgent {
         self.servers.start(key.clone(), false, reply_to, ServerOwner::default(), self.settings.timers);
         let tag = (self.settings.tokens)();
         self.phones.unanswered.insert(key.clone(), Response::to(request, 200).with_to_tag(&tag));
-        let (from, from_name) = caller(request, checked, &origin);
+        let (from, from_name) = self.caller(request, checked, &origin);
         self.out.push(Output::Message(Box::new(ReceivedMessage {
             key: key.clone(),
             origin,
@@ -167,12 +168,16 @@ impl UserAgent {
         now: Instant,
     ) -> Result<Errand, MessageOutcome> {
         let unreachable = |problem: &str| MessageOutcome::Unreachable(problem.to_owned());
+        let random = self.random();
         let trunk = self.trunks.find(trunk).ok_or_else(|| unreachable("there is no such trunk"))?;
         let target = number_on(trunk, number).ok_or_else(|| unreachable("the number cannot stand in a SIP URI"))?;
-        let mut addresses = trunk.addresses().to_vec();
-        trunk.answering_first(&mut addresses, now);
-        let ip = *addresses.first().ok_or_else(|| unreachable("the trunk's host has no address"))?;
-        let to = Hop::udp((ip, trunk.port).into());
+        let server = match trunk.choice(now, &mut || random) {
+            Choice::Servers(servers) => servers.first().copied(),
+            Choice::Resting(_) => return Err(unreachable("every server of the trunk asked for a pause")),
+            Choice::Unknown => None,
+        };
+        let server = server.ok_or_else(|| unreachable("the trunk's host has no address"))?;
+        let to = trunk.hop(server.transport, server.address);
         let from = order.from.clone().or_else(|| trunk.caller.clone()).unwrap_or_else(|| "anonymous".into());
         let from = format!("sip:{}@{}", escape_user(&from), trunk.host);
         let auth = Authentication::new(trunk.credentials.clone());

@@ -6,10 +6,14 @@ mod gate;
 mod invite;
 pub mod message;
 mod phones;
+mod refer;
 mod register;
 mod request;
 mod ring;
 mod schedule;
+mod trunk_ask;
+mod trunk_call;
+mod way;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,23 +22,30 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::dialog::timer::Terms;
 use super::dialog::{Act, Call, LocalEnd, Purpose, Step};
 use super::digest::server::Authority;
 use super::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
 use super::guard::Guard;
-use super::message::{Fields, Limits, Message, Request, Response, Unreadable, Via, read};
+use super::message::{Fields, Limits, Message, Provenance, Request, Response, Unreadable, Via, read};
+use super::resolve::{Families, Wanted};
 use super::sdp::SessionDescription;
 use super::trace::Trace;
 use super::transaction::table::{AckBuilder, Clients, Servers};
 use super::transaction::{ClientKey, ClientOutput, ServerKey, ServerOutput, Timers};
-use super::transport::{Hop, Ports, Transport};
+use super::transport::{Hop, Ports, Transport, TrunkId};
 use super::trunk::Trunks;
+use super::trunk::status::TrunkStatus;
 
 pub use dial::{DialOrder, dialable, number_on};
 pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
 pub use phones::PhoneSettings;
+pub use refer::Referred;
 pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
+use trunk_ask::Asked;
+pub use way::MOST_OVER_UDP;
+use way::Ways;
 
 /// Names a call towards the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,9 +62,11 @@ pub enum Output {
     /// Ask DNS, then call [`UserAgent::resolved`].
     Resolve {
         call: CallKey,
-        host: String,
+        wanted: Wanted,
     },
-    Incoming(Incoming),
+    /// A trunk is not as it was.
+    Trunk(TrunkStatus),
+    Incoming(Box<Incoming>),
     Event {
         call: CallKey,
         event: CallEvent,
@@ -80,8 +93,12 @@ pub struct Incoming {
     pub caller_name: Option<String>,
     pub origin: Origin,
     pub offer: Option<SessionDescription>,
+    /// What the trunk says of the way that the call took; empty for extensions.
+    pub provenance: Provenance,
     /// Our address towards the caller.
     pub local: IpAddr,
+    /// The call whose place it takes (RFC 3891).
+    pub replaces: Option<CallKey>,
     /// It came over TLS.
     pub secure: bool,
 }
@@ -99,6 +116,7 @@ pub struct Settings {
     pub timers: Timers,
     pub limits: Limits,
     pub max_dialogs_per_source: usize,
+    pub session_timer: Terms,
     /// Those of Via and Contact.
     pub ports: Ports,
     /// Our address towards a peer, as the peer should see it.
@@ -123,8 +141,19 @@ pub struct UserAgent {
     merged: HashMap<String, ServerKey>,
     /// Calls that wait for DNS.
     unresolved: HashMap<CallKey, DialOrder>,
+    /// What our sockets reach.
+    families: Families,
+    /// REGISTER and OPTIONS of ours to trunks.
+    asks: Clients<Asked>,
+    /// How each trunk was said to be.
+    told: HashMap<TrunkId, TrunkStatus>,
+    /// Begins the Call-ID of every REGISTER between two starts (RFC 3261 §10.2).
+    boot: String,
+    /// Registrations are given back.
+    leaving: bool,
     phones: phones::Phones,
     schedule: Schedule,
+    ways: Ways,
     refusing: bool,
     trace: Option<Trace>,
     out: Vec<Output>,
@@ -156,6 +185,8 @@ struct Entry {
     call: Call,
     /// The source whose place in the guard it holds.
     place: Option<IpAddr>,
+    /// Who is on the other side.
+    origin: Origin,
     /// Its INVITEs. One that got a 1xx and then nothing would outlive the call for ever (RFC 3261 §17.1.1.2).
     invites: Vec<ClientKey>,
 }
@@ -173,9 +204,10 @@ struct ServerOwner {
 }
 
 impl UserAgent {
-    pub fn new(settings: Settings, trunks: Trunks, authority: Authority) -> UserAgent {
+    pub fn new(mut settings: Settings, trunks: Trunks, authority: Authority) -> UserAgent {
         let guard = Guard::new(settings.max_dialogs_per_source);
         UserAgent {
+            boot: (settings.tokens)(),
             settings,
             trunks,
             authority,
@@ -186,8 +218,13 @@ impl UserAgent {
             dialogs: HashMap::new(),
             merged: HashMap::new(),
             unresolved: HashMap::new(),
+            families: Families { v4: true, v6: true },
+            asks: Clients::new(),
+            told: HashMap::new(),
+            leaving: false,
             phones: phones::Phones::default(),
             schedule: Schedule::default(),
+            ways: Ways::default(),
             refusing: false,
             trace: None,
             out: Vec::new(),
@@ -265,16 +302,22 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
-        if self.on_errand_response(&key, response, now) {
+        if self.ask_answered(&key, response, source, now) || self.on_errand_response(&key, response, now) {
             return;
         }
         let Some(client) = self.clients.find(&key) else { return };
+        // What was asked over TLS is not answered in plain text.
+        if client.to.transport == Transport::Tls && source.transport != Transport::Tls {
+            return;
+        }
+        let address = client.to.address;
         let (call, purpose, request) = (client.owner.call, client.owner.purpose, client.owner.request.clone());
         self.guard.vouch(source.ip(), now);
         let outputs = self.clients.response(&key, response, now);
         let deliver = outputs.contains(&ClientOutput::Deliver);
         self.client_outputs(&key, outputs, now);
         if deliver {
+            self.note_answer(address, response, now);
             self.with_call(call, now, |call, step| call.response(purpose, &request, response, source, step));
         }
     }
@@ -283,6 +326,7 @@ impl UserAgent {
     fn client_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {
         let Some(client) = self.clients.find(key) else { return };
         let (to, call, purpose) = (client.to, client.owner.call, client.owner.purpose);
+        let problem = client.problem.unwrap_or("the network refused the packet");
         let request = client.owner.request.clone();
         for output in outputs {
             let failure = match output {
@@ -292,7 +336,7 @@ impl UserAgent {
                 }
                 ClientOutput::Deliver => continue,
                 ClientOutput::TimedOut => CallFailure::TrunkSilent,
-                ClientOutput::Failed => CallFailure::Unreachable("the network refused the packet".into()),
+                ClientOutput::Failed => CallFailure::Unreachable(problem.into()),
             };
             self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
         }
@@ -344,10 +388,10 @@ impl UserAgent {
     fn carry_out(&mut self, key: CallKey, acts: Vec<Act>, now: Instant) {
         for act in acts {
             match act {
-                Act::Send { request, to, purpose } => self.send(key, request, to, purpose, now),
+                Act::Send { request, to, purpose } => self.send(key, &request, to, purpose, now),
                 Act::Ack { request, to } => {
-                    if let Ok(datagram) = request.write() {
-                        self.out.push(Output::Transmit { to, datagram, transaction: None });
+                    if let Ok(datagram) = self.carried_by(&request, to.transport).write() {
+                        self.out.push(Output::bare(to, datagram));
                     }
                 }
                 Act::Respond { key, response } => self.respond(&key, response, now),
@@ -357,35 +401,9 @@ impl UserAgent {
                     self.clients.cancelled(&transaction, now);
                     self.schedule.at(self.clients.wake_at(&transaction), Wake::Client(transaction));
                 }
-                Act::Silent(address) => self.trunks.silent(address.ip(), now),
+                Act::Silent(hop) => self.trunks.silent(hop.address, now),
             }
         }
-    }
-
-    fn send(&mut self, call: CallKey, request: Arc<Request>, to: Hop, purpose: Purpose, now: Instant) {
-        let datagram = match request.write() {
-            Ok(datagram) => datagram,
-            Err(problem) => {
-                tracing::warn!(%problem, method = %request.method, "a request was not sent");
-                let failure = CallFailure::Unreachable("the request would hold a line break".into());
-                return self.with_call(call, now, |call, step| call.failed(purpose, &request, failure, step));
-            }
-        };
-        let key = ClientKey::of_request(&request);
-        // Every 1xx of an attempt that nobody wants any more asks for its CANCEL.
-        if purpose == Purpose::Cancel && self.clients.find(&key).is_some() {
-            return;
-        }
-        let ack = request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
-        if ack.is_some()
-            && let Some(entry) = self.calls.get_mut(&call)
-        {
-            entry.invites.retain(|invite| self.clients.find(invite).is_some());
-            entry.invites.push(key.clone());
-        }
-        let owner = ClientOwner { call, purpose, request };
-        let outputs = self.clients.start(key.clone(), datagram, to, owner, ack, self.settings.timers, now);
-        self.client_outputs(&key, outputs, now);
     }
 
     /// After every step: gives back the guard's place of a call that is over, and notes when to wake it.
@@ -429,20 +447,6 @@ impl UserAgent {
         self.with_call(call, now, |call, step| call.command(command, step));
     }
 
-    /// The socket refused a datagram of that transaction.
-    pub fn transport_failed(&mut self, key: &ClientKey, now: Instant) {
-        if self.errand_transport_failed(key, now) {
-            return;
-        }
-        let outputs = self.clients.transport_failed(key);
-        self.client_outputs(key, outputs, now);
-    }
-
-    /// The addresses of a trunk's host.
-    pub fn trunk_resolved(&mut self, name: &str, addresses: Vec<IpAddr>) {
-        self.trunks.resolved(name, addresses);
-    }
-
     pub fn refuse_new_calls(&mut self) {
         self.refusing = true;
     }
@@ -472,6 +476,7 @@ impl UserAgent {
         self.calls.values().all(|entry| entry.call.is_over() && !entry.call.owes_bye())
             && self.unresolved.is_empty()
             && !self.clients.any_awaits_final()
+            && self.has_left_trunks()
     }
 
     pub fn next_wake(&self) -> Option<Instant> {
@@ -490,6 +495,8 @@ impl UserAgent {
                     self.server_outputs(&key, outputs);
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
+                Wake::Trunk(id) => self.tick_trunk(id, now),
+                Wake::Ask(key) => self.tick_ask(&key, now),
                 Wake::Errand(key) => self.tick_errand(&key, now),
                 Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.

@@ -105,11 +105,27 @@ impl UserAgent {
     }
 
     /// Whether the socket refused one of ours.
-    pub(super) fn errand_transport_failed(&mut self, key: &ClientKey, now: Instant) -> bool {
+    pub(super) fn errand_transport_failed(&mut self, key: &ClientKey, problem: &'static str, now: Instant) -> bool {
         let known = self.phones.errands.find(key).is_some();
-        let outputs = self.phones.errands.transport_failed(key);
+        let outputs = self.phones.errands.transport_failed(key, problem, self.settings.timers, now);
         self.errand_outputs(key, outputs, now);
         known
+    }
+
+    pub(super) fn errand_sent_on(&mut self, key: &ClientKey, line: u64) {
+        self.phones.errands.sent_on(key, line);
+    }
+
+    /// A connection is gone: what nobody answered goes out once more when it stood, or has failed.
+    pub(super) fn errands_lost(&mut self, line: u64, opened: bool, problem: &'static str, now: Instant) {
+        for key in self.phones.errands.unanswered_on(line) {
+            let again = if opened { self.phones.errands.again(&key) } else { Vec::new() };
+            if again.is_empty() {
+                self.errand_transport_failed(&key, problem, now);
+            } else {
+                self.errand_outputs(&key, again, now);
+            }
+        }
     }
 
     pub(super) fn tick_errand(&mut self, key: &ClientKey, now: Instant) {

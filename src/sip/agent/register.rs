@@ -7,6 +7,7 @@ use super::invite::RETRY_AFTER;
 use super::phones::{Errand, FLOW_TIMER, Purpose};
 use super::schedule::Wake;
 use super::{MAX_ANSWERING, ServerOwner, UserAgent};
+use crate::sip::dialog::call::ALLOW;
 use crate::sip::digest::client::Authentication;
 use crate::sip::message::uri::unescape;
 use crate::sip::message::{Checked, Request, Response, Uri};
@@ -29,7 +30,8 @@ impl UserAgent {
         now: Instant,
     ) {
         if !self.authority.has_users() {
-            return self.send_stateless(Response::to(request, 403), source, now);
+            // Without extensions there is no registrar here.
+            return self.send_stateless(Response::to(request, 405).with("Allow", ALLOW), source, now);
         }
         let user = match self.authenticate(request, source, now) {
             Ok(user) => user,

@@ -6,10 +6,11 @@ use super::invite::RETRY_AFTER;
 use super::register::UNDERSTOOD;
 use super::{CallKey, MAX_ANSWERING, ServerOwner, UserAgent, stamp};
 use crate::sip::dialog::call::ALLOW;
+use crate::sip::dialog::options;
 use crate::sip::message::check::check;
 use crate::sip::message::{Checked, Method, Owed, Request, Response, Uri};
 use crate::sip::transaction::ServerKey;
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 impl UserAgent {
     pub(super) fn on_request(&mut self, mut request: Request, source: Hop, now: Instant) {
@@ -61,7 +62,7 @@ impl UserAgent {
         if checked.to.tag().is_none() && self.is_hopeless(source) {
             return self.send_stateless(Response::to(&request, 403), source, now);
         }
-        if let Some(refusal) = unsupported(&request) {
+        if let Some(refusal) = unsupported(&request, source.transport) {
             return self.send_stateless(refusal, source, now);
         }
         if checked.to.tag().is_some() {
@@ -77,6 +78,8 @@ impl UserAgent {
                 let response = self.options(&request, source, now);
                 self.send_stateless(response, source, now);
             }
+            // Outside a call nobody may send us calling.
+            Method::Known(rsip::Method::Refer) => self.send_stateless(Response::to(&request, 403), source, now),
             Method::Known(rsip::Method::Register) => self.on_register(&request, checked, key, source, now),
             Method::Known(rsip::Method::Message) => self.on_message(&request, checked, key, source, now),
             // BYE, UPDATE and INFO live in dialogs only.
@@ -93,6 +96,10 @@ impl UserAgent {
         source: Hop,
         now: Instant,
     ) {
+        let secure = self.calls.get(&call).is_some_and(|entry| entry.call.is_secure());
+        if secure && source.transport != Transport::Tls {
+            return self.send_stateless(Response::to(request, 403), source, now);
+        }
         let most = if request.is(rsip::Method::Bye) { 2 * MAX_ANSWERING } else { MAX_ANSWERING };
         if self.servers.len() >= most {
             return self.send_stateless(Response::to(request, 503).with("Retry-After", RETRY_AFTER), source, now);
@@ -121,7 +128,7 @@ impl UserAgent {
         if let Some(call) = call
             && self.servers.is_open(&invite)
         {
-            self.with_call(call, now, |call, step| call.cancelled(step));
+            self.with_call(call, now, |call, step| call.cancelled(request, step));
         }
     }
 
@@ -131,17 +138,12 @@ impl UserAgent {
         if let Err(refusal) = self.admit(request, source, now) {
             return *refusal;
         }
-        Response::to(request, 200)
-            .with("Allow", format!("{ALLOW}, MESSAGE"))
-            .with("Accept", "application/sdp, text/plain")
-            .with("Accept-Encoding", "identity")
-            .with("Accept-Language", "en")
-            .with("Supported", "")
+        options::answer_outside(request)
     }
 
     /// Neither a trunk, nor could it ever become an extension.
     pub(super) fn is_hopeless(&self, source: Hop) -> bool {
-        !self.authority.has_users() && self.trunks.of_source(source.address).is_none()
+        !self.authority.has_users() && self.trunk_of(source).is_none()
     }
 
     fn call_of(&self, checked: &Checked) -> Option<CallKey> {
@@ -151,7 +153,7 @@ impl UserAgent {
 }
 
 /// What we do not do, and how it is said (RFC 3261 §8.2.1, §8.2.2).
-fn unsupported(request: &Request) -> Option<Response> {
+fn unsupported(request: &Request, transport: Transport) -> Option<Response> {
     let spoken = match &request.method {
         Method::Extension(_) => return Some(Response::to(request, 501).with("Allow", ALLOW)),
         Method::Known(
@@ -161,6 +163,8 @@ fn unsupported(request: &Request) -> Option<Response> {
             | rsip::Method::Update
             | rsip::Method::Info
             | rsip::Method::PRack
+            | rsip::Method::Refer
+            | rsip::Method::Notify
             | rsip::Method::Register
             | rsip::Method::Message,
         ) => true,
@@ -169,15 +173,11 @@ fn unsupported(request: &Request) -> Option<Response> {
     if !spoken {
         return Some(Response::to(request, 405).with("Allow", ALLOW));
     }
-    if matches!(request.uri, Uri::Other(_)) || request.uri.sip().is_some_and(|uri| uri.secure) {
+    let secure = request.uri.sip().is_some_and(|uri| uri.secure);
+    if matches!(request.uri, Uri::Other(_)) || (secure && transport != Transport::Tls) {
         return Some(Response::to(request, 416));
     }
-    let mut required = request.fields.list("Require");
-    if request.is(rsip::Method::Register) {
-        required.retain(|tag| !UNDERSTOOD.iter().any(|known| known.eq_ignore_ascii_case(tag)));
-    }
-    if !required.is_empty() {
-        return Some(Response::to(request, 420).with("Unsupported", required.join(", ")));
-    }
-    None
+    // ACK and CANCEL never come here: Require means nothing in them (RFC 3261 §8.2.2.3).
+    let also: &[&str] = if request.is(rsip::Method::Register) { &UNDERSTOOD } else { &[] };
+    options::unknown(&request.fields, also).map(|unknown| Response::to(request, 420).with("Unsupported", unknown))
 }

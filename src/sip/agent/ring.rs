@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::register::request_to;
-use super::{CallKey, Entry, Output, UserAgent};
+use super::{CallKey, Entry, Origin, Output, UserAgent};
 use crate::sip::dialog::call::{ALLOW, Dial};
+use crate::sip::dialog::redirect::DialPolicy;
 use crate::sip::dialog::{Call, Step};
 use crate::sip::digest::client::Authentication;
 use crate::sip::event::{CallEvent, Command, OfferOutcome};
+use crate::sip::message::Reason;
 use crate::sip::message::params::quote;
 use crate::sip::registrar::fork::Act;
 use crate::sip::registrar::{Binding, Fork};
@@ -89,12 +91,15 @@ impl UserAgent {
             auth: Authentication::default(),
             call_id: order.call_id.clone(),
             local_tag: tag.clone(),
+            timer: self.settings.session_timer,
+            policy: DialPolicy::default(),
         };
         let mut acts = Vec::new();
         let tokens = &mut *self.settings.tokens;
         let call = Call::dial(dial, &mut Step { now, timers: self.settings.timers, tokens, out: &mut acts });
         self.dialogs.insert((order.call_id.clone(), tag), key);
-        self.calls.insert(key, Entry { call, place: None, invites: Vec::new() });
+        let origin = Origin::Extension(order.user.clone());
+        self.calls.insert(key, Entry { call, place: None, origin, invites: Vec::new() });
         self.carry_out(key, acts, now);
         self.settle(key, now);
     }
@@ -114,7 +119,13 @@ impl UserAgent {
         for act in acts {
             match act {
                 Act::Tell(event) => self.out.push(Output::Event { call: parent, event }),
-                Act::HangUp(branch) => self.command(branch, Command::HangUp, now),
+                Act::HangUp(branch) => {
+                    let taken = self.phones.ringing.get(&parent).is_some_and(|ringing| ringing.fork.winner().is_some());
+                    if taken {
+                        self.command(branch, Command::Because(Reason::answered_elsewhere()), now);
+                    }
+                    self.command(branch, Command::HangUp, now);
+                }
                 Act::RingNext => self.ring_next(parent, now),
             }
         }

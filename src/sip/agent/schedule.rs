@@ -5,12 +5,17 @@ use std::time::Instant;
 
 use super::CallKey;
 use crate::sip::transaction::{ClientKey, ServerKey};
+use crate::sip::transport::TrunkId;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Wake {
     Client(ClientKey),
     Server(ServerKey),
     Call(CallKey),
+    /// A trunk registers or is asked whether it lives.
+    Trunk(TrunkId),
+    /// The transaction of such a question.
+    Ask(ClientKey),
     /// A request of ours outside of calls.
     Errand(ClientKey),
     /// The bindings of registered phones.

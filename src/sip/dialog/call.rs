@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::sip::digest::client::Authentication;
-use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
-use crate::sip::message::{Checked, Request, Response};
+use crate::sip::event::{CallEvent, CallFailure, Command, OfferOutcome};
+use crate::sip::message::{Checked, Fields, Reason, Request, Response};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{ClientKey, ServerKey};
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 
 use super::alerting::Alerting;
 pub use super::dialling::Target;
-use super::dialling::{Dialling, cancel_of};
+use super::dialling::{Dialling, Way, cancel_of};
+use super::redirect::{DialPolicy, Redirects};
 use super::session::Session;
-use super::{Act, Dialog, LocalEnd, Purpose, Step};
+use super::timer::{SessionTimer, Terms};
+use super::{Act, Dialog, LocalEnd, Purpose, Step, options};
 
 /// What the peer's requests are answered with as to what we understand.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, PRACK, REFER, NOTIFY";
 
 pub struct Call {
     pub call_id: String,
@@ -40,6 +42,9 @@ pub struct Dial {
     pub auth: Authentication,
     pub call_id: String,
     pub local_tag: String,
+    pub timer: Terms,
+    /// Where a redirection may lead.
+    pub policy: DialPolicy,
 }
 
 /// An INVITE that becomes a call.
@@ -47,18 +52,35 @@ pub struct Arrival {
     pub invite: Request,
     pub key: ServerKey,
     pub peer: Hop,
-    pub has_offer: bool,
     pub local: LocalEnd,
     pub local_tag: String,
+    pub timer: Terms,
+}
+
+/// A request of the peer inside a dialog.
+pub(super) struct Asking<'a> {
+    pub request: &'a Request,
+    pub checked: &'a Checked,
+    pub key: &'a ServerKey,
+    pub source: Hop,
 }
 
 /// What every phase needs.
 pub(super) struct Common {
     pub local: LocalEnd,
+    pub local_tag: String,
     pub auth: Authentication,
     pub outbound: bool,
+    /// The peer's Allow names UPDATE.
+    pub allows_update: bool,
+    /// Our owner's word on why it ends the call.
+    because: Vec<Reason>,
+    /// CSeq of ours that early dialogs have used.
+    sequence_floor: u32,
     /// A last event was given; nothing more is told.
     pub quiet: bool,
+    /// Its Allow says so.
+    pub refuses_refer: bool,
     /// ACKs of 2xx, to be sent again when the 2xx is.
     acks: Vec<SentAck>,
 }
@@ -68,6 +90,15 @@ struct SentAck {
     sequence: u32,
     request: Arc<Request>,
     to: Hop,
+}
+
+/// How far a dialog is, as far as `Replaces` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Early, or not that dialog.
+    Unknown,
+    Confirmed,
+    Over,
 }
 
 pub(super) enum Phase {
@@ -84,8 +115,67 @@ pub(super) enum Phase {
 const MAX_ACKS: usize = 32;
 
 impl Common {
-    fn new(local: LocalEnd, auth: Authentication, outbound: bool) -> Common {
-        Common { local, auth, outbound, quiet: false, acks: Vec::new() }
+    pub(super) fn new(local: LocalEnd, local_tag: String, auth: Authentication, outbound: bool) -> Common {
+        Common {
+            local,
+            local_tag,
+            auth,
+            outbound,
+            allows_update: false,
+            refuses_refer: false,
+            because: Vec::new(),
+            sequence_floor: 0,
+            quiet: false,
+            acks: Vec::new(),
+        }
+    }
+
+    /// What the peer says it can do.
+    fn learn(&mut self, fields: &Fields) {
+        let allowed = fields.list("Allow");
+        if !allowed.is_empty() {
+            let names = |wanted: &str| allowed.iter().any(|method| method == wanted);
+            self.allows_update = names("UPDATE");
+            self.refuses_refer = !names("REFER");
+        }
+    }
+
+    /// Passes the peer's reasons on.
+    pub fn tell_why(&mut self, fields: &Fields, step: &mut Step<'_>) {
+        let reasons = Reason::read(fields);
+        if !reasons.is_empty() {
+            self.tell(CallEvent::Because(reasons), step);
+        }
+    }
+
+    /// Writes our reasons: the owner's, else `usual`.
+    pub fn say_why(&self, usual: &Reason, request: &mut Request) {
+        let usual = if self.because.is_empty() { Some(usual) } else { None };
+        for reason in self.because.iter().chain(usual) {
+            request.fields.push("Reason", reason.to_string());
+        }
+    }
+
+    /// Later dialogs of this call count above those that were.
+    pub fn counted(&mut self, sequence: u32) {
+        self.sequence_floor = self.sequence_floor.max(sequence);
+    }
+
+    pub fn next_invite_sequence(&self, last: u32) -> u32 {
+        last.max(self.sequence_floor).saturating_add(1)
+    }
+
+    /// A dialog that a 2xx opens, counting on from what its early dialog used.
+    pub fn dialog_of(
+        &self,
+        invite: &Request,
+        response: &Response,
+        source: Hop,
+        early: Option<&Dialog>,
+    ) -> Option<Dialog> {
+        let mut dialog = Dialog::from_response(invite, response, source)?;
+        dialog.continues(self.sequence_floor, early);
+        Some(dialog)
     }
 
     pub fn tell(&mut self, event: CallEvent, step: &mut Step<'_>) {
@@ -115,9 +205,10 @@ impl Common {
         before.is_some()
     }
 
-    pub fn bye(&mut self, dialog: &mut Dialog, step: &mut Step<'_>) {
+    pub fn bye(&mut self, dialog: &mut Dialog, usual: &Reason, step: &mut Step<'_>) {
         self.auth.begin();
-        let request = dialog.request(rsip::Method::Bye, step, &self.local);
+        let mut request = dialog.request(rsip::Method::Bye, step, &self.local);
+        self.say_why(usual, &mut request);
         step.send(request, dialog.hop(), Purpose::Bye);
     }
 
@@ -140,53 +231,65 @@ impl Common {
     }
 
     /// A 2xx that carries a Contact and what a dialog needs.
-    pub fn accept(&self, request: &Request, local_tag: &str) -> Response {
-        let mut response = Response::to(request, 200).with_to_tag(local_tag);
+    pub fn accept(&self, request: &Request) -> Response {
+        let mut response = Response::to(request, 200).with_to_tag(&self.local_tag);
         for route in request.fields.all("Record-Route") {
             response.fields.push("Record-Route", route);
         }
-        response.with("Contact", self.local.contact.clone()).with("Allow", ALLOW)
+        let response = response.with("Contact", self.local.contact.clone());
+        response.with("Allow", ALLOW).with("Supported", options::SUPPORTED)
     }
 }
 
 impl Call {
     pub fn dial(mut dial: Dial, step: &mut Step<'_>) -> Call {
+        let timer = SessionTimer::new(dial.timer);
         dial.invite.fields.push_front("Via", dial.local.via(&step.token()));
-        let common = Common::new(dial.local, dial.auth, true);
-        let dialling = Dialling::start(dial.invite, dial.to, dial.offer, dial.ring_until, dial.others, step);
+        dial.invite.fields.push("Supported", options::SUPPORTED_IN_INVITE);
+        timer.ask(&mut dial.invite.fields);
+        let common = Common::new(dial.local, dial.local_tag.clone(), dial.auth, true);
+        let redirects = Redirects::new(dial.policy, &dial.invite.uri);
+        let way = Way { to: dial.to, others: dial.others, redirects };
+        let dialling = Dialling::start(dial.invite, way, dial.offer, timer, dial.ring_until, step);
         let phase = Phase::Dialling(Box::new(dialling));
         Call { call_id: dial.call_id, local_tag: dial.local_tag, common, phase }
     }
 
     /// An inbound call that passed the guard. `None` when the INVITE has no Contact to call back.
-    pub fn incoming(arrival: Arrival, checked: &Checked, now: Instant) -> Option<Call> {
-        let Arrival { invite, key, peer, has_offer, local, local_tag } = arrival;
+    pub fn incoming(
+        arrival: Arrival,
+        offer: Option<SessionDescription>,
+        checked: &Checked,
+        now: Instant,
+    ) -> Option<Call> {
+        let Arrival { invite, key, peer, local, local_tag, timer } = arrival;
         let dialog = Dialog::from_request(&invite, checked, &local_tag, peer)?;
-        let common = Common::new(local, Authentication::default(), false);
-        let phase = Phase::Alerting(Box::new(Alerting::new(invite, key, dialog, has_offer, now)));
+        let mut common = Common::new(local, local_tag.clone(), Authentication::default(), false);
+        common.learn(&invite.fields);
+        let timer = SessionTimer::new(timer);
+        let phase = Phase::Alerting(Box::new(Alerting::new(invite, key, dialog, offer, timer, now)));
         Some(Call { call_id: checked.call_id.clone(), local_tag, common, phase })
     }
 
     pub fn command(&mut self, command: Command, step: &mut Step<'_>) {
-        match &mut self.phase {
-            Phase::Dialling(dialling) if command == Command::HangUp => {
-                self.common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
-                dialling.cancel(&self.common, step);
+        let next = match (&mut self.phase, command) {
+            (_, Command::Because(reason)) => {
+                self.common.because = vec![reason];
+                None
             }
-            Phase::Alerting(alerting) => {
-                let next = alerting.command(command, &self.local_tag, &mut self.common, step);
-                self.enter(next);
+            (Phase::Dialling(dialling), command) => {
+                dialling.command(command, &mut self.common, step);
+                None
             }
-            Phase::Live(session) => {
-                let next = session.command(command, &self.local_tag, &mut self.common, step);
-                self.enter(next);
+            (Phase::Alerting(alerting), command) => alerting.command(command, &mut self.common, step),
+            (Phase::Live(session), command) => session.command(command, &mut self.common, step),
+            (Phase::Over { .. }, Command::Offer(_)) => {
+                step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
+                None
             }
-            Phase::Dialling(_) | Phase::Over { .. } => {
-                if matches!(command, Command::Offer(_)) {
-                    step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
-                }
-            }
-        }
+            (Phase::Over { .. }, _) => None,
+        };
+        self.enter(next);
     }
 
     /// A response to one of our requests.
@@ -205,9 +308,17 @@ impl Call {
         if invite && success && self.common.acknowledge_again(&tag, sequence, step) {
             return;
         }
+        self.common.learn(&response.fields);
         let next = match &mut self.phase {
             Phase::Dialling(dialling) if purpose == Purpose::Invite && dialling.is_at(request) => {
                 dialling.response(response, source, &mut self.common, step)
+            }
+            Phase::Dialling(dialling) if matches!(purpose, Purpose::Prack | Purpose::Update) => {
+                dialling.early_response(purpose, request, response, &mut self.common, step);
+                None
+            }
+            Phase::Alerting(alerting) if purpose == Purpose::Update => {
+                alerting.response(request, response, &mut self.common, step)
             }
             Phase::Live(session) if purpose != Purpose::Invite => {
                 session.response(purpose, request, response, source, &mut self.common, step)
@@ -232,15 +343,17 @@ impl Call {
     ) {
         match (purpose, response.code()) {
             (Purpose::Invite, ..=199) => {
-                step.send(cancel_of(request, &self.common.local.user_agent), source, Purpose::Cancel);
+                let mut cancel = cancel_of(request, &self.common.local.user_agent);
+                self.common.say_why(&Reason::answered_elsewhere(), &mut cancel);
+                step.send(cancel, source, Purpose::Cancel);
                 step.out.push(Act::Expire(ClientKey::of_request(request)));
             }
             (Purpose::Invite | Purpose::Reinvite, 200..=299) => {
-                let Some(mut dialog) = Dialog::from_response(request, response, source) else { return };
+                let Some(mut dialog) = self.common.dialog_of(request, response, source, None) else { return };
                 let sequence = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
                 self.common.acknowledge(&dialog, sequence, step);
                 if purpose == Purpose::Invite {
-                    self.common.bye(&mut dialog, step);
+                    self.common.bye(&mut dialog, &Reason::answered_elsewhere(), step);
                 }
             }
             (Purpose::Bye, 401 | 407) => {
@@ -259,7 +372,15 @@ impl Call {
             Phase::Dialling(dialling) if purpose == Purpose::Invite && dialling.is_at(request) => {
                 dialling.failed(failure, &mut self.common, step)
             }
-            Phase::Live(session) if purpose == Purpose::Reinvite => session.lost(&mut self.common, step),
+            Phase::Dialling(dialling) if purpose == Purpose::Update => {
+                dialling.offer_failed(request, step);
+                None
+            }
+            Phase::Alerting(alerting) if purpose == Purpose::Update => {
+                alerting.offer_failed(step);
+                None
+            }
+            Phase::Live(session) => session.failed(purpose, &mut self.common, step),
             _ => None,
         };
         self.enter(next);
@@ -267,12 +388,21 @@ impl Call {
 
     /// A request of the peer inside this call's dialog; ACK excepted. Always answered.
     pub fn request(&mut self, request: &Request, checked: &Checked, key: &ServerKey, source: Hop, step: &mut Step<'_>) {
+        let asking = Asking { request, checked, key, source };
+        self.common.learn(&request.fields);
         let next = match &mut self.phase {
-            Phase::Live(session) => {
-                session.request(request, checked, key, source, &self.local_tag, &mut self.common, step)
+            Phase::Live(session) if session.is_with(checked.from_tag()) => {
+                session.request(&asking, &mut self.common, step)
             }
-            Phase::Alerting(alerting) => alerting.request(request, checked, key, &mut self.common, step),
-            Phase::Dialling(_) | Phase::Over { .. } => {
+            Phase::Alerting(alerting) if alerting.is_with(checked.from_tag()) => {
+                alerting.request(&asking, &mut self.common, step)
+            }
+            Phase::Dialling(dialling) => {
+                dialling.request(&asking, &mut self.common, step);
+                None
+            }
+            // A fork that lost, or a call that is over.
+            Phase::Live(_) | Phase::Alerting(_) | Phase::Over { .. } => {
                 let code = if request.is(rsip::Method::Bye) { 200 } else { 481 };
                 step.respond(key, Response::to(request, code));
                 None
@@ -282,11 +412,10 @@ impl Call {
     }
 
     /// CANCEL of the INVITE that opened this call, already answered itself.
-    pub fn cancelled(&mut self, step: &mut Step<'_>) {
-        if let Phase::Alerting(alerting) = &self.phase {
-            alerting.refuse(487, &self.local_tag, None, step);
-            self.common.tell(CallEvent::Ended { by: EndedBy::Peer }, step);
-            self.phase = over(step);
+    pub fn cancelled(&mut self, cancel: &Request, step: &mut Step<'_>) {
+        if let Phase::Alerting(alerting) = &mut self.phase {
+            let next = alerting.cancelled(cancel, &mut self.common, step);
+            self.enter(Some(next));
         }
     }
 
@@ -301,10 +430,7 @@ impl Call {
     pub fn tick(&mut self, step: &mut Step<'_>) {
         let next = match &mut self.phase {
             Phase::Dialling(dialling) => dialling.tick(&mut self.common, step),
-            Phase::Alerting(alerting) => {
-                alerting.tick(step);
-                None
-            }
+            Phase::Alerting(alerting) => alerting.tick(&mut self.common, step),
             Phase::Live(session) => session.tick(&mut self.common, step),
             Phase::Over { .. } => None,
         };
@@ -314,9 +440,20 @@ impl Call {
     pub fn wake_at(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Dialling(dialling) => dialling.wake_at(),
-            Phase::Alerting(alerting) => Some(alerting.wake_at()),
+            Phase::Alerting(alerting) => alerting.wake_at(),
             Phase::Live(session) => session.wake_at(),
             Phase::Over { until } => Some(*until),
+        }
+    }
+
+    /// How far the dialog with `remote_tag` is that an INVITE wants to take the place of (RFC 3891 §3).
+    pub fn standing(&self, remote_tag: &str) -> Standing {
+        match &self.phase {
+            Phase::Live(session) if session.remote_tag() != remote_tag => Standing::Unknown,
+            Phase::Live(_) if self.common.quiet => Standing::Over,
+            Phase::Live(_) => Standing::Confirmed,
+            Phase::Over { .. } => Standing::Over,
+            Phase::Dialling(_) | Phase::Alerting(_) => Standing::Unknown,
         }
     }
 
@@ -328,6 +465,11 @@ impl Call {
     /// Over for its owner, whatever the wire still owes.
     pub fn is_over(&self) -> bool {
         self.common.quiet
+    }
+
+    /// It began over TLS and has to stay there.
+    pub fn is_secure(&self) -> bool {
+        self.common.local.transport == Transport::Tls
     }
 
     /// A BYE waits for the ACK of our 2xx.

@@ -5,8 +5,11 @@
 //!
 //! | Phase | Input | Output | Next |
 //! |---|---|---|---|
-//! | Dialling | 101–199 | Ringing | Dialling |
+//! | Dialling | 101–199 | Ringing; PRACK when it is reliable (`reliable`, `forks`) | Dialling |
+//! | | UPDATE in an early dialog | 200, Offer when it brings a session | Dialling |
 //! | | 401/407 | INVITE with credentials, at most twice | Dialling |
+//! | | 422 | INVITE with a longer session interval, at most twice (`timer`) | Dialling |
+//! | | 300–302 that leads where the call may go (`redirect`) | INVITE there, at most three times | Dialling |
 //! | | 2xx | ACK, Answered | Live |
 //! | | 2xx that cannot be used | ACK, BYE, Failed | Over |
 //! | | nothing for 8·T1, 503, unreachable, and the host has another address | INVITE to that | Dialling |
@@ -15,31 +18,47 @@
 //! | | 300–699 | Rejected | Over |
 //! | | hang up, ring time over | Ended or Failed; CANCEL once a 1xx came | Dialling, quiet |
 //! | Dialling, quiet | 2xx | ACK, BYE | Over |
-//! | Alerting | ringing | 180 or 183, repeated every minute | Alerting |
+//! | Alerting | ringing | 180 or 183, repeated every minute, or until its PRACK (`reliable`) | Alerting |
+//! | | PRACK, UPDATE | 200; Offer when it brings one | Alerting |
+//! | | no PRACK for 64·T1 | 504, Ended lost | Over |
 //! | | answer | 200, repeated until ACK | Live |
 //! | | reject, hang up | refusal, Ended by us | Over |
 //! | | CANCEL, BYE | 487, Ended by peer | Over |
 //! | Live | 2xx of another fork | ACK, BYE | Live |
 //! | | ACK of our first 200 | Answered | Live |
 //! | | no ACK for 64·T1 | BYE, Ended lost | Over |
-//! | | re-INVITE, UPDATE | Offer; 491, 500 when one is under way | Live |
+//! | | re-INVITE, UPDATE | Offer; 491, 500 when one is under way (`exchange`) | Live |
+//! | | REFER, NOTIFY, both ways | see `refer` | Live |
+//! | | INFO with a key | 200, Key | Live |
+//! | | half the session interval, where we refresh | UPDATE, else re-INVITE (`timer`) | Live |
+//! | | the session interval over | BYE, Ended lost | Over |
 //! | | hang up | BYE, Ended by us (after the ACK, RFC 3261 §15) | Over |
-//! | | BYE | 200, Ended by peer | Over |
+//! | | BYE | 200, Because, Ended by peer | Over |
+//! | | request of another fork | 481, BYE 200 | Live |
 //! | Over | BYE | 200 | Over |
 
 pub mod alerting;
 pub mod call;
 pub mod dialling;
+mod exchange;
+mod forks;
+mod info;
+pub mod options;
+pub mod redirect;
+pub mod refer;
+mod reliable;
+pub mod replaces;
 pub mod session;
 pub mod step;
+pub mod timer;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use call::Call;
 pub use step::{Act, LocalEnd, Purpose, Step};
 
-use super::message::{Checked, NameAddr, Request, Response, Uri};
-use super::transport::Hop;
+use super::message::{Checked, NameAddr, Request, Response, SipUri, Uri};
+use super::transport::{Hop, Link, Transport};
 
 /// State that both ends keep of a confirmed or early dialog.
 #[derive(Debug, Clone)]
@@ -115,6 +134,18 @@ impl Dialog {
         self.build(rsip::Method::Ack, sequence, step, local)
     }
 
+    /// The CSeq of our last request.
+    pub fn last_sequence(&self) -> u32 {
+        self.local_sequence
+    }
+
+    /// Goes on counting above `floor`, and with the peer's count as it was: the early dialog becomes this one.
+    pub fn continues(&mut self, floor: u32, early: Option<&Dialog>) {
+        let used = early.map(|early| early.local_sequence).unwrap_or_default();
+        self.local_sequence = self.local_sequence.max(floor).max(used);
+        self.remote_sequence = early.and_then(|early| early.remote_sequence).or(self.remote_sequence);
+    }
+
     /// The CSeq for a request that is sent again with credentials.
     pub fn next_sequence(&mut self) -> u32 {
         self.local_sequence = self.local_sequence.saturating_add(1);
@@ -153,15 +184,12 @@ impl Dialog {
     }
 
     /// Where requests go: the first route or the target when it is an address, else where the peer was last seen. A phone
-    /// behind a NAT only knows its inner address; then, too, it is where it was seen.
+    /// behind a NAT only knows its inner address; then, too, it is where it was seen. The URI's `transport` counts, but what
+    /// came over TLS stays there (RFC 3261 §26.2.2).
     pub fn hop(&self) -> Hop {
         let first = self.routes.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri);
         let uri = first.as_ref().unwrap_or(&self.target);
-        let named = uri.sip().and_then(|uri| uri.address());
-        match named.filter(|named| !is_hidden(named.ip(), self.peer.ip())) {
-            Some(address) => Hop { address, ..self.peer },
-            None => self.peer,
-        }
+        uri.sip().and_then(|uri| towards(uri, self.peer)).unwrap_or(self.peer)
     }
 
     /// Takes the CSeq of a request of the peer; `false` when it is out of order (RFC 3261 §12.2.2).
@@ -175,12 +203,32 @@ impl Dialog {
 
     /// Target refresh by a Contact.
     pub fn refresh(&mut self, contacts: &[String], peer: Hop) {
-        self.peer = peer;
+        if self.peer.transport != Transport::Tls || peer.transport == Transport::Tls {
+            self.peer = peer;
+        }
         let contact = contacts.first().and_then(|contact| NameAddr::parse(contact).ok());
         if let Some(contact) = contact.filter(|contact| contact.uri.sip().is_some()) {
             self.target = contact.uri;
         }
     }
+}
+
+/// The way to `uri` for somebody who was last seen at `peer`; `None` when `peer` is the better one.
+fn towards(uri: &SipUri, peer: Hop) -> Option<Hop> {
+    let asked = uri.params.value("transport").and_then(Transport::parse);
+    let transport = match peer.transport {
+        Transport::Tls => Transport::Tls,
+        _ if uri.secure => Transport::Tls,
+        seen => asked.unwrap_or(seen),
+    };
+    let ip = uri.host.ip().filter(|named| !is_hidden(*named, peer.ip()))?;
+    let address = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
+    let link = match peer.link {
+        // The connection that the peer holds serves its dialogs, whichever port it listens on.
+        Link::Connection(_) if transport != peer.transport || ip != peer.ip() => Link::Any,
+        link => link,
+    };
+    Some(Hop::new(transport, address, link))
 }
 
 /// The value without its tag.
@@ -206,6 +254,26 @@ fn is_hidden(named: IpAddr, seen: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_names_its_transport_but_tls_stays_tls() {
+        use super::super::transport::TrunkId;
+        let way = |uri: &str, peer: Hop| {
+            let Ok(Uri::Sip(uri)) = Uri::parse(uri) else { panic!("{uri}") };
+            towards(&uri, peer).map(|hop| (hop.to_string(), hop.link))
+        };
+        let at = |transport, link| Hop::new(transport, "192.0.2.1:4444".parse().expect("address"), link);
+        let (udp, tcp) = (at(Transport::Udp, Link::Any), at(Transport::Tcp, Link::Connection(1)));
+        let some = |hop: &str, link| Some((hop.to_owned(), link));
+        assert_eq!(way("sip:a@192.0.2.1", udp), some("udp:192.0.2.1:5060", Link::Any));
+        assert_eq!(way("sip:a@192.0.2.1;transport=tcp", udp), some("tcp:192.0.2.1:5060", Link::Any));
+        assert_eq!(way("sip:a@192.0.2.1:5070", tcp), some("tcp:192.0.2.1:5070", Link::Connection(1)));
+        assert_eq!(way("sip:a@192.0.2.2:5070", tcp), some("tcp:192.0.2.2:5070", Link::Any));
+        assert_eq!(way("sips:a@192.0.2.1", tcp), some("tls:192.0.2.1:5061", Link::Any));
+        let tls = at(Transport::Tls, Link::Trunk(TrunkId(2)));
+        assert_eq!(way("sip:a@192.0.2.9;transport=udp", tls), some("tls:192.0.2.9:5061", Link::Trunk(TrunkId(2))));
+        assert_eq!(way("sip:a@pbx.example.com", tls), None);
+    }
 
     #[test]
     fn an_inner_address_is_hidden_only_from_outside() {

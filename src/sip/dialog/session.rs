@@ -1,26 +1,35 @@
-//! A confirmed dialog: offers in both directions, the wait for an ACK, and the end.
+//! A confirmed dialog: offers in both directions, the wait for an ACK, its timer, and the end.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::sip::event::{CallEvent, CallFailure, Command, EndedBy, OfferOutcome};
-use crate::sip::message::{Checked, Request, Response, media_type};
-use crate::sip::sdp::{SdpError, SessionDescription};
+use crate::sip::message::{Checked, Reason, Request, Response};
+use crate::sip::sdp::SessionDescription;
 use crate::sip::transaction::{Backoff, ServerKey};
 use crate::sip::transport::Hop;
 
-use super::call::{ALLOW, Common, Phase, over};
-use super::{Act, Dialog, Purpose, Step};
+use super::call::{ALLOW, Asking, Common, Phase, over};
+use super::exchange::{By, Exchange, Given, Proposal, Verdict};
+use super::info::{self, Keys};
+use super::refer::Refer;
+use super::reliable::Sent;
+use super::timer::{Due, SessionTimer};
+use super::{Act, Dialog, Purpose, Step, options};
+
+pub use super::exchange::offer_of;
 
 pub(super) struct Session {
     dialog: Dialog,
+    exchange: Exchange,
+    timer: SessionTimer,
     /// Our 2xx that waits for its ACK.
     unacknowledged: Option<Unacknowledged>,
-    /// The peer's offer that waits for our owner's word.
-    asked: Option<Asked>,
-    /// Our own offer.
-    offering: Offering,
     /// Hung up before the ACK came; the BYE waits for it (RFC 3261 §15).
     bye_wanted: bool,
+    keys: Keys,
+    /// A PRACK may still come for a ringing that the 2xx overtook (RFC 3262 §3).
+    overtaken: Option<(Sent, Request)>,
+    pub(super) refer: Refer,
 }
 
 struct Unacknowledged {
@@ -29,142 +38,145 @@ struct Unacknowledged {
     sequence: u32,
     repeat: Backoff,
     give_up: Instant,
-    /// The 2xx held our offer; the answer comes in the ACK.
-    answer_due: bool,
+    answer: AnswerIn,
     /// It is the 2xx that answered the call.
     first: bool,
 }
 
-struct Asked {
-    key: ServerKey,
-    request: Request,
-    has_offer: bool,
-    give_up: Instant,
+/// Where the answer to an offer of ours comes, if we made one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerIn {
+    Nothing,
+    Ack,
+    /// It came before the 2xx.
+    Prack,
 }
 
-enum Offering {
-    Idle,
-    Sent {
-        session: SessionDescription,
-        tries: u8,
-    },
-    /// After a 491.
-    Again {
-        at: Instant,
-        session: SessionDescription,
-        tries: u8,
-    },
+/// Our own first 2xx.
+pub(super) struct Opening {
+    pub key: ServerKey,
+    pub response: Response,
+    pub answer: AnswerIn,
+    pub invite: Request,
 }
-
-/// How often a re-INVITE that met the peer's is tried again.
-const GLARE_TRIES: u8 = 4;
 
 impl Session {
     /// After a 2xx of the peer.
-    pub fn confirmed(dialog: Dialog) -> Session {
-        Session { dialog, unacknowledged: None, asked: None, offering: Offering::Idle, bye_wanted: false }
+    pub fn confirmed(dialog: Dialog, exchange: Exchange, timer: SessionTimer) -> Session {
+        Session {
+            dialog,
+            exchange,
+            timer,
+            unacknowledged: None,
+            bye_wanted: false,
+            keys: Keys::default(),
+            overtaken: None,
+            refer: Refer::default(),
+        }
     }
 
     /// After our own first 2xx.
     pub fn answered(
         dialog: Dialog,
-        key: ServerKey,
-        response: Response,
-        answer_due: bool,
+        exchange: Exchange,
+        timer: SessionTimer,
+        opening: Opening,
+        reliable: Sent,
         step: &mut Step<'_>,
     ) -> Session {
-        let mut session = Session::confirmed(dialog);
-        session.await_ack(key, response, answer_due, true, step);
+        let mut session = Session::confirmed(dialog, exchange, timer);
+        let Opening { key, response, answer, invite } = opening;
+        session.overtaken = reliable.is_waiting().then_some((reliable, invite));
+        session.await_ack(key, response, answer, true, step);
         session
     }
 
-    fn await_ack(&mut self, key: ServerKey, response: Response, answer_due: bool, first: bool, step: &mut Step<'_>) {
+    pub fn is_with(&self, tag: &str) -> bool {
+        self.dialog.remote_tag == tag
+    }
+
+    fn await_ack(&mut self, key: ServerKey, response: Response, answer: AnswerIn, first: bool, step: &mut Step<'_>) {
         self.unacknowledged = Some(Unacknowledged {
             sequence: response.cseq().map(|cseq| cseq.number).unwrap_or_default(),
             key,
             response,
             repeat: Backoff::start(step.now, step.timers.t1),
             give_up: step.now + step.timers.give_up(),
-            answer_due,
+            answer,
             first,
         });
     }
 
-    pub fn command(
-        &mut self,
-        command: Command,
-        local_tag: &str,
-        common: &mut Common,
-        step: &mut Step<'_>,
-    ) -> Option<Phase> {
+    pub fn command(&mut self, command: Command, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
         match command {
             Command::HangUp => return self.hang_up(common, step),
-            Command::AcceptOffer(session) => self.accept_offer(&session, local_tag, common, step),
-            Command::RefuseOffer => self.refuse_offer(488, step),
-            Command::RefuseMedia(problem) => {
-                if let Some(asked) = self.asked.take() {
-                    step.respond(&asked.key, unacceptable(&asked.request, problem));
+            Command::AcceptOffer(session) => self.accept_offer(session, common, step),
+            Command::RefuseOffer => self.exchange.refuse(488, step),
+            Command::RefuseMedia(problem) => self.exchange.refuse_media(problem, step),
+            Command::Offer(session) => {
+                if self.is_changing() || common.quiet {
+                    step.out.push(Act::OfferDone(OfferOutcome::Refused(491)));
+                } else {
+                    self.offer(Proposal::asked(session, By::Invite), common, step);
                 }
             }
-            Command::Offer(session) => self.offer(session, 0, common, step),
-            Command::Ringing(_) | Command::Answer(_) | Command::Reject(_) => {}
+            Command::Refer { to, referred_by } => {
+                self.refer.send(&to, referred_by.as_deref(), &mut self.dialog, common, step);
+            }
+            Command::AnswerRefer(code) => self.refer.decide(code, &mut self.dialog, common, step),
+            Command::ReportRefer(code) => self.refer.report(code, &mut self.dialog, common, step),
+            Command::Key(key) => {
+                self.keys.add(key);
+                self.send_key(common, step);
+            }
+            Command::Ringing(_) | Command::Answer(_) | Command::Reject(_) | Command::Because(_) => {}
         }
         None
     }
 
     fn hang_up(&mut self, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
         common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
-        self.close_offers(step);
+        self.close(step);
         if self.unacknowledged.as_ref().is_some_and(|waiting| waiting.first) {
             self.bye_wanted = true;
             return None;
         }
-        common.bye(&mut self.dialog, step);
+        common.bye(&mut self.dialog, &cleared(), step);
         Some(over(step))
     }
 
     /// Answers what is still open before the dialog goes.
-    fn close_offers(&mut self, step: &mut Step<'_>) {
-        self.refuse_offer(487, step);
-        if !matches!(std::mem::replace(&mut self.offering, Offering::Idle), Offering::Idle) {
-            step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
+    fn close(&mut self, step: &mut Step<'_>) {
+        self.refer.close(step);
+        self.exchange.close(step);
+    }
+
+    /// An offer is under way in either direction.
+    fn is_changing(&self) -> bool {
+        self.exchange.is_busy() || self.unacknowledged.is_some()
+    }
+
+    fn accept_offer(&mut self, session: SessionDescription, common: &mut Common, step: &mut Step<'_>) {
+        let accepted = self.exchange.accept(session, &mut self.dialog, Some(&mut self.timer), common, step);
+        if let Some(Given { key, response, by_invite: true, answer_due }) = accepted {
+            let answer = if answer_due { AnswerIn::Ack } else { AnswerIn::Nothing };
+            self.await_ack(key, response, answer, false, step);
         }
     }
 
-    fn accept_offer(
-        &mut self,
-        session: &SessionDescription,
-        local_tag: &str,
-        common: &mut Common,
-        step: &mut Step<'_>,
-    ) {
-        let Some(asked) = self.asked.take() else { return };
-        let response = common.accept(&asked.request, local_tag).with_body("application/sdp", session.write());
-        step.respond(&asked.key, response.clone());
-        if asked.request.is(rsip::Method::Invite) {
-            self.await_ack(asked.key, response, !asked.has_offer, false, step);
-        }
+    fn offer(&mut self, proposal: Proposal, common: &mut Common, step: &mut Step<'_>) {
+        self.exchange.offer(proposal, &mut self.dialog, Some(&self.timer), common, step);
     }
 
-    fn refuse_offer(&mut self, code: u16, step: &mut Step<'_>) {
-        if let Some(asked) = self.asked.take() {
-            step.respond(&asked.key, Response::to(&asked.request, code));
-        }
-    }
-
-    /// Sends our re-INVITE, unless an offer is under way in either direction.
-    fn offer(&mut self, session: SessionDescription, tries: u8, common: &mut Common, step: &mut Step<'_>) {
-        let busy = self.asked.is_some() || self.unacknowledged.is_some() || !matches!(self.offering, Offering::Idle);
-        if busy || common.quiet {
-            step.out.push(Act::OfferDone(OfferOutcome::Refused(491)));
+    fn send_key(&mut self, common: &mut Common, step: &mut Step<'_>) {
+        if common.quiet {
             return;
         }
+        let Some(key) = self.keys.take() else { return };
         common.auth.begin();
-        let mut invite = self.dialog.request(rsip::Method::Invite, step, &common.local);
-        invite.fields.push("Allow", ALLOW);
-        let invite = invite.with_body("application/sdp", session.write());
-        step.send(invite, self.dialog.hop(), Purpose::Reinvite);
-        self.offering = Offering::Sent { session, tries };
+        let info = self.dialog.request(rsip::Method::Info, step, &common.local);
+        let info = info.with_body("application/dtmf-relay", Keys::body(key));
+        step.send(info, self.dialog.hop(), Purpose::Info);
     }
 
     pub fn response(
@@ -176,85 +188,132 @@ impl Session {
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Phase> {
-        match (purpose, response.code()) {
-            (_, ..=199) => None,
-            (Purpose::Reinvite, 200..=299) => self.offer_answered(response, source, common, step),
-            (Purpose::Reinvite, 401 | 407) => {
-                let sequence = self.dialog.next_sequence();
-                match common.authorized(request, response, sequence, step) {
-                    Some(again) => step.send(again, self.dialog.hop(), Purpose::Reinvite),
-                    None => self.offer_refused(response.code(), step),
+        let code = response.code();
+        if code < 200 {
+            return None;
+        }
+        if matches!(code, 401 | 407) && !matches!(purpose, Purpose::Refer | Purpose::Notify) {
+            let sequence = self.dialog.next_sequence();
+            if let Some(again) = common.authorized(request, response, sequence, step) {
+                step.send(again, self.dialog.hop(), purpose);
+                return None;
+            }
+        }
+        match purpose {
+            Purpose::Reinvite | Purpose::Update => self.offer_done(purpose, response, source, common, step),
+            Purpose::Refresh => self.refreshed(response, source, common, step),
+            Purpose::Info => {
+                self.keys.done();
+                if matches!(code, 408 | 481) {
+                    return self.lost(common, step);
                 }
+                self.send_key(common, step);
                 None
             }
-            (Purpose::Reinvite, 491) => {
-                self.glare(common, step);
+            Purpose::Refer | Purpose::Notify => {
+                self.refer.response(purpose, request, response, &mut self.dialog, common, step);
                 None
             }
-            // The peer has no such dialog, or went silent (RFC 3261 §12.2.1.2).
-            (Purpose::Reinvite, 408 | 481) => self.lost(common, step),
-            (Purpose::Reinvite, code) => {
-                self.offer_refused(code, step);
-                None
-            }
-            (Purpose::Invite | Purpose::Cancel | Purpose::Bye, _) => None,
+            Purpose::Invite | Purpose::Cancel | Purpose::Bye | Purpose::Prack => None,
         }
     }
 
-    fn offer_answered(
+    fn offer_done(
+        &mut self,
+        purpose: Purpose,
+        response: &Response,
+        source: Hop,
+        common: &mut Common,
+        step: &mut Step<'_>,
+    ) -> Option<Phase> {
+        let verdict = match response.code() {
+            200..=299 => {
+                self.dialog.refresh(&response.fields.list("Contact"), source);
+                if purpose == Purpose::Reinvite {
+                    let sequence = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
+                    common.acknowledge(&self.dialog, sequence, step);
+                }
+                self.timer.taken(&response.fields, step.now);
+                self.exchange.answered(response, common, step)
+            }
+            422 if self.timer.raise(&response.fields) => {
+                if let Some(proposal) = self.exchange.withdraw() {
+                    self.offer(proposal, common, step);
+                }
+                Verdict::GoesOn
+            }
+            _ => self.exchange.refused(response, common, step),
+        };
+        match verdict {
+            Verdict::GoesOn => None,
+            Verdict::RefreshFailed => {
+                self.timer.refresh_failed(step.now);
+                None
+            }
+            Verdict::Lost => self.lost(common, step),
+        }
+    }
+
+    /// Sends a sign of life: UPDATE where the peer takes it, else a re-INVITE that changes nothing (RFC 4028 §9).
+    fn refresh(&mut self, common: &mut Common, step: &mut Step<'_>) {
+        if common.quiet {
+            return;
+        }
+        if common.allows_update {
+            common.auth.begin();
+            let mut update = self.dialog.request(rsip::Method::Update, step, &common.local);
+            update.fields.push("Supported", options::SUPPORTED);
+            self.timer.ask(&mut update.fields);
+            return step.send(update, self.dialog.hop(), Purpose::Refresh);
+        }
+        match self.exchange.ours() {
+            Some(ours) if !self.is_changing() => {
+                let proposal = Proposal { session: ours.clone(), by: By::Invite, tries: 0, refresh: true };
+                self.offer(proposal, common, step);
+            }
+            // A change that is under way refreshes the session, too.
+            _ => self.timer.refresh_failed(step.now),
+        }
+    }
+
+    fn refreshed(
         &mut self,
         response: &Response,
         source: Hop,
         common: &mut Common,
         step: &mut Step<'_>,
     ) -> Option<Phase> {
-        self.dialog.refresh(&response.fields.list("Contact"), source);
-        let sequence = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        common.acknowledge(&self.dialog, sequence, step);
-        let Offering::Sent { session, .. } = std::mem::replace(&mut self.offering, Offering::Idle) else { return None };
-        let answer = SessionDescription::parse(&String::from_utf8_lossy(&response.body));
-        match answer.and_then(|answer| session.agree(&answer).map(|_| answer)) {
-            Ok(answer) => step.out.push(Act::OfferDone(OfferOutcome::Accepted(answer))),
-            // Both sides now disagree on the session; RFC 3261 §13.2.2.4 leaves only the end.
-            Err(_) => {
-                step.out.push(Act::OfferDone(OfferOutcome::Refused(0)));
-                return self.lost(common, step);
+        match response.code() {
+            200..=299 => {
+                self.dialog.refresh(&response.fields.list("Contact"), source);
+                self.timer.taken(&response.fields, step.now);
             }
+            408 | 481 => return self.lost(common, step),
+            422 if self.timer.raise(&response.fields) => self.refresh(common, step),
+            405 | 501 => {
+                common.allows_update = false;
+                self.refresh(common, step);
+            }
+            _ => self.timer.refresh_failed(step.now),
         }
         None
     }
 
-    fn offer_refused(&mut self, code: u16, step: &mut Step<'_>) {
-        self.offering = Offering::Idle;
-        step.out.push(Act::OfferDone(OfferOutcome::Refused(code)));
-    }
-
-    /// Both sides offered at once: the owner of the Call-ID waits 2.1 to 4 s, the other 0 to 2 s (RFC 3261 §14.1).
-    fn glare(&mut self, common: &Common, step: &mut Step<'_>) {
-        let Offering::Sent { session, tries } = std::mem::replace(&mut self.offering, Offering::Idle) else { return };
-        if tries + 1 >= GLARE_TRIES {
-            step.out.push(Act::OfferDone(OfferOutcome::Refused(491)));
-            return;
+    /// A request of ours got no answer at all.
+    pub fn failed(&mut self, purpose: Purpose, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
+        match purpose {
+            Purpose::Reinvite | Purpose::Update | Purpose::Refresh | Purpose::Info => self.lost(common, step),
+            Purpose::Refer | Purpose::Notify => {
+                self.refer.failed(purpose, 408, common, step);
+                None
+            }
+            Purpose::Invite | Purpose::Cancel | Purpose::Bye | Purpose::Prack => None,
         }
-        let spread = u32::from_str_radix(step.token().get(..4).unwrap_or("0"), 16).unwrap_or_default() % 200;
-        let tens_ms = if common.outbound { 210 + spread * 190 / 200 } else { spread };
-        // Scaled like every other interval, so that a short T1 makes for short waits.
-        let wait = step.timers.t1 * tens_ms / 50;
-        self.offering = Offering::Again { at: step.now + wait, session, tries: tries + 1 };
     }
 
     /// A request of the peer; always answered.
-    #[allow(clippy::too_many_arguments)]
-    pub fn request(
-        &mut self,
-        request: &Request,
-        checked: &Checked,
-        key: &ServerKey,
-        source: Hop,
-        local_tag: &str,
-        common: &mut Common,
-        step: &mut Step<'_>,
-    ) -> Option<Phase> {
+    pub fn request(&mut self, asking: &Asking<'_>, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
+        let Asking { request, checked, key, .. } = *asking;
         if !self.dialog.admit(checked.cseq.number) {
             step.respond(key, Response::to(request, 500).with("Retry-After", "1"));
             return None;
@@ -262,61 +321,68 @@ impl Session {
         match &request.method {
             method if method.is(rsip::Method::Bye) => {
                 step.respond(key, Response::to(request, 200));
+                common.tell_why(&request.fields, step);
                 common.tell(CallEvent::Ended { by: EndedBy::Peer }, step);
-                self.close_offers(step);
+                self.close(step);
                 return Some(over(step));
             }
             method if method.is(rsip::Method::Invite) || method.is(rsip::Method::Update) => {
-                self.asked_to_change(request, key, source, local_tag, common, step);
+                if let Err(refusal) = self.asked_to_change(asking, common, step) {
+                    step.respond(key, *refusal);
+                }
             }
-            method if method.is(rsip::Method::Info) => step.respond(key, info(request)),
-            method if method.is(rsip::Method::Options) => {
-                step.respond(key, Response::to(request, 200).with("Allow", ALLOW).with("Accept", "application/sdp"))
+            method if method.is(rsip::Method::Refer) => self.refer.asked(request, key, common, step),
+            method if method.is(rsip::Method::Notify) => self.refer.notified(request, key, common, step),
+            method if method.is(rsip::Method::Info) => {
+                let (response, pressed) = info::read(request);
+                step.respond(key, response);
+                if let Some(pressed) = pressed {
+                    common.tell(CallEvent::Key(pressed), step);
+                }
             }
-            // We never send a reliable provisional response, so no PRACK can fit one (RFC 3262 §3).
-            method if method.is(rsip::Method::PRack) => step.respond(key, Response::to(request, 481)),
+            method if method.is(rsip::Method::Options) => step.respond(key, options::answer(request)),
+            method if method.is(rsip::Method::PRack) => {
+                let known = self.overtaken.as_mut().is_some_and(|(sent, invite)| sent.acknowledge(request, invite));
+                step.respond(key, Response::to(request, if known { 200 } else { 481 }));
+            }
             _ => step.respond(key, Response::to(request, 405).with("Allow", ALLOW)),
         }
         None
     }
 
+    /// A re-INVITE or UPDATE; the refusal that it is owed.
     fn asked_to_change(
         &mut self,
-        request: &Request,
-        key: &ServerKey,
-        source: Hop,
-        local_tag: &str,
+        asking: &Asking<'_>,
         common: &mut Common,
         step: &mut Step<'_>,
-    ) {
-        let refusal = |code: u16| Response::to(request, code);
-        if matches!(self.offering, Offering::Sent { .. }) {
-            return step.respond(key, refusal(491));
-        }
-        if self.asked.is_some() || self.unacknowledged.is_some() {
-            return step.respond(key, refusal(500).with("Retry-After", "2"));
-        }
+    ) -> Result<(), Box<Response>> {
+        let Asking { request, key, source, .. } = *asking;
+        let refusal = |code: u16| Box::new(Response::to(request, code));
+        let update = request.is(rsip::Method::Update);
         if common.quiet {
-            return step.respond(key, refusal(481));
+            return Err(refusal(481));
         }
-        let session = match offer_of(request) {
-            Ok(session) => session,
-            Err(response) => return step.respond(key, *response),
-        };
-        self.dialog.refresh(&request.fields.list("Contact"), source);
-        if session.is_none() && request.is(rsip::Method::Update) {
-            return step.respond(key, common.accept(request, local_tag));
+        if let Some(least) = self.timer.too_short(&request.fields) {
+            return Err(Box::new(Response::to(request, 422).with("Min-SE", least.to_string())));
         }
-        if request.is(rsip::Method::Invite) {
-            step.respond(key, refusal(100));
+        let offer = offer_of(request)?;
+        if update && offer.is_none() {
+            // It changes no session, so nothing stands against it.
+            self.dialog.refresh(&request.fields.list("Contact"), source);
+            let mut response = common.accept(request);
+            self.timer.accept(&request.fields, &mut response.fields, step.now);
+            step.respond(key, response);
+            return Ok(());
         }
-        self.asked = Some(Asked {
-            key: key.clone(),
-            request: request.clone(),
-            has_offer: session.is_some(),
-            give_up: step.now + step.timers.give_up(),
-        });
-        common.tell(CallEvent::Offer { session }, step);
+        if self.exchange.is_offering() {
+            return Err(refusal(491));
+        }
+        if self.exchange.is_asked() || self.unacknowledged.is_some() {
+            return Err(Box::new(Response::to(request, 500).with("Retry-After", "2")));
+        }
+        self.exchange.ask(asking, offer, common, step);
+        Ok(())
     }
 
     pub fn ack(
@@ -328,28 +394,40 @@ impl Session {
     ) -> Option<Phase> {
         let waiting = self.unacknowledged.take_if(|waiting| waiting.sequence == checked.cseq.number)?;
         if self.bye_wanted {
-            self.close_offers(step);
-            common.bye(&mut self.dialog, step);
+            self.close(step);
+            common.bye(&mut self.dialog, &cleared(), step);
             return Some(over(step));
         }
-        let session = SessionDescription::parse(&String::from_utf8_lossy(&request.body)).ok();
-        if waiting.answer_due && session.is_none() {
-            self.close_offers(step);
-            common.bye(&mut self.dialog, step);
-            let problem = "the ACK has no usable session description".to_owned();
-            common.tell(CallEvent::Failed(CallFailure::BadAnswer(problem)), step);
-            return Some(over(step));
-        }
-        if waiting.first || waiting.answer_due {
-            common.tell(CallEvent::Answered { session: session.filter(|_| waiting.answer_due) }, step);
+        let session = match waiting.answer {
+            AnswerIn::Nothing => None,
+            AnswerIn::Prack => self.exchange.theirs().cloned(),
+            AnswerIn::Ack => match SessionDescription::parse(&String::from_utf8_lossy(&request.body)) {
+                Ok(session) => {
+                    self.exchange.settle(session.clone());
+                    Some(session)
+                }
+                Err(_) => return Some(self.unanswered(common, step)),
+            },
+        };
+        if waiting.first || session.is_some() {
+            common.tell(CallEvent::Answered { session }, step);
         }
         None
     }
 
+    /// The ACK owed us an answer.
+    fn unanswered(&mut self, common: &mut Common, step: &mut Step<'_>) -> Phase {
+        self.close(step);
+        common.bye(&mut self.dialog, &Reason::sip(488, "No usable session"), step);
+        let problem = "the ACK has no usable session description".to_owned();
+        common.tell(CallEvent::Failed(CallFailure::BadAnswer(problem)), step);
+        over(step)
+    }
+
     /// The dialog is dead on the other side.
     pub fn lost(&mut self, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
-        self.close_offers(step);
-        common.bye(&mut self.dialog, step);
+        self.close(step);
+        common.bye(&mut self.dialog, &Reason::q850(102, "Recovery on timer expiry"), step);
         common.tell(CallEvent::Ended { by: EndedBy::Lost }, step);
         Some(over(step))
     }
@@ -364,68 +442,31 @@ impl Session {
                 step.respond(&waiting.key, waiting.response.clone());
             }
         }
-        if self.asked.as_ref().is_some_and(|asked| step.now >= asked.give_up) {
-            self.refuse_offer(500, step);
+        self.refer.tick(&mut self.dialog, common, step);
+        if let Some(proposal) = self.exchange.due(self.unacknowledged.is_some(), step) {
+            self.offer(proposal, common, step);
         }
-        if let Offering::Again { at, .. } = &self.offering
-            && step.now >= *at
-            && let Offering::Again { session, tries, .. } = std::mem::replace(&mut self.offering, Offering::Idle)
-        {
-            if self.asked.is_some() || self.unacknowledged.is_some() {
-                let at = step.now + step.timers.t2.max(Duration::from_millis(1));
-                self.offering = Offering::Again { at, session, tries };
-            } else {
-                self.offer(session, tries, common, step);
+        match self.timer.tick(step.now) {
+            Due::Nothing => None,
+            Due::Refresh => {
+                self.refresh(common, step);
+                None
             }
+            Due::Expired => self.lost(common, step),
         }
-        None
+    }
+
+    pub fn remote_tag(&self) -> &str {
+        &self.dialog.remote_tag
     }
 
     pub fn wake_at(&self) -> Option<Instant> {
         let waiting = self.unacknowledged.as_ref().map(|waiting| waiting.repeat.at.min(waiting.give_up));
-        let asked = self.asked.as_ref().map(|asked| asked.give_up);
-        let again = match &self.offering {
-            Offering::Again { at, .. } => Some(*at),
-            Offering::Idle | Offering::Sent { .. } => None,
-        };
-        [waiting, asked, again].into_iter().flatten().min()
+        let others = [self.exchange.wake_at(), self.timer.wake_at(), self.refer.wake_at()];
+        others.into_iter().chain([waiting]).flatten().min()
     }
 }
 
-/// The offer in a request: none, one, or the refusal it is owed.
-pub fn offer_of(request: &Request) -> Result<Option<SessionDescription>, Box<Response>> {
-    if request.body.is_empty() {
-        return Ok(None);
-    }
-    let coded = request.fields.first("Content-Encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
-    if coded || media_type(&request.fields).is_none_or(|kind| kind != "application/sdp") {
-        let response = Response::to(request, 415).with("Accept", "application/sdp");
-        return Err(Box::new(if coded { response.with("Accept-Encoding", "identity") } else { response }));
-    }
-    match SessionDescription::parse(&String::from_utf8_lossy(&request.body)) {
-        Ok(session) => Ok(Some(session)),
-        Err(SdpError::Syntax { .. }) => {
-            let mut response = Response::to(request, 400);
-            response.reason = "Malformed Session Description".into();
-            Err(Box::new(response))
-        }
-        Err(problem) => Err(Box::new(unacceptable(request, problem))),
-    }
-}
-
-/// 488 with the reason (RFC 3261 §21.4.26, §20.43).
-pub fn unacceptable(request: &Request, problem: SdpError) -> Response {
-    let (code, text) = problem.warning();
-    Response::to(request, 488).with("Warning", format!("{code} trunkline \"{text}\""))
-}
-
-/// INFO of before RFC 6086 is taken note of; packages are not spoken.
-fn info(request: &Request) -> Response {
-    if request.fields.first("Info-Package").is_some() {
-        return Response::to(request, 469).with("Recv-Info", "");
-    }
-    match media_type(&request.fields).as_deref() {
-        None | Some("application/dtmf-relay" | "application/dtmf") => Response::to(request, 200),
-        Some(_) => Response::to(request, 415).with("Accept", "application/sdp, application/dtmf-relay"),
-    }
+fn cleared() -> Reason {
+    Reason::q850(16, "Normal call clearing")
 }

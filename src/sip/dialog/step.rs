@@ -49,6 +49,15 @@ pub enum Purpose {
     Reinvite,
     Cancel,
     Bye,
+    Prack,
+    /// UPDATE with an offer.
+    Update,
+    /// UPDATE without one: keeps the session alive.
+    Refresh,
+    /// A key.
+    Info,
+    Refer,
+    Notify,
 }
 
 /// How we name ourselves towards the peer of one call.
@@ -63,9 +72,17 @@ pub struct LocalEnd {
 }
 
 impl LocalEnd {
+    /// For a dialog of `sips:` URIs, whose Contact must be one (RFC 3261 §8.1.1.8, RFC 5630 §5.1.1.1).
+    pub fn secured(mut self) -> LocalEnd {
+        self.contact = self.contact.replacen("<sip:", "<sips:", 1).replacen(";transport=tls", "", 1);
+        self
+    }
+
     pub fn via(&self, token: &str) -> String {
         let (protocol, cookie) = (self.transport.protocol(), crate::sip::message::via::MAGIC_COOKIE);
-        format!("SIP/2.0/{protocol} {};rport;branch={cookie}{token}", self.sent_by)
+        // Our connection may serve requests of the peer, too (RFC 5923 §4).
+        let alias = if self.transport.is_reliable() { ";alias" } else { "" };
+        format!("SIP/2.0/{protocol} {};rport{alias};branch={cookie}{token}", self.sent_by)
     }
 }
 

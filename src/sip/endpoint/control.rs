@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::inbox::{Backlog, Inbox, Order};
 use crate::sip::agent::CallKey;
 use crate::sip::event::{Command, OfferOutcome};
+use crate::sip::message::Reason;
 use crate::sip::sdp::{SdpError, SessionDescription};
 
 /// What a call may be told. Commands that the dialog's state does not allow are ignored.
@@ -56,6 +57,17 @@ impl CallControl {
         self.tell(Command::HangUp);
     }
 
+    /// [`CallControl::hang_up`] with a reason for the far end: `Q.850;cause=…`, or that another phone took the call.
+    pub fn hang_up_because(&self, reason: Reason) {
+        self.tell(Command::Because(reason));
+        self.hang_up();
+    }
+
+    /// Sends a key by INFO, for peers that take keys so; anything but 0–9, `*`, `#`, A–D is passed over.
+    pub fn press(&self, key: char) {
+        self.tell(Command::Key(key));
+    }
+
     /// Answers [`super::CallEvent::Offer`] (a re-INVITE or UPDATE of the peer).
     pub fn accept_offer(&self, session: SessionDescription) {
         self.tell(Command::AcceptOffer(session));
@@ -73,6 +85,26 @@ impl CallControl {
         self.inbox.push(Order::Offer { call: self.call, command: Command::Offer(session), done });
         // The driver is gone, or the call is: nothing was changed.
         outcome.await.unwrap_or(OfferOutcome::Refused(0))
+    }
+
+    /// Asks the peer to call the URI `to` instead (REFER); [`super::CallEvent::Refer`] tells what comes of it.
+    pub fn refer(&self, to: String, referred_by: Option<String>) {
+        self.tell(Command::Refer { to, referred_by });
+    }
+
+    /// Answers [`super::CallEvent::Referred`]: 202, or a refusal.
+    pub fn answer_refer(&self, code: u16) {
+        self.tell(Command::AnswerRefer(code));
+    }
+
+    /// Tells the peer what has come of the call that its REFER asked for.
+    pub fn report_refer(&self, code: u16) {
+        self.tell(Command::ReportRefer(code));
+    }
+
+    /// Names this call towards [`super::IncomingCall::replaces`].
+    pub fn key(&self) -> CallKey {
+        self.call
     }
 
     /// The Call-ID header, for logs at debug and traces.

@@ -1,13 +1,14 @@
-//! The task that owns the user agent: socket, clock, DNS and queues around it.
+//! The task that owns the user agent: sockets, clock, DNS and queues around it.
 
 mod phones;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -16,17 +17,27 @@ use super::{CallControl, EVENT_QUEUE, IncomingCall, IncomingMessage};
 use crate::clock::Clock;
 use crate::sip::agent::{CallKey, Incoming, Output, UserAgent};
 use crate::sip::event::{CallEvent, Command, EndedBy, OfferOutcome};
-use crate::sip::resolve::Resolver;
-use crate::sip::transport::Hop;
+use crate::sip::resolve::keep::keep_located;
+use crate::sip::resolve::{Families, Resolver, Wanted};
+use crate::sip::transaction::ClientKey;
+use crate::sip::transport::connection::Arrival;
+use crate::sip::transport::streams::Streams;
 use crate::sip::transport::udp::Udp;
+use crate::sip::transport::{Hop, Transport, stun};
+use crate::sip::trunk::status::Board;
 
 pub struct Driver {
     udp: Udp,
+    streams: Streams,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// Taken from `arrivals` and not looked at yet.
+    arrived: Vec<Arrival>,
     agent: UserAgent,
     inbox: Arc<Inbox>,
     incoming: mpsc::Sender<IncomingCall>,
     clock: Clock,
     resolver: Resolver,
+    board: Board,
     events: HashMap<CallKey, Owner>,
     offers: HashMap<CallKey, oneshot::Sender<OfferOutcome>>,
     texts: phones::Texts,
@@ -57,34 +68,35 @@ struct Stopping {
 const BATCH: usize = 64;
 /// Places in an event queue that are kept for what may not be lost.
 const RESERVED: usize = 8;
-/// How often the names of trunks are looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(60);
-/// How soon again after a failure.
-const RESOLVE_RETRY: Duration = Duration::from_secs(5);
-/// Whoever drops an incoming call may be about to say with which code it is refused.
-const LAST_WORD: Duration = Duration::from_millis(50);
 /// Longest time that stopping may take, whatever is asked for.
 const LONGEST_STOP: Duration = Duration::from_secs(24 * 3_600);
 /// Largest UDP payload.
 const MAX_DATAGRAM: usize = 65_535;
 
 impl Driver {
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         udp: Udp,
+        (streams, arrivals): (Streams, mpsc::Receiver<Arrival>),
         agent: UserAgent,
         inbox: Arc<Inbox>,
         incoming: mpsc::Sender<IncomingCall>,
         texting: mpsc::Sender<IncomingMessage>,
         clock: Clock,
         resolver: Resolver,
+        board: Board,
     ) -> Driver {
         Driver {
             udp,
+            streams,
+            arrivals,
+            arrived: Vec::new(),
             agent,
             inbox,
             incoming,
             clock,
             resolver,
+            board,
             events: HashMap::new(),
             offers: HashMap::new(),
             texts: phones::Texts::new(texting),
@@ -94,9 +106,12 @@ impl Driver {
 
     pub async fn run(mut self) {
         let mut buffer = vec![0; MAX_DATAGRAM];
+        self.begin_trunks();
+        self.flush().await;
         while !self.finished() {
             self.wait().await;
             self.receive(&mut buffer).await;
+            self.attend().await;
             self.obey().await;
             self.agent.tick(self.clock.now());
             self.flush().await;
@@ -106,6 +121,20 @@ impl Driver {
         for done in self.stopping.take().map(|stopping| stopping.done).unwrap_or_default() {
             // Whoever waited may have given up.
             let _ = done.send(());
+        }
+    }
+
+    /// Trunks are looked for, registered with and asked whether they live.
+    fn begin_trunks(&mut self) {
+        self.agent.begin_trunks(Families::of(self.udp.local()), self.clock.now());
+        for (trunk, place, wanted) in self.agent.wanted() {
+            let inbox = Arc::downgrade(&self.inbox);
+            let tell = move |found| {
+                let Some(inbox) = inbox.upgrade().filter(|inbox| !inbox.is_closed()) else { return false };
+                inbox.push(Order::TrunkLocated { trunk, place, found });
+                true
+            };
+            tokio::spawn(keep_located(self.resolver.clone(), wanted, tell));
         }
     }
 
@@ -125,6 +154,7 @@ impl Driver {
         tokio::select! {
             () = self.inbox.filled() => {}
             () = self.udp.readable() => {}
+            _ = self.arrivals.recv_many(&mut self.arrived, BATCH) => {}
             () = timer => {}
         }
     }
@@ -133,8 +163,67 @@ impl Driver {
         for _ in 0..BATCH {
             let Some((length, source)) = self.udp.try_receive(buffer) else { return };
             let datagram = buffer.get(..length).unwrap_or_default();
+            if stun::is_stun(datagram) {
+                self.keep_open(datagram, source).await;
+                continue;
+            }
             self.agent.datagram(datagram, Hop::udp(source), self.clock.now());
             self.flush().await;
+        }
+    }
+
+    /// Tells a phone behind a NAT where it was seen.
+    async fn keep_open(&mut self, datagram: &[u8], source: SocketAddr) {
+        let Some(answer) = stun::answer(datagram, source) else { return };
+        if self.agent.may_answer(Hop::udp(source), self.clock.now()) {
+            // It asks again.
+            let _ = self.udp.send(&answer, source).await;
+        }
+    }
+
+    /// What came over connections.
+    async fn attend(&mut self) {
+        while self.arrived.len() < BATCH
+            && let Ok(arrival) = self.arrivals.try_recv()
+        {
+            self.arrived.push(arrival);
+        }
+        for arrival in std::mem::take(&mut self.arrived) {
+            let now = self.clock.now();
+            match arrival {
+                Arrival::Message { from, bytes } => {
+                    self.agent.datagram(&bytes, from, now);
+                }
+                Arrival::Refused { from, refusal } => self.agent.unframed(&refusal, from, now),
+                Arrival::Named { line, trunks } => self.agent.line_named(line, &trunks),
+                Arrival::Ended { line, opened, trouble } => {
+                    self.agent.line_lost(line, opened, trouble.sentence(), now);
+                }
+            }
+            self.flush().await;
+        }
+    }
+
+    async fn transmit(&mut self, to: Hop, message: Bytes, transaction: Option<ClientKey>) {
+        metrics::counter!("trunkline_sip_messages_sent_total").increment(1);
+        let sent = match to.transport {
+            Transport::Udp => match self.udp.send(&message, to.address).await {
+                Ok(()) => Ok(None),
+                Err(problem) => {
+                    tracing::debug!(%to, %problem, "the socket refused a datagram");
+                    Err("the network refused the packet")
+                }
+            },
+            Transport::Tcp | Transport::Tls => {
+                let sent = self.streams.send(to, self.agent.owner_of(to), &message);
+                sent.map(Some).map_err(|trouble| trouble.sentence())
+            }
+        };
+        let Some(transaction) = transaction else { return };
+        match sent {
+            Ok(None) => {}
+            Ok(Some(line)) => self.agent.sent_on(&transaction, line),
+            Err(problem) => self.agent.transport_failed(&transaction, problem, self.clock.now()),
         }
     }
 
@@ -149,7 +238,7 @@ impl Driver {
         let now = self.clock.now();
         match order {
             Order::Dial { call, order, events } => {
-                self.own(call, events, Duration::ZERO);
+                self.own(call, events);
                 if self.stopping.is_some() {
                     self.tell(call, CallEvent::Ended { by: EndedBy::Us });
                 } else {
@@ -157,7 +246,7 @@ impl Driver {
                 }
             }
             Order::Ring { call, order, events } => {
-                self.own(call, events, Duration::ZERO);
+                self.own(call, events);
                 if self.stopping.is_some() {
                     self.tell(call, CallEvent::Ended { by: EndedBy::Us });
                 } else {
@@ -183,7 +272,7 @@ impl Driver {
             }
             Order::Deserted(call) => self.agent.command(call, Command::HangUp, now),
             Order::Resolved { call, found } => self.agent.resolved(call, found, now),
-            Order::TrunkResolved { trunk, addresses } => self.agent.trunk_resolved(&trunk, addresses),
+            Order::TrunkLocated { trunk, place, found } => self.agent.trunk_located(trunk, place, found, now),
             Order::RefuseNewCalls => self.agent.refuse_new_calls(),
             Order::Ping(answer) => {
                 let _ = answer.send(());
@@ -195,6 +284,7 @@ impl Driver {
     fn begin_stop(&mut self, until: Instant, done: oneshot::Sender<()>) {
         self.agent.refuse_new_calls();
         self.agent.hang_up_all(self.clock.now());
+        self.agent.leave_trunks(self.clock.now());
         let stopping = self.stopping.get_or_insert_with(|| Stopping { until, done: Vec::new() });
         stopping.until = stopping.until.min(until);
         stopping.done.push(done);
@@ -210,16 +300,11 @@ impl Driver {
             for output in outputs {
                 match output {
                     Output::Transmit { to, datagram, transaction } => {
-                        metrics::counter!("trunkline_sip_messages_sent_total").increment(1);
-                        if let Err(problem) = self.udp.send(&datagram, to.address).await {
-                            tracing::debug!(%to, %problem, "the socket refused a datagram");
-                            if let Some(transaction) = transaction {
-                                self.agent.transport_failed(&transaction, self.clock.now());
-                            }
-                        }
+                        self.transmit(to, datagram, transaction).await;
                     }
-                    Output::Resolve { call, host } => self.resolve(call, host),
-                    Output::Incoming(incoming) => self.offer_call(incoming),
+                    Output::Resolve { call, wanted } => self.resolve(call, wanted),
+                    Output::Trunk(status) => self.board.write(status),
+                    Output::Incoming(incoming) => self.offer_call(*incoming),
                     Output::Message(message) => self.deliver_text(*message),
                     Output::MessageDone { key, outcome } => self.text_done(key, outcome),
                     Output::Event { call, event } => self.tell(call, event),
@@ -233,10 +318,10 @@ impl Driver {
         }
     }
 
-    fn resolve(&self, call: CallKey, host: String) {
-        let (resolver, inbox, listen) = (self.resolver.clone(), self.inbox.clone(), self.udp.local());
+    fn resolve(&self, call: CallKey, wanted: Wanted) {
+        let (resolver, inbox) = (self.resolver.clone(), self.inbox.clone());
         tokio::spawn(async move {
-            let found = resolver.addresses(&host, listen).await;
+            let found = resolver.locate(&wanted).await.map(|located| located.sites);
             inbox.push(Order::Resolved { call, found });
         });
     }
@@ -254,19 +339,20 @@ impl Driver {
             caller_name: incoming.caller_name,
             origin: incoming.origin,
             offer: incoming.offer,
+            provenance: incoming.provenance,
+            replaces: incoming.replaces,
         };
-        self.own(key, sender, LAST_WORD);
+        self.own(key, sender);
         if self.incoming.try_send(call).is_err() {
             self.agent.command(key, Command::Reject(503), self.clock.now());
         }
     }
 
-    /// A call whose events nobody can read any more is hung up after `grace`.
-    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>, grace: Duration) {
+    /// A call whose events nobody can read any more is hung up.
+    fn own(&mut self, call: CallKey, sender: mpsc::Sender<CallEvent>) {
         let (inbox, watched) = (self.inbox.clone(), sender.clone());
         let watch = tokio::spawn(async move {
             watched.closed().await;
-            tokio::time::sleep(grace).await;
             inbox.push(Order::Deserted(call));
         });
         self.events.insert(call, Owner { sender, _watch: AbortOnDrop(watch.abort_handle()) });
@@ -285,7 +371,8 @@ impl Driver {
         let Some(Owner { sender, .. }) = self.events.get(&call) else { return };
         let room = sender.capacity() > RESERVED;
         match event {
-            CallEvent::Ringing { .. } if !room => {}
+            // A flood of keys or bells is nobody's loss.
+            CallEvent::Ringing { .. } | CallEvent::Key(_) | CallEvent::Because(_) if !room => {}
             CallEvent::Offer { .. } if !room || sender.is_closed() => {
                 self.agent.command(call, Command::RefuseOffer, self.clock.now());
             }
@@ -312,28 +399,5 @@ fn send_last(sender: mpsc::Sender<CallEvent>, event: CallEvent) {
         tokio::spawn(async move {
             let _ = sender.send(event).await;
         });
-    }
-}
-
-/// Keeps the addresses of a trunk known by name; ends with the endpoint.
-pub async fn keep_resolved(trunk: String, host: String, resolver: Resolver, listen: SocketAddr, inbox: Weak<Inbox>) {
-    loop {
-        let found = resolver.addresses(&host, listen).await;
-        let Some(inbox) = inbox.upgrade() else { return };
-        let pause = match found {
-            Ok(addresses) => {
-                inbox.push(Order::TrunkResolved { trunk: trunk.clone(), addresses });
-                RESOLVE_EVERY
-            }
-            Err(problem) => {
-                tracing::warn!(trunk, problem, "the host of a trunk cannot be found");
-                RESOLVE_RETRY
-            }
-        };
-        if inbox.is_closed() {
-            return;
-        }
-        drop(inbox);
-        tokio::time::sleep(pause).await;
     }
 }

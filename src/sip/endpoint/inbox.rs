@@ -1,7 +1,6 @@
 //! Orders to the driver. Bounded by design: every call may have a few commands waiting, dialling has its own bound.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +10,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::phones::PhoneOrder;
 use crate::sip::agent::{CallKey, DialOrder, RingOrder};
 use crate::sip::event::{CallEvent, Command, OfferOutcome};
+use crate::sip::resolve::Site;
+use crate::sip::transport::TrunkId;
 
 pub enum Order {
     Dial {
@@ -38,11 +39,12 @@ pub enum Order {
     Deserted(CallKey),
     Resolved {
         call: CallKey,
-        found: Result<Vec<IpAddr>, String>,
+        found: Result<Vec<Site>, String>,
     },
-    TrunkResolved {
-        trunk: String,
-        addresses: Vec<IpAddr>,
+    TrunkLocated {
+        trunk: TrunkId,
+        place: usize,
+        found: Result<Vec<Site>, String>,
     },
     RefuseNewCalls,
     Ping(oneshot::Sender<()>),

@@ -142,7 +142,7 @@ impl Destination {
     pub(super) fn extension(&self) -> Option<&str> {
         match self {
             Destination::Extension(user) => Some(user),
-            Destination::Number(_) | Destination::Uri(_) => None,
+            Destination::Number(_) | Destination::Uri(_) | Destination::Referred(_) => None,
         }
     }
 }

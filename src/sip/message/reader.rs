@@ -60,6 +60,18 @@ pub fn read(datagram: &[u8], limits: &Limits) -> Result<Message, Unreadable> {
     }
 }
 
+/// The fields of a request's head, for the refusal that it is owed; none for ACK and responses, which get none.
+pub fn fields_of(head: &[u8], limits: &Limits) -> Option<Fields> {
+    let mut lines = Lines(head);
+    let start_line = lines.next()?;
+    if start_line.starts_with(b"SIP/") || start_line.starts_with(b"ACK ") {
+        return None;
+    }
+    match read_fields(lines, limits) {
+        Ok(fields) | Err((_, fields)) => Some(fields),
+    }
+}
+
 type Flaw = (u16, &'static str);
 
 fn read_request(line: &[u8], fields: &Fields, body: &[u8]) -> Result<(Method, Uri, Bytes), Flaw> {

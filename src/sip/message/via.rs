@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::params::Params;
 use super::uri::{BadUri, Host};
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Link, Transport};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Via {
@@ -63,16 +63,27 @@ impl Via {
         }
     }
 
-    /// Where the response goes (RFC 3261 §18.2.2, RFC 3581 §4). `maddr` is not followed: it would let a stranger aim
-    /// our answers at anyone.
+    /// Where the response goes (RFC 3261 §18.2.2, RFC 3581 §4): over UDP to the source; else back on the connection that
+    /// the request came in on and, when that is gone, on a new one to the port of sent-by. `maddr` is not followed: it would
+    /// let a stranger aim our answers at anyone.
     pub fn reply_to(&self, source: Hop) -> Hop {
-        let port = if self.params.has("rport") { source.address.port() } else { self.port.unwrap_or(5060) };
+        let port = match (source.transport, source.link) {
+            (Transport::Udp, _) if !self.params.has("rport") => self.port_or_default(),
+            (Transport::Tcp | Transport::Tls, Link::Connection(_)) => self.port_or_default(),
+            // A connection of ours leads there already.
+            (Transport::Udp | Transport::Tcp | Transport::Tls, _) => source.address.port(),
+        };
         Hop { address: SocketAddr::new(source.ip(), port), ..source }
+    }
+
+    fn port_or_default(&self) -> u16 {
+        let spoken = Transport::parse(&self.transport).unwrap_or(Transport::Udp);
+        self.port.unwrap_or(spoken.default_port())
     }
 
     /// `host:port` for transaction matching; the default port spelt out.
     pub fn sent_by(&self) -> String {
-        format!("{}:{}", self.host, self.port.unwrap_or(5060)).to_ascii_lowercase()
+        format!("{}:{}", self.host, self.port_or_default()).to_ascii_lowercase()
     }
 }
 
@@ -108,5 +119,18 @@ mod tests {
         assert_eq!(via.to_string(), "SIP/2.0/UDP 10.0.0.1:5070;rport=4444;branch=z9hG4bKa;received=192.0.2.9");
         let plain = Via::parse("SIP/2.0/UDP 10.0.0.1:5070;branch=z9hG4bKa;maddr=203.0.113.1").expect("valid");
         assert_eq!(plain.reply_to(Hop::udp(source)), Hop::udp("192.0.2.9:5070".parse().expect("address")));
+    }
+
+    #[test]
+    fn over_a_connection_the_answer_goes_back_on_it_or_to_sent_by() {
+        let source: SocketAddr = "192.0.2.9:4444".parse().expect("address");
+        let reply = |via: &str, hop: Hop| Via::parse(via).expect("valid").reply_to(hop);
+        let theirs = |transport| Hop::new(transport, source, Link::Connection(7));
+        let back = reply("SIP/2.0/TCP 10.0.0.1:5070;rport;branch=z9hG4bKa", theirs(Transport::Tcp));
+        assert_eq!((back.address.to_string().as_str(), back.link), ("192.0.2.9:5070", Link::Connection(7)));
+        let back = reply("SIP/2.0/TLS 10.0.0.1;branch=z9hG4bKa", theirs(Transport::Tls));
+        assert_eq!(back.address.to_string(), "192.0.2.9:5061");
+        let ours = Hop::new(Transport::Tcp, source, Link::Any);
+        assert_eq!(reply("SIP/2.0/TCP 10.0.0.1:5070;branch=z9hG4bKa", ours), ours);
     }
 }

@@ -6,6 +6,7 @@
 //! | State | Input | Output | Next |
 //! |---|---|---|---|
 //! | Ringing | 180 to 183 of a branch | told, its early media only when it is the first branch to have some | Ringing |
+//! | Ringing | a key, a reason, an offer of a branch | nothing | same |
 //! | Ringing | a branch answers | the others hung up, told | Won |
 //! | Ringing | 6xx of a branch | the others hung up, told (RFC 3261 §16.7) | Over |
 //! | Ringing | refusal or failure while others ring | kept if it is the best so far | Ringing |
@@ -108,12 +109,14 @@ impl<B: Copy + PartialEq> Fork<B> {
                 let heard = session.is_none() || *early.get_or_insert(branch) == branch;
                 vec![Act::Tell(CallEvent::Ringing { code, session: session.filter(|_| heard) })]
             }
-            event if !event.is_last() => {
+            CallEvent::Answered { .. } => {
                 let mut acts = all_but(branches, branch);
                 self.state = State::Won(branch);
                 acts.push(Act::Tell(event));
                 acts
             }
+            // Keys, reasons and offers of a phone that only rings belong to nobody's call yet.
+            event if !event.is_last() => Vec::new(),
             CallEvent::Rejected { code: 600.., .. } => {
                 let mut acts = all_but(branches, branch);
                 self.state = State::Over;
@@ -193,6 +196,9 @@ mod tests {
     fn the_first_answer_has_the_call_and_the_others_are_cancelled() {
         let mut fork = fork(&[&[1, 2, 3]]);
         assert_eq!(fork.event(2, ringing()), [Tell(ringing())]);
+        for nothing in [CallEvent::Key('1'), CallEvent::Because(Vec::new()), CallEvent::Offer { session: None }] {
+            assert_eq!(fork.event(1, nothing), [], "no answer");
+        }
         assert_eq!(fork.event(2, answered()), [HangUp(1), HangUp(3), Tell(answered())]);
         assert_eq!(fork.winner(), Some(2));
         assert_eq!(fork.event(1, ended(EndedBy::Us)), []);

@@ -16,7 +16,8 @@ pub struct ClientInvite {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Calling {
-        a: Backoff,
+        /// None over a transport that loses nothing.
+        a: Option<Backoff>,
         b: Instant,
     },
     /// `c` is the end of the wait once a CANCEL was sent.
@@ -39,7 +40,8 @@ const NO_CEILING: Duration = Duration::MAX;
 impl ClientInvite {
     pub fn start(request: Bytes, timers: Timers, now: Instant, out: &mut Vec<ClientOutput>) -> ClientInvite {
         out.push(ClientOutput::Send(request.clone()));
-        let state = State::Calling { a: Backoff::start(now, timers.t1), b: now + timers.give_up() };
+        let a = (!timers.reliable).then(|| Backoff::start(now, timers.t1));
+        let state = State::Calling { a, b: now + timers.give_up() };
         ClientInvite { request, timers, state }
     }
 
@@ -59,7 +61,10 @@ impl ClientInvite {
                 let ack = ack();
                 out.push(ClientOutput::Send(ack.clone()));
                 out.push(ClientOutput::Deliver);
-                self.state = State::Completed { ack, d: now + self.timers.give_up() };
+                self.state = match self.timers.reliable {
+                    true => State::Terminated,
+                    false => State::Completed { ack, d: now + self.timers.give_up() },
+                };
             }
             (State::Completed { ack, .. }, 300..) => out.push(ClientOutput::Send(ack.clone())),
             (State::Accepted { .. }, 200..=299) => out.push(ClientOutput::Deliver),
@@ -74,7 +79,7 @@ impl ClientInvite {
                 out.push(ClientOutput::TimedOut);
             }
             State::Calling { a, .. } => {
-                if a.fired(now, NO_CEILING) {
+                if a.as_mut().is_some_and(|a| a.fired(now, NO_CEILING)) {
                     out.push(ClientOutput::Send(self.request.clone()));
                 }
             }
@@ -94,6 +99,18 @@ impl ClientInvite {
         }
     }
 
+    /// Sends the request again on a new connection, as long as nobody has answered it.
+    pub fn again(&self, out: &mut Vec<ClientOutput>) {
+        if self.is_unanswered() {
+            out.push(ClientOutput::Send(self.request.clone()));
+        }
+    }
+
+    /// Not even a provisional response came.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.state, State::Calling { .. })
+    }
+
     /// A CANCEL was sent: without a final response, all ends after 64·T1 (RFC 3261 §9.1).
     pub fn cancelled(&mut self, now: Instant) {
         if let State::Proceeding { c: c @ None } = &mut self.state {
@@ -103,7 +120,7 @@ impl ClientInvite {
 
     pub fn wake_at(&self) -> Option<Instant> {
         match &self.state {
-            State::Calling { a, b } => Some(a.at.min(*b)),
+            State::Calling { a, b } => Some(a.map_or(*b, |a| a.at.min(*b))),
             State::Completed { d: end, .. } | State::Accepted { m: end } => Some(*end),
             State::Proceeding { c } => *c,
             State::Terminated => None,
@@ -123,6 +140,7 @@ impl ClientInvite {
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::super::ClientOutput::{Deliver, Failed, Send, TimedOut};
+    use super::super::Transport;
     use super::*;
 
     const T1: Duration = Duration::from_millis(500);
@@ -143,8 +161,12 @@ mod tests {
 
     impl Bench {
         fn new() -> Bench {
+            Bench::with(Timers::from_t1(T1))
+        }
+
+        fn with(timers: Timers) -> Bench {
             let (start, mut out) = (Instant::now(), Vec::new());
-            let machine = ClientInvite::start("INVITE".into(), Timers::from_t1(T1), start, &mut out);
+            let machine = ClientInvite::start("INVITE".into(), timers, start, &mut out);
             assert_eq!(out, [request()]);
             Bench { machine, start, out: Vec::new() }
         }
@@ -172,6 +194,17 @@ mod tests {
         let times: Vec<u128> = seen.iter().map(|(at, _)| *at).collect();
         assert_eq!(times, [500, 1_500, 3_500, 7_500, 15_500, 31_500, 32_000]);
         assert_eq!(seen.last(), Some(&(32_000, TimedOut)));
+    }
+
+    #[test]
+    fn over_tcp_nothing_is_repeated_and_a_refusal_ends_it_at_once() {
+        let timers = Timers::from_t1(T1).over(Transport::Tcp);
+        let mut bench = Bench::with(timers);
+        let seen = bench.run(40_000);
+        assert_eq!(seen, [(32_000, TimedOut)]);
+        let mut bench = Bench::with(timers);
+        assert_eq!(bench.response(486, 10), [ack(), Deliver]);
+        assert!(bench.machine.is_terminated());
     }
 
     #[test]

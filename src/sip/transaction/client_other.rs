@@ -15,8 +15,8 @@ pub struct ClientOther {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    Trying { e: Backoff, f: Instant },
-    Proceeding { e: Instant, f: Instant },
+    Trying { e: Option<Backoff>, f: Instant },
+    Proceeding { e: Option<Instant>, f: Instant },
     Completed { k: Instant },
     Terminated,
 }
@@ -24,7 +24,8 @@ enum State {
 impl ClientOther {
     pub fn start(request: Bytes, timers: Timers, now: Instant, out: &mut Vec<ClientOutput>) -> ClientOther {
         out.push(ClientOutput::Send(request.clone()));
-        let state = State::Trying { e: Backoff::start(now, timers.t1), f: now + timers.give_up() };
+        let e = (!timers.reliable).then(|| Backoff::start(now, timers.t1));
+        let state = State::Trying { e, f: now + timers.give_up() };
         ClientOther { request, timers, state }
     }
 
@@ -36,7 +37,8 @@ impl ClientOther {
         out.push(ClientOutput::Deliver);
         self.state = match (code, &self.state) {
             (100..=199, State::Proceeding { e, .. }) => State::Proceeding { e: *e, f },
-            (100..=199, _) => State::Proceeding { e: now + self.timers.t2, f },
+            (100..=199, _) => State::Proceeding { e: (!self.timers.reliable).then(|| now + self.timers.t2), f },
+            _ if self.timers.reliable => State::Terminated,
             _ => State::Completed { k: now + self.timers.t4 },
         };
     }
@@ -48,11 +50,11 @@ impl ClientOther {
                 out.push(ClientOutput::TimedOut);
             }
             State::Trying { e, .. } => {
-                if e.fired(now, self.timers.t2) {
+                if e.as_mut().is_some_and(|e| e.fired(now, self.timers.t2)) {
                     out.push(ClientOutput::Send(self.request.clone()));
                 }
             }
-            State::Proceeding { e, .. } if now >= *e => {
+            State::Proceeding { e: Some(e), .. } if now >= *e => {
                 *e = now + self.timers.t2;
                 out.push(ClientOutput::Send(self.request.clone()));
             }
@@ -68,10 +70,22 @@ impl ClientOther {
         }
     }
 
+    /// Sends the request again on a new connection, as long as nobody has answered it.
+    pub fn again(&self, out: &mut Vec<ClientOutput>) {
+        if self.is_unanswered() {
+            out.push(ClientOutput::Send(self.request.clone()));
+        }
+    }
+
+    /// Not even a provisional response came.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.state, State::Trying { .. })
+    }
+
     pub fn wake_at(&self) -> Option<Instant> {
         match &self.state {
-            State::Trying { e, f } => Some(e.at.min(*f)),
-            State::Proceeding { e, f } => Some(*e.min(f)),
+            State::Trying { e, f } => Some(e.map_or(*f, |e| e.at.min(*f))),
+            State::Proceeding { e, f } => Some(e.map_or(*f, |e| e.min(*f))),
             State::Completed { k } => Some(*k),
             State::Terminated => None,
         }
@@ -91,7 +105,8 @@ impl ClientOther {
 mod tests {
     use std::time::Duration;
 
-    use super::super::ClientOutput::{Deliver, Failed, TimedOut};
+    use super::super::ClientOutput::{Deliver, Failed, Send, TimedOut};
+    use super::super::Transport;
     use super::*;
 
     fn started() -> (ClientOther, Instant) {
@@ -129,6 +144,22 @@ mod tests {
         let (times, outputs) = run(&mut machine, start, 60_000);
         assert_eq!(times, [4_100, 8_100, 12_100, 16_100, 20_100, 24_100, 28_100, 32_000]);
         assert_eq!(outputs.last(), Some(&TimedOut));
+    }
+
+    #[test]
+    fn over_tcp_nothing_is_repeated_and_the_answer_ends_it_at_once() {
+        let timers = Timers::from_t1(Duration::from_millis(500)).over(Transport::Tls);
+        let (start, mut out) = (Instant::now(), Vec::new());
+        let mut machine = ClientOther::start("BYE".into(), timers, start, &mut out);
+        machine.response(100, start, &mut out);
+        assert_eq!(run(&mut machine, start, 60_000), (vec![32_000], vec![TimedOut]));
+        let mut machine = ClientOther::start("BYE".into(), timers, start, &mut out);
+        machine.again(&mut out);
+        machine.response(200, start, &mut out);
+        assert!(machine.is_terminated());
+        machine.again(&mut out);
+        let sent = Send("BYE".into());
+        assert_eq!(out[out.len() - 3..], [sent.clone(), sent, Deliver]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The four transaction machines of RFC 3261 §17, with the Accepted state of RFC 6026, over UDP.
+//! The four transaction machines of RFC 3261 §17, with the Accepted state of RFC 6026, over UDP and over
+//! transports that lose nothing.
 //!
 //! Messages (already written) and [`std::time::Instant`]s go in; what to send and what to tell the user agent comes
 //! out. A machine holds no clock: it is asked with [`ClientInvite::wake_at`] and its kin when it wants to be ticked.
@@ -43,6 +44,10 @@
 //! | | Proceeding, Completed | request again | send last response | same |
 //! | | Completed | J | | Terminated |
 //!
+//! Over TCP and TLS there are no timers A, E and G, and D, I, J and K are zero (RFC 3261 §17, table 4): Completed and
+//! Confirmed end as soon as they begin, but for the INVITE server's Completed, which waits for its ACK. The 2xx is repeated
+//! by the core over every transport, and so L and M stay.
+//!
 //! C is not the proxy's timer of that name but the end of RFC 3261 §9.1. D is 64·T1, which is the 32 s of the RFC at its T1; K and I are T4.
 
 pub mod client_invite;
@@ -56,6 +61,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::transport::Transport;
+
 pub use client_invite::ClientInvite;
 pub use client_other::ClientOther;
 pub use key::{ClientKey, ServerKey};
@@ -68,12 +75,19 @@ pub struct Timers {
     pub t1: Duration,
     pub t2: Duration,
     pub t4: Duration,
+    /// The transport loses nothing: A, E and G never fire, D, I, J and K are zero.
+    pub reliable: bool,
 }
 
 impl Timers {
     /// T2 = 8·T1 (4 s) and T4 = 10·T1 (5 s).
     pub fn from_t1(t1: Duration) -> Timers {
-        Timers { t1, t2: t1 * 8, t4: t1 * 10 }
+        Timers { t1, t2: t1 * 8, t4: t1 * 10, reliable: false }
+    }
+
+    /// The same for a transaction over `transport`.
+    pub fn over(self, transport: Transport) -> Timers {
+        Timers { reliable: transport.is_reliable(), ..self }
     }
 
     /// 64·T1: timers B, D, F, H, J, L, M.

@@ -15,7 +15,7 @@ pub struct ServerInvite {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Proceeding { provisional: Option<Bytes> },
-    Completed { refusal: Bytes, g: Backoff, h: Instant },
+    Completed { refusal: Bytes, g: Option<Backoff>, h: Instant },
     Confirmed { i: Instant },
     Accepted { l: Instant },
     Terminated,
@@ -42,7 +42,10 @@ impl ServerInvite {
 
     pub fn ack(&mut self, now: Instant) {
         if matches!(self.state, State::Completed { .. }) {
-            self.state = State::Confirmed { i: now + self.timers.t4 };
+            self.state = match self.timers.reliable {
+                true => State::Terminated,
+                false => State::Confirmed { i: now + self.timers.t4 },
+            };
         }
     }
 
@@ -53,7 +56,7 @@ impl ServerInvite {
                 self.state = State::Accepted { l: now + self.timers.give_up() };
             }
             (State::Proceeding { .. }, _) => {
-                let g = Backoff::start(now, self.timers.t1);
+                let g = (!self.timers.reliable).then(|| Backoff::start(now, self.timers.t1));
                 self.state = State::Completed { refusal: response.clone(), g, h: now + self.timers.give_up() };
             }
             (State::Accepted { .. }, 200..=299) => {}
@@ -69,7 +72,7 @@ impl ServerInvite {
                 out.push(ServerOutput::NoAck);
             }
             State::Completed { refusal, g, .. } => {
-                if g.fired(now, self.timers.t2) {
+                if g.as_mut().is_some_and(|g| g.fired(now, self.timers.t2)) {
                     out.push(ServerOutput::Send(refusal.clone()));
                 }
             }
@@ -80,7 +83,7 @@ impl ServerInvite {
 
     pub fn wake_at(&self) -> Option<Instant> {
         match &self.state {
-            State::Completed { g, h, .. } => Some(g.at.min(*h)),
+            State::Completed { g, h, .. } => Some(g.map_or(*h, |g| g.at.min(*h))),
             State::Confirmed { i: end } | State::Accepted { l: end } => Some(*end),
             State::Proceeding { .. } | State::Terminated => None,
         }
@@ -102,6 +105,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::ServerOutput::{NoAck, Send};
+    use super::super::Transport;
     use super::*;
 
     struct Bench {
@@ -159,6 +163,17 @@ mod tests {
         assert_eq!(bench.run(16_999), []);
         assert!(!bench.machine.is_terminated());
         bench.run(17_000);
+        assert!(bench.machine.is_terminated());
+    }
+
+    #[test]
+    fn over_tcp_a_refusal_is_not_repeated_and_its_ack_ends_it() {
+        let timers = Timers::from_t1(Duration::from_millis(500)).over(Transport::Tcp);
+        let mut bench = Bench { machine: ServerInvite::start(timers), ..Bench::new() };
+        bench.respond(486);
+        assert_eq!(bench.run(31_999), []);
+        assert_eq!(bench.repeated(), [Send("486".into())]);
+        bench.machine.ack(bench.start + Duration::from_secs(1));
         assert!(bench.machine.is_terminated());
     }
 

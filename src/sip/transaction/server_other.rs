@@ -42,6 +42,7 @@ impl ServerOther {
         out.push(ServerOutput::Send(response.clone()));
         self.state = match code {
             100..=199 => State::Proceeding { provisional: response },
+            _ if self.timers.reliable => State::Terminated,
             _ => State::Completed { response, j: now + self.timers.give_up() },
         };
     }
@@ -75,7 +76,16 @@ mod tests {
     use std::time::Duration;
 
     use super::super::ServerOutput::Send;
+    use super::super::Transport;
     use super::*;
+
+    #[test]
+    fn over_tcp_its_answer_ends_it() {
+        let mut machine = ServerOther::start(Timers::from_t1(Duration::from_millis(500)).over(Transport::Tcp));
+        let mut out = Vec::new();
+        machine.respond(200, "200".into(), Instant::now(), &mut out);
+        assert!(machine.is_terminated() && out == [Send("200".into())]);
+    }
 
     #[test]
     fn repeats_get_the_last_response_until_j() {

@@ -29,6 +29,21 @@ pub struct Client<O> {
     pub owner: O,
     /// Builds the ACK of a refusal.
     ack: Option<AckBuilder>,
+    /// The connection that it was sent on last.
+    line: Option<u64>,
+    /// It went out a second time because its connection was lost.
+    again: bool,
+    /// What is tried instead when the transport refuses it.
+    fallback: Option<Fallback>,
+    /// Why the transport refused it, in the operator's words.
+    pub problem: Option<&'static str>,
+}
+
+/// The same request over another transport.
+pub struct Fallback {
+    pub request: Bytes,
+    pub to: Hop,
+    pub ack: Option<AckBuilder>,
 }
 
 /// A request of a peer that is being answered.
@@ -44,6 +59,23 @@ pub struct Servers<O>(HashMap<ServerKey, Server<O>>);
 
 /// Builds the ACK that a refusal of an INVITE is owed.
 pub type AckBuilder = Box<dyn Fn(&Response) -> Bytes + Send>;
+
+impl ClientMachine {
+    fn start(request: Bytes, invite: bool, timers: Timers, now: Instant, out: &mut Vec<ClientOutput>) -> ClientMachine {
+        if invite {
+            ClientMachine::Invite(ClientInvite::start(request, timers, now, out))
+        } else {
+            ClientMachine::Other(ClientOther::start(request, timers, now, out))
+        }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        match self {
+            ClientMachine::Invite(machine) => machine.is_unanswered(),
+            ClientMachine::Other(machine) => machine.is_unanswered(),
+        }
+    }
+}
 
 impl<O> Clients<O> {
     pub fn new() -> Clients<O> {
@@ -63,11 +95,43 @@ impl<O> Clients<O> {
         now: Instant,
     ) -> Vec<ClientOutput> {
         let mut out = Vec::new();
-        let machine = match ack {
-            Some(_) => ClientMachine::Invite(ClientInvite::start(request, timers, now, &mut out)),
-            None => ClientMachine::Other(ClientOther::start(request, timers, now, &mut out)),
-        };
-        self.0.insert(key, Client { machine, to, owner, ack });
+        let machine = ClientMachine::start(request, ack.is_some(), timers.over(to.transport), now, &mut out);
+        let client = Client { machine, to, owner, ack, line: None, again: false, fallback: None, problem: None };
+        self.0.insert(key, client);
+        out
+    }
+
+    /// Should the transport refuse that request, it is sent this way.
+    pub fn fall_back_to(&mut self, key: &ClientKey, fallback: Fallback) {
+        if let Some(client) = self.0.get_mut(key) {
+            client.fallback = Some(fallback);
+        }
+    }
+
+    pub fn sent_on(&mut self, key: &ClientKey, line: u64) {
+        if let Some(client) = self.0.get_mut(key) {
+            client.line = Some(line);
+        }
+    }
+
+    /// Unanswered requests that were last sent on that connection.
+    pub fn unanswered_on(&self, line: u64) -> Vec<ClientKey> {
+        let on_it = self.0.iter().filter(|(_, client)| client.line == Some(line) && client.machine.is_unanswered());
+        on_it.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Its connection was lost before anybody answered: it is sent once more, on a new one. Peers know a request that
+    /// they have seen by its branch.
+    pub fn again(&mut self, key: &ClientKey) -> Vec<ClientOutput> {
+        let mut out = Vec::new();
+        if let Some(client) = self.0.get_mut(key).filter(|client| !client.again) {
+            client.again = true;
+            client.line = None;
+            match &client.machine {
+                ClientMachine::Invite(machine) => machine.again(&mut out),
+                ClientMachine::Other(machine) => machine.again(&mut out),
+            };
+        }
         out
     }
 
@@ -100,8 +164,26 @@ impl<O> Clients<O> {
         out
     }
 
-    pub fn transport_failed(&mut self, key: &ClientKey) -> Vec<ClientOutput> {
+    /// The transport refused it: it falls back, or it is over.
+    pub fn transport_failed(
+        &mut self,
+        key: &ClientKey,
+        problem: &'static str,
+        timers: Timers,
+        now: Instant,
+    ) -> Vec<ClientOutput> {
         let mut out = Vec::new();
+        if let Some(client) = self.0.get_mut(key) {
+            client.problem = Some(problem);
+            if client.machine.is_unanswered()
+                && let Some(Fallback { request, to, ack }) = client.fallback.take()
+            {
+                let timers = timers.over(to.transport);
+                client.machine = ClientMachine::start(request, ack.is_some(), timers, now, &mut out);
+                (client.to, client.ack, client.line) = (to, ack, None);
+                return out;
+            }
+        }
         match self.0.get_mut(key).map(|client| &mut client.machine) {
             Some(ClientMachine::Invite(machine)) => machine.transport_failed(&mut out),
             Some(ClientMachine::Other(machine)) => machine.transport_failed(&mut out),
@@ -161,6 +243,7 @@ impl<O> Servers<O> {
     }
 
     pub fn start(&mut self, key: ServerKey, invite: bool, to: Hop, owner: O, timers: Timers) {
+        let timers = timers.over(to.transport);
         let machine = if invite {
             ServerMachine::Invite(ServerInvite::start(timers))
         } else {

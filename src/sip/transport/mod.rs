@@ -1,5 +1,12 @@
 //! Ways to a peer, and the sockets that make them.
 
+pub mod connection;
+pub mod framing;
+pub mod lines;
+pub mod streams;
+pub mod stun;
+pub mod tls;
+pub mod trouble;
 pub mod udp;
 
 use std::net::{IpAddr, SocketAddr};

@@ -5,8 +5,8 @@ pub mod line;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use trunkline::config::Config;
 use trunkline::directory::Directory;
 use trunkline::events::Mailer;
 use trunkline::media::{HeardFrame, KeyFormat, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
+use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::sdp::{Agreed, AudioCodec, EventFormat, SessionDescription};
 use trunkline::speech::Speech;
@@ -106,6 +107,7 @@ impl Gateway {
             requested_by: "alice".into(),
             phone: CALLEE.into(),
             uri: None,
+            trunk: None,
             display_name: "Alice".into(),
             email: Some("alice@example.com".into()),
             prompt: "Say hello.".into(),
@@ -258,11 +260,12 @@ impl Phone {
             caller_name: None,
             offer: offer.clone(),
             ring_timeout: PATIENCE,
+            policy: DialPolicy::default(),
         };
         let (control, mut events) = self.endpoint.invite(invite).expect("an INVITE");
         loop {
             match within("an answer", events.recv()).await.expect("an event") {
-                CallEvent::Ringing { .. } => {}
+                CallEvent::Ringing { .. } | CallEvent::Because(_) => {}
                 CallEvent::Answered { session } => {
                     let agreed = offer.agree(&session.expect("an answer")).expect("a codec in common");
                     return Ok(Talk::begin(control, events, leg, &agreed));
@@ -286,15 +289,25 @@ pub struct Talk {
     pub leg: Leg,
     /// Frames heard that were not silent.
     pub loud: Arc<AtomicU64>,
+    /// All that was heard, and what is said.
+    pub sound: Arc<Sound>,
+}
+
+/// What a phone says, and what it has heard.
+pub struct Sound {
+    pub hum_hz: AtomicU64,
+    pub keys: Mutex<String>,
+    pub heard: Mutex<Vec<i16>>,
 }
 
 impl Talk {
     fn begin(control: CallControl, events: mpsc::Receiver<CallEvent>, leg: Leg, agreed: &Agreed) -> Talk {
         leg.control.connect(remote(agreed));
         let loud = Arc::new(AtomicU64::new(0));
-        let (heard, tone) = (loud.clone(), 0);
-        leg.control.attach(Box::new(move || Box::new(Ear { loud: heard, tone })));
-        Talk { control, events, leg, loud }
+        let sound = Arc::new(Sound { hum_hz: AtomicU64::new(440), keys: Mutex::default(), heard: Mutex::default() });
+        let (heard, mine, tone) = (loud.clone(), sound.clone(), 0);
+        leg.control.attach(Box::new(move || Box::new(Ear { loud: heard, sound: mine, tone })));
+        Talk { control, events, leg, loud, sound }
     }
 
     /// Waits for sound from the box.
@@ -305,6 +318,42 @@ impl Talk {
             }
         })
         .await;
+    }
+
+    /// From now on hums at `hertz`.
+    pub fn hum(&self, hertz: u64) {
+        self.sound.hum_hz.store(hertz, Ordering::Relaxed);
+    }
+
+    pub fn press(&self, keys: &str) {
+        self.sound.keys.lock().expect("unharmed").push_str(keys);
+    }
+
+    /// Waits until the last half second heard is a tone of `hertz`.
+    pub async fn hears_tone(&self, hertz: u64) {
+        within(&format!("a tone of {hertz} Hz"), async {
+            loop {
+                let heard = self.sound.heard.lock().expect("unharmed").clone();
+                let last = heard.get(heard.len().saturating_sub(4_000)..).unwrap_or_default();
+                if last.len() == 4_000 && purity(last, hertz as f64) > 0.9 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits for a key of the other side.
+    pub async fn gets_key(&mut self) -> char {
+        within("a key", async {
+            loop {
+                if let Some(trunkline::media::LegEvent::Key(key)) = self.leg.events.recv().await {
+                    return key;
+                }
+            }
+        })
+        .await
     }
 
     /// Waits for the end of the call.
@@ -325,11 +374,13 @@ impl Talk {
 /// Hums into the phone and counts what it hears.
 struct Ear {
     loud: Arc<AtomicU64>,
+    sound: Arc<Sound>,
     tone: u32,
 }
 
 impl Peer for Ear {
     fn heard(&mut self, frame: HeardFrame<'_>, _: &mut dyn Playout) {
+        self.sound.heard.lock().expect("unharmed").extend_from_slice(frame.pcm);
         if frame.pcm.iter().any(|sample| sample.unsigned_abs() > 500) {
             self.loud.fetch_add(1, Ordering::Relaxed);
         }
@@ -339,14 +390,20 @@ impl Peer for Ear {
     fn played(&mut self, _: u64, _: &mut dyn Playout) {}
 
     fn poll(&mut self, _: &mut Context<'_>, playout: &mut dyn Playout) -> Poll<()> {
+        let keys = std::mem::take(&mut *self.sound.keys.lock().expect("unharmed"));
+        if !keys.is_empty() {
+            playout.send_keys(&keys);
+        }
+        let hertz = self.sound.hum_hz.load(Ordering::Relaxed) as f64;
         while playout.queued() < Duration::from_millis(200) {
             let frame: Vec<i16> = (0..160)
                 .map(|n| {
-                    let phase = f64::from(self.tone + n) * 440.0 * std::f64::consts::TAU / 8000.0;
+                    let phase = f64::from(self.tone + n) * hertz * std::f64::consts::TAU / 8000.0;
                     (phase.sin() * 8000.0) as i16
                 })
                 .collect();
-            self.tone = self.tone.wrapping_add(160);
+            // Whole periods of every tone of whole hertz.
+            self.tone = (self.tone + 160) % 8_000;
             playout.push(&frame, 8000);
         }
         Poll::Pending
@@ -368,6 +425,21 @@ pub fn remote(agreed: &Agreed) -> Remote {
         accepted_events: agreed.accepted_events.iter().copied().map(events).collect(),
         ..Remote::new(agreed.remote, codec(agreed.codec))
     }
+}
+
+/// Share of the energy of `pcm` that lies at `hertz`, 0 to 1; 0 for silence.
+pub fn purity(pcm: &[i16], hertz: f64) -> f64 {
+    let energy: f64 = pcm.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+    let (mut real, mut imaginary) = (0.0, 0.0);
+    for (at, sample) in pcm.iter().enumerate() {
+        let phase = at as f64 * hertz * std::f64::consts::TAU / 8_000.0;
+        real += f64::from(*sample) * phase.cos();
+        imaginary += f64::from(*sample) * phase.sin();
+    }
+    if energy < pcm.len() as f64 * 10_000.0 {
+        return 0.0;
+    }
+    2.0 * (real * real + imaginary * imaginary) / (energy * pcm.len() as f64)
 }
 
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -3,11 +3,14 @@
 //! libFuzzer drives them (`make fuzz`); `tests/corpus.rs` replays the kept inputs and seeded changes of them with
 //! every test run.
 
+pub mod agent;
 pub mod digest;
+pub mod framing;
 pub mod message;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+pub mod srtp;
 
 /// A target: its name, which is that of its corpus and its program, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));

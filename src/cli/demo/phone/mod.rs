@@ -76,12 +76,6 @@ impl Phone {
 /// Whoever calls from loopback is the gateway.
 fn exchange() -> TrunkConfig {
     TrunkConfig {
-        name: "gateway".into(),
-        host: "127.0.0.1".into(),
-        username: None,
-        password: None,
-        realm: None,
-        caller_id: None,
         sources: vec![IpNet::from(LOOPBACK)],
         internal: true,
         max_calls: 8,
@@ -91,6 +85,7 @@ fn exchange() -> TrunkConfig {
         srtp_over_plain: false,
         messages: false,
         ring_seconds: 30,
+        ..TrunkConfig::at("gateway", "127.0.0.1")
     }
 }
 

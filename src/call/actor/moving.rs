@@ -1,0 +1,170 @@
+//! The caller's side moves to another dialog, and the agent's conversation goes on there, in the same media leg.
+//!
+//! | What comes | When | Answer |
+//! |---|---|---|
+//! | REFER | somebody talks, nothing else is under way, and `transfer::route` allows the target | 202, INVITE to the target |
+//! | REFER | otherwise | 403, or 603 while something else is under way |
+//! | the target rings | | NOTIFY of its 1xx |
+//! | the target answers | | NOTIFY of 200, BYE; its dialog is the call's |
+//! | the target refuses, fails | | NOTIFY of the refusal; the call goes on |
+//! | the referrer leaves meanwhile | | the call waits for the target |
+//! | INVITE that replaces our dialog (RFC 3891) | somebody talks, and it can be agreed on | 200; BYE in the old dialog |
+//! | INVITE that replaces our dialog | otherwise | 488, or 503 |
+
+use super::wire::{self, Ability};
+use super::{Actor, SipLeg, outbound, transfer};
+use crate::call::lines::Line;
+use crate::call::machine::{Event, State};
+use crate::call::transfer::leg::invite;
+use crate::call::transfer::route;
+use crate::call::transfer::{TransferError, TransferMode, TransferOutcome};
+use crate::sip::endpoint::{CallEvent, CallFailure, IncomingCall, Referral};
+use crate::sip::sdp::SessionDescription;
+
+/// A longer Referred-By is not passed on: the INVITE must stay a small message.
+const LONGEST_REFERRED_BY: usize = 512;
+
+/// The dialog that the call is about to move to.
+pub(in crate::call) struct Moving {
+    pub(in crate::call) sip: SipLeg,
+    local: SessionDescription,
+    early: Option<SessionDescription>,
+    /// Of another trunk than the call's.
+    line: Option<Line>,
+}
+
+impl Actor {
+    pub(super) async fn on_referral(&mut self, referral: Referral) {
+        let Some(sip) = &self.sip else { return };
+        let talking = matches!(self.state, State::Talking { .. });
+        if !talking || self.moving.is_some() || self.is_being_transferred() || self.room.is_draining() {
+            return sip.control.answer_refer(603);
+        }
+        let from = self.room.trunk(&self.line.trunk);
+        let route = match route::judge(&self.room, self.call.organization, &referral.target, from) {
+            Ok(route) => route,
+            Err(error) => {
+                tracing::info!(call = %self.call.id, %error, "a REFER of the far end was refused");
+                return sip.control.answer_refer(if error == TransferError::Forbidden { 403 } else { 503 });
+            }
+        };
+        sip.control.answer_refer(202);
+        let destination = referral.target.uri.to_string();
+        self.note_transfer(&destination, TransferMode::Moved);
+        let referred_by = referral.referred_by.filter(|value| value.len() <= LONGEST_REFERRED_BY);
+        if let Err(code) = self.move_to(&route, referred_by) {
+            self.not_moved(code).await;
+        }
+    }
+
+    fn move_to(&mut self, route: &route::Route, referred_by: Option<String>) -> Result<(), u16> {
+        let media = self.media.as_ref().ok_or(503_u16)?;
+        // On the same trunk the new leg takes the place of the old one.
+        let same = !self.line.trunk.is_empty() && route.trunk.as_ref().is_none_or(|trunk| *trunk == self.line.trunk);
+        let line = if same { None } else { Some(transfer::line(&self.room, route).ok_or(503_u16)?) };
+        let name = line.as_ref().map_or(&self.line.trunk, |line| &line.trunk);
+        let trunk = self.room.trunk(name).ok_or(503_u16)?;
+        let ability = Ability::of_trunk(trunk);
+        let local = SessionDescription::propose(outbound::session_id(), media.local.address, &ability.terms());
+        let invite = invite(trunk, route, referred_by, None, local.clone());
+        let (control, events) = self.room.endpoint.invite(invite).map_err(|_| 404_u16)?;
+        self.moving = Some(Moving { sip: SipLeg { control, events }, local, early: None, line });
+        Ok(())
+    }
+
+    pub(super) async fn on_moving(&mut self, event: Option<CallEvent>) {
+        match event {
+            Some(CallEvent::Ringing { code, session }) => {
+                if let Some(moving) = &mut self.moving {
+                    moving.early = session.or(moving.early.take());
+                }
+                self.report_refer(code);
+            }
+            Some(CallEvent::Answered { session }) => self.on_moved(session).await,
+            Some(CallEvent::Rejected { code, .. }) => self.not_moved(code).await,
+            Some(CallEvent::Failed(CallFailure::NoAnswer)) => self.not_moved(480).await,
+            Some(CallEvent::Failed(_)) | None => self.not_moved(503).await,
+            Some(CallEvent::Ended { .. }) => self.not_moved(487).await,
+            Some(_) => {}
+        }
+    }
+
+    async fn on_moved(&mut self, session: Option<SessionDescription>) {
+        let (Some(moving), Some(media)) = (&mut self.moving, &mut self.media) else { return };
+        let answer = session.or(moving.early.take());
+        let Some(agreed) = answer.and_then(|answer| moving.local.agree(&answer).ok()) else {
+            moving.sip.control.hang_up();
+            return self.not_moved(488).await;
+        };
+        let Some(Moving { sip, local, line, .. }) = self.moving.take() else { return };
+        media.local = local;
+        media.remote = Some(wire::remote(&agreed));
+        self.report_refer(200);
+        self.adopt(sip);
+        if let Some(line) = line {
+            self.call.trunk.clone_from(&line.trunk);
+            self.call.trunk_id = crate::call::ledger::trunk_id(&line.trunk);
+            self.line = line;
+        }
+        self.follow();
+        self.settle_transfer(TransferOutcome::Answered).await;
+    }
+
+    async fn not_moved(&mut self, code: u16) {
+        self.moving = None;
+        self.report_refer(code);
+        self.settle_transfer(TransferOutcome::of_code(code)).await;
+        // The referrer has left already.
+        if self.sip.is_none() {
+            Box::pin(self.feed(Event::PeerLeft)).await;
+        }
+    }
+
+    fn report_refer(&self, code: u16) {
+        if let Some(sip) = &self.sip {
+            sip.control.report_refer(code);
+        }
+    }
+
+    /// An INVITE that takes the place of the caller's dialog.
+    pub(super) async fn on_replacement(&mut self, incoming: IncomingCall) {
+        if let Err(code) = self.replace(&incoming) {
+            return incoming.control.reject(code);
+        }
+        let IncomingCall { control, events, caller, .. } = incoming;
+        self.adopt(SipLeg { control, events });
+        self.follow();
+        self.note_transfer(&caller, TransferMode::Moved);
+        self.settle_transfer(TransferOutcome::Answered).await;
+    }
+
+    fn replace(&mut self, incoming: &IncomingCall) -> Result<(), u16> {
+        let talking = matches!(self.state, State::Talking { .. } | State::Stopping { .. });
+        let media = self.media.as_mut().filter(|_| talking && self.moving.is_none()).ok_or(503_u16)?;
+        let trunk = self.room.trunk(&self.line.trunk);
+        let ability = trunk.map_or_else(|| Ability::of_extension(incoming.control.is_secure()), Ability::of_trunk);
+        let (id, terms, address) = (outbound::session_id(), ability.terms(), media.local.address);
+        match &incoming.offer {
+            Some(offer) => {
+                let (answer, agreed) = offer.answer_under(id, address, &terms, None).map_err(|_| 488_u16)?;
+                media.remote = Some(wire::remote(&agreed));
+                media.local = answer;
+            }
+            None => media.local = SessionDescription::propose(id, address, &terms),
+        }
+        incoming.control.answer(media.local.clone());
+        Ok(())
+    }
+
+    /// From now on `sip` is the call's dialog; the one before is ended.
+    fn adopt(&mut self, sip: SipLeg) {
+        self.room.registry.note_leg(self.call.id, sip.control.key());
+        // What was agreed with the dialog before does not bind the new one.
+        self.voice.change = None;
+        self.voice.held_by_us = false;
+        self.voice.keys_in_stream = false;
+        if let Some(before) = self.sip.replace(sip) {
+            before.control.hang_up();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! A transfer of this call, from order to end; and moves of the caller's own leg.
+
+use std::time::Duration;
+
+use super::Actor;
+use crate::ai::Command;
+use crate::call::ledger;
+use crate::call::lines::{Line, Wish};
+use crate::call::machine;
+use crate::call::record::Call;
+use crate::call::room::Room;
+use crate::call::transfer::leg::UnderWay;
+use crate::call::transfer::route::{self, Route};
+use crate::call::transfer::{
+    Action, Event, Limits, Person, PersonNews, State, Transfer, TransferError, TransferMode, TransferOrder,
+    TransferOutcome, step,
+};
+use crate::events::EventKind;
+use crate::sip::endpoint::Uri;
+
+/// A whisper that lasts longer is cut short.
+const LONGEST_WHISPER: Duration = Duration::from_secs(30);
+/// Transfers that are kept in a record: a caller who asks again and again does not fill the disk.
+const MOST_KEPT: usize = 50;
+
+impl Actor {
+    /// Begins a transfer, or says why not.
+    pub(super) async fn transfer(&mut self, order: TransferOrder) -> Result<TransferMode, TransferError> {
+        let talking = matches!(self.state, machine::State::Talking { .. });
+        if !talking || self.is_being_transferred() || self.moving.is_some() || self.sip.is_none() {
+            return Err(TransferError::NotLive);
+        }
+        if self.room.is_draining() {
+            return Err(TransferError::Unavailable);
+        }
+        let target = route::parse(&order.destination)?;
+        let route = route::judge(&self.room, self.call.organization, &target, None)?;
+        let takes_refer = self.room.trunk(&self.line.trunk).is_some_and(|trunk| trunk.refer);
+        let whisper = order.whisper.as_ref().is_some_and(|text| !text.trim().is_empty());
+        let (mode, event) = match order.mode {
+            TransferMode::Refer if !takes_refer => return Err(TransferError::NoRefer),
+            TransferMode::Refer => (TransferMode::Refer, Event::AskRefer { bridge: false, whisper }),
+            // A person who is to hear something first must be called by us.
+            TransferMode::Auto if takes_refer && !whisper => {
+                (TransferMode::Refer, Event::AskRefer { bridge: true, whisper })
+            }
+            _ => (TransferMode::Bridge, Event::AskBridge { whisper }),
+        };
+        self.note_transfer(&order.destination, mode);
+        self.note(Vec::new()).await;
+        let state = State::Idle;
+        self.transfer = Some(UnderWay { state, route, whisper: order.whisper, person: None, late: None });
+        self.feed_transfer(event).await;
+        let refused = self.call.transfers.last().and_then(|transfer| transfer.outcome);
+        if refused == Some(TransferOutcome::NotAllowed) { Err(TransferError::NoLine) } else { Ok(mode) }
+    }
+
+    /// The agent asks; it hears when nothing comes of it.
+    pub(super) async fn transfer_for_agent(&mut self, destination: String, whisper: Option<String>) {
+        let order = TransferOrder { destination: destination.clone(), whisper, mode: TransferMode::Auto };
+        let Err(error) = self.transfer(order).await else { return };
+        if error == TransferError::NoLine {
+            // It was begun, and the agent told.
+            return;
+        }
+        tracing::info!(call = %self.call.id, %error, "the agent's transfer was refused");
+        let outcome = match error {
+            TransferError::Forbidden => TransferOutcome::NotAllowed,
+            _ => TransferOutcome::Failed,
+        };
+        if !self.is_being_transferred() {
+            self.note_transfer(&destination, TransferMode::Auto);
+            self.settle_transfer(outcome).await;
+        }
+        self.voice.tell(Command::TransferFailed { outcome: outcome.word().to_owned() });
+    }
+
+    pub(super) fn is_being_transferred(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.state != State::Over)
+    }
+
+    pub(super) async fn on_person(&mut self, news: PersonNews) {
+        let room = self.room.clone();
+        let person = self.transfer.as_mut().and_then(|transfer| transfer.person.as_mut());
+        if let Some(event) = person.and_then(|person| person.take(news, &room)) {
+            self.feed_transfer(event).await;
+        }
+    }
+
+    /// Steps the machine of the transfer, and that of the call with what comes of it.
+    pub(super) async fn feed_transfer(&mut self, event: Event) {
+        let mut next = Some(event);
+        let mut outcome = Vec::new();
+        while let Some(event) = next.take() {
+            let Some(transfer) = &mut self.transfer else { return };
+            let limits = Limits { setup: self.terms.setup_limit, whisper: LONGEST_WHISPER };
+            let (state, actions) = step(transfer.state, event, limits, self.room.clock.now());
+            transfer.state = state;
+            for action in actions {
+                match action {
+                    Action::Dial => next = self.dial_person().await.err().map(Event::Failed),
+                    Action::Done => outcome.push(machine::Event::AgentDone),
+                    Action::Silent => outcome.push(machine::Event::EmptyRoom),
+                    Action::Back(reason) => {
+                        outcome.extend(self.transfer.as_mut().and_then(|transfer| transfer.late.take()));
+                        self.voice.tell(Command::TransferFailed { outcome: reason.word().to_owned() });
+                        self.follow_hold();
+                    }
+                    action => self.act(action).await,
+                }
+            }
+        }
+        for event in outcome {
+            Box::pin(self.feed(event)).await;
+        }
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Park => self.voice.tell(Command::TransferBegun),
+            Action::Note(outcome) => self.settle_transfer(outcome).await,
+            Action::Drop => self.drop_person(),
+            Action::Refer => self.send_refer(),
+            Action::Join => {
+                let person = self.transfer.as_mut().and_then(|transfer| transfer.person.as_mut());
+                if let (Some(person), Some(media)) = (person, &self.media) {
+                    person.join(&media.leg);
+                }
+            }
+            Action::Whisper => {
+                let Some(transfer) = &mut self.transfer else { return };
+                let (text, call) = (transfer.whisper.clone().unwrap_or_default(), &self.call);
+                let session = self.room.engines.announcement(text, call.voice.clone(), call.language.clone());
+                if let Some(person) = &mut transfer.person {
+                    person.whisper(session);
+                }
+            }
+            Action::Dial | Action::Back(_) | Action::Done | Action::Silent => {}
+        }
+    }
+
+    fn send_refer(&mut self) {
+        let (Some(sip), Some(transfer)) = (&self.sip, &self.transfer) else { return };
+        let Some(trunk) = self.room.trunk(&self.line.trunk) else { return };
+        let us = trunk.caller_id.as_deref().or(Some(self.call.number.as_str()).filter(|number| !number.is_empty()));
+        let referred_by = us.map(|us| format!("<sip:{us}@{}>", trunk.host));
+        sip.control.refer(transfer.route.on(trunk).uri.to_string(), referred_by);
+    }
+
+    async fn dial_person(&mut self) -> Result<(), TransferOutcome> {
+        // A refused REFER leads here, too.
+        if let Some(transfer) = self.call.transfers.last_mut() {
+            transfer.mode = TransferMode::Bridge;
+        }
+        let (Some(transfer), Some(media)) = (&mut self.transfer, &self.media) else {
+            return Err(TransferOutcome::Failed);
+        };
+        let line = line(&self.room, &transfer.route).ok_or(TransferOutcome::NotAllowed)?;
+        let name = caller_name(&self.call);
+        let person = Person::call(&self.room, &media.leg, line, &transfer.route, name).await;
+        transfer.person = Some(person.map_err(|_| TransferOutcome::Failed)?);
+        Ok(())
+    }
+
+    pub(super) fn drop_person(&mut self) {
+        if let Some(person) = self.transfer.as_mut().and_then(|transfer| transfer.person.take()) {
+            person.hang_up();
+        }
+    }
+
+    /// The call ends: so does whatever was done for it.
+    pub(super) fn end_transfer(&mut self) {
+        self.drop_person();
+        self.moving = None;
+        let now = self.room.clock.utc();
+        let state = self.transfer.as_ref().map(|transfer| transfer.state);
+        let taken_over = matches!(state, Some(State::Referring { accepted: true, .. }));
+        let outcome = if taken_over { TransferOutcome::Unknown } else { TransferOutcome::Cancelled };
+        for transfer in self.call.transfers.iter_mut().filter(|transfer| transfer.outcome.is_none()) {
+            transfer.outcome = Some(outcome);
+            transfer.settled_at = Some(now);
+        }
+        if let Some(transfer) = &mut self.transfer {
+            transfer.state = State::Over;
+        }
+    }
+
+    pub(super) fn note_transfer(&mut self, destination: &str, mode: TransferMode) {
+        if self.call.transfers.len() >= MOST_KEPT {
+            self.call.transfers.remove(0);
+        }
+        let asked_at = self.room.clock.utc();
+        let destination = destination.trim().to_owned();
+        self.call.transfers.push(Transfer { destination, mode, asked_at, settled_at: None, outcome: None });
+    }
+
+    /// Enters the outcome of the newest transfer, with the event that it raises.
+    pub(super) async fn settle_transfer(&mut self, outcome: TransferOutcome) {
+        let now = self.room.clock.utc();
+        if let Some(transfer) = self.call.transfers.last_mut() {
+            transfer.outcome = Some(outcome);
+            transfer.settled_at = Some(now);
+        }
+        metrics::counter!("trunkline_transfers_total", "outcome" => outcome.word()).increment(1);
+        let event = ledger::event(&self.call, EventKind::CallTransferred, &self.room.clock);
+        self.note(vec![event]).await;
+    }
+}
+
+/// A line that leads to `route`.
+pub(super) fn line(room: &Room, route: &Route) -> Option<Line> {
+    let uri = &route.target.uri;
+    let number = matches!(uri, Uri::Tel(_)).then(|| uri.number());
+    let wish = Wish { named: route.trunk.as_deref(), number: number.as_deref(), tried: &[] };
+    room.lines.outbound(&wish, room.clock.now(), rand::random()).ok()
+}
+
+/// The caller's own name, for the person's display.
+fn caller_name(call: &Call) -> Option<String> {
+    let name = if call.display_name.is_empty() { &call.phone } else { &call.display_name };
+    (!name.is_empty()).then(|| name.clone())
+}

@@ -1,0 +1,229 @@
+//! The person's side of a transfer: its SIP and media leg, and what is heard of both.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::route::Route;
+use super::{State, TransferError, TransferOutcome};
+use crate::ai::{Command, SessionFactory};
+use crate::call::actor::wire::{self, Ability};
+use crate::call::actor::{MediaLeg, SipLeg, outbound};
+use crate::call::bridge::{Bridge, Report};
+use crate::call::lines::Line;
+use crate::call::machine;
+use crate::call::outcome;
+use crate::call::room::Room;
+use crate::config::TrunkConfig;
+use crate::media::{Leg, LegEvent, LegOptions};
+use crate::sip::endpoint::{CallEvent, CallFailure, Destination, DialPolicy, OutboundInvite};
+use crate::sip::sdp::SessionDescription;
+
+/// A transfer under way, from the order to the end of the call or of the transfer.
+pub(in crate::call) struct UnderWay {
+    pub(in crate::call) state: State,
+    pub(in crate::call) route: Route,
+    pub(in crate::call) whisper: Option<String>,
+    pub(in crate::call) person: Option<Person>,
+    /// What the agent did meanwhile that ends the call once it has the caller again.
+    pub(in crate::call) late: Option<machine::Event>,
+}
+
+/// The person's legs. Dropping them hangs up.
+pub(in crate::call) struct Person {
+    sip: SipLeg,
+    media: MediaLeg,
+    trunk: String,
+    early: Option<SessionDescription>,
+    /// Of the announcement.
+    reports: Option<mpsc::Receiver<Report>>,
+    _commands: Option<mpsc::Sender<Command>>,
+    _line: Line,
+}
+
+/// What is heard of the person.
+pub(in crate::call) enum PersonNews {
+    Sip(Option<CallEvent>),
+    Leg(Option<LegEvent>),
+    Report(Option<Report>),
+}
+
+const REPORTS: usize = 64;
+
+impl Person {
+    /// Calls the person through `line`, with a media leg beside the caller's.
+    pub(in crate::call) async fn call(
+        room: &Room,
+        beside: &Leg,
+        line: Line,
+        route: &Route,
+        caller_name: Option<String>,
+    ) -> Result<Person, TransferError> {
+        let trunk = room.trunk(&line.trunk).ok_or(TransferError::Unavailable)?;
+        let options = LegOptions { bind: room.endpoint.local_address().ip(), recording: None };
+        let leg = room.media.open_beside(beside, options).await.map_err(|_| TransferError::NoLine)?;
+        let at = SocketAddr::new(room.endpoint.media_address(&trunk.name).await, leg.local_rtp_port);
+        let local = SessionDescription::propose(outbound::session_id(), at, &Ability::of_trunk(trunk).terms());
+        let invite = invite(trunk, route, None, caller_name, local.clone());
+        let (control, events) = room.endpoint.invite(invite).map_err(|_| TransferError::Malformed)?;
+        Ok(Person {
+            sip: SipLeg { control, events },
+            media: MediaLeg { leg, local, remote: None },
+            trunk: trunk.name.clone(),
+            early: None,
+            reports: None,
+            _commands: None,
+            _line: line,
+        })
+    }
+
+    pub(in crate::call) async fn next(&mut self) -> PersonNews {
+        let reports = async {
+            match &mut self.reports {
+                Some(reports) => reports.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            event = self.sip.events.recv() => PersonNews::Sip(event),
+            event = self.media.leg.events.recv() => PersonNews::Leg(event),
+            report = reports => PersonNews::Report(report),
+        }
+    }
+
+    /// What `news` means for the transfer.
+    pub(in crate::call) fn take(&mut self, news: PersonNews, room: &Room) -> Option<super::Event> {
+        use super::Event::{Answered, Failed, PersonLeft, PersonSilent, Whispered};
+        match news {
+            PersonNews::Sip(Some(event)) => self.take_sip(event, room),
+            PersonNews::Sip(None) => Some(PersonLeft),
+            PersonNews::Leg(Some(LegEvent::Silent)) => {
+                let held = self.media.remote.as_ref().is_some_and(|remote| !remote.send);
+                (!held).then_some(PersonSilent)
+            }
+            PersonNews::Leg(Some(LegEvent::Closed(_)) | None) => Some(Failed(TransferOutcome::Failed)),
+            PersonNews::Leg(Some(_)) => None,
+            PersonNews::Report(Some(Report::Done { .. } | Report::Failed { .. })) => Some(Whispered),
+            PersonNews::Report(Some(_)) => None,
+            PersonNews::Report(None) => {
+                self.reports = None;
+                Some(Whispered)
+            }
+        }
+        .filter(|event| *event != Answered || self.media.remote.is_some())
+    }
+
+    fn take_sip(&mut self, event: CallEvent, room: &Room) -> Option<super::Event> {
+        use super::Event::{Answered, Failed, PersonLeft};
+        match event {
+            CallEvent::Ringing { session, .. } => {
+                self.early = session.or(self.early.take());
+                None
+            }
+            CallEvent::Answered { session } => Some(match self.agree(session) {
+                true => Answered,
+                false => Failed(TransferOutcome::Failed),
+            }),
+            CallEvent::Rejected { code, .. } => {
+                if outcome::of_response(code, "").trunk_trouble {
+                    room.lines.in_trouble(&self.trunk, room.clock.now());
+                }
+                Some(Failed(TransferOutcome::of_code(code)))
+            }
+            CallEvent::Failed(CallFailure::NoAnswer) => Some(Failed(TransferOutcome::NoAnswer)),
+            CallEvent::Failed(failure) => {
+                if outcome::of_failure(&failure).trunk_trouble {
+                    room.lines.in_trouble(&self.trunk, room.clock.now());
+                }
+                Some(Failed(TransferOutcome::Failed))
+            }
+            CallEvent::Ended { .. } => Some(PersonLeft),
+            CallEvent::Offer { session } => {
+                self.follow(session.as_ref(), room);
+                None
+            }
+            // The person may leave, not send us elsewhere.
+            CallEvent::Referred(_) => {
+                self.sip.control.answer_refer(603);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn agree(&mut self, session: Option<SessionDescription>) -> bool {
+        let agreed = session.or(self.early.take()).and_then(|answer| self.media.local.agree(&answer).ok());
+        let Some(agreed) = agreed else { return self.media.remote.is_some() };
+        let remote = wire::remote(&agreed);
+        self.media.leg.control.connect(remote.clone());
+        self.media.remote = Some(remote);
+        true
+    }
+
+    /// The person's phone changes the session: hold, resume, a new address.
+    fn follow(&mut self, offer: Option<&SessionDescription>, room: &Room) {
+        let Some(trunk) = room.trunk(&self.trunk) else { return self.sip.control.refuse_offer() };
+        let ability = Ability::of_trunk(trunk);
+        let terms = ability.terms();
+        let local = &self.media.local;
+        let Some(offer) = offer else {
+            let fresh = local.propose_again(&terms);
+            self.media.local = wire::next_version(local, fresh);
+            return self.sip.control.accept_offer(self.media.local.clone());
+        };
+        match offer.answer_under(local.session_id, local.address, &terms, Some(local)) {
+            Ok((answer, agreed)) => {
+                let remote = wire::remote(&agreed);
+                self.media.leg.control.connect(remote.clone());
+                self.media.remote = Some(remote);
+                self.media.local = wire::next_version(&self.media.local, answer);
+                self.sip.control.accept_offer(self.media.local.clone());
+            }
+            Err(problem) => self.sip.control.refuse_media(problem),
+        }
+    }
+
+    /// Speaks to the person; [`Report::Done`] comes once it has been heard.
+    pub(in crate::call) fn whisper(&mut self, session: SessionFactory) {
+        let (commands, inbox) = mpsc::channel(4);
+        let (outbox, reports) = mpsc::channel(REPORTS);
+        self.media.leg.control.attach(Box::new(move || Box::new(Bridge::new(session(), inbox, outbox))));
+        let _ = commands.try_send(Command::Greet);
+        (self._commands, self.reports) = (Some(commands), Some(reports));
+    }
+
+    /// Joins the person to the caller.
+    pub(in crate::call) fn join(&mut self, caller: &Leg) {
+        let (one, other) = crate::media::bridge::pair();
+        (self._commands, self.reports) = (None, None);
+        caller.control.attach(one);
+        self.media.leg.control.attach(other);
+    }
+
+    /// Ends the leg in whatever way it owes.
+    pub(in crate::call) fn hang_up(self) {
+        self.sip.control.hang_up();
+        self.media.leg.control.close();
+    }
+}
+
+/// The INVITE that leads to `route` through `trunk`.
+pub(in crate::call) fn invite(
+    trunk: &TrunkConfig,
+    route: &Route,
+    referred_by: Option<String>,
+    caller_name: Option<String>,
+    offer: SessionDescription,
+) -> OutboundInvite {
+    OutboundInvite {
+        trunk: trunk.name.clone(),
+        destination: Destination::Referred(route.through(trunk, referred_by)),
+        caller_number: None,
+        caller_name,
+        offer,
+        ring_timeout: Duration::from_secs(trunk.ring_seconds),
+        policy: DialPolicy::default(),
+    }
+}
