@@ -134,7 +134,13 @@ impl JitterBuffer {
     pub fn insert(&mut self, audio: Audio<'_>, at: Instant) {
         let Some(length) = audio.sound.ticks(audio.payload) else { return };
         let Some(timeline) = self.timeline else { return self.restart(audio, at) };
-        if audio.arrival == Arrival::NewSource || timeline.scale != scale(audio.sound) {
+        let another_clock = timeline.scale != scale(audio.sound);
+        if another_clock && audio.arrival == Arrival::Reordered {
+            // From before the change: its place cannot be told any more.
+            self.counts.late += 1;
+            return;
+        }
+        if another_clock || audio.arrival == Arrival::NewSource {
             return self.splice(audio, at);
         }
         let start = timeline.extend(audio.timestamp);
