@@ -218,7 +218,7 @@ fn describe(
         incoming.control.refuse_media(problem);
         488_u16
     })?;
-    Ok((answer, Some(wire::remote(&agreed))))
+    Ok((answer, Some(wire::keyed(wire::remote(&agreed), trunk))))
 }
 
 fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) -> Result<Call, u16> {

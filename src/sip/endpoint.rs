@@ -71,13 +71,23 @@ struct Shared {
 pub enum StartError {
     /// A port is taken or may not be opened.
     #[error(
-        "cannot listen for SIP over {transport} on {address}: {source}; is another SIP server running, or [sip] wrong?"
+        "cannot listen for SIP over {transport} on {address}: {source}; is another SIP server running, or [sip] {} wrong?",
+        key_of(transport)
     )]
     Bind { transport: &'static str, address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Tls(#[from] BadFile),
     #[error("cannot open a socket towards the collector of traces: {0}; is [trace] hep an address of this network?")]
     Trace(std::io::Error),
+}
+
+/// The key that says where a transport listens.
+fn key_of(transport: &str) -> &'static str {
+    match transport {
+        "TCP" => "tcp_listen",
+        "TLS" => "tls_listen",
+        _ => "listen",
+    }
 }
 
 /// An outbound call through a trunk.

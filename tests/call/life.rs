@@ -417,15 +417,18 @@ fn after_a_crash_live_calls_are_closed_or_retried_and_waiting_ones_go_on() {
         let gateway = Gateway::start(state.path(), Plan::towards(&phone)).await;
         let order = gateway.order();
         let dialling = gateway.place(order.clone()).await.id;
-        phone.rings().await.control.ringing(None);
+        let first = phone.rings().await;
+        first.control.ringing(None);
         gateway.status(dialling, CallStatus::Ringing).await;
         let retried = gateway.place(trunkline::call::PlaceCall { retries: 1, ..order.clone() }).await.id;
-        phone.rings().await.control.ringing(None);
+        let second = phone.rings().await;
+        second.control.ringing(None);
         gateway.status(retried, CallStatus::Ringing).await;
         let answered = gateway.place(trunkline::call::PlaceCall { retries: 1, ..order.clone() }).await.id;
         let talk = phone.pick_up().await;
         gateway.status(answered, CallStatus::InProgress).await;
-        std::mem::forget(talk);
+        // The phones go on ringing and talking.
+        std::mem::forget((first, second, talk));
         let later = Clock::system().utc() + Duration::from_secs(3600);
         let order = trunkline::call::PlaceCall { scheduled_for: Some(later), ..order };
         let scheduled = gateway.place(order).await.id;

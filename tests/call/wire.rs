@@ -333,33 +333,26 @@ fn session_of(message: &str) -> SessionDescription {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_early_media_the_answer_decides_where_the_sound_goes() {
+async fn after_early_media_nobody_is_spoken_to_before_somebody_answers() {
     let _stage = STAGE.lock().await;
-    for moves in [false, true] {
-        let state = tempfile::tempdir().expect("state");
-        let mut phone = Phone::start().await;
-        let gateway = Gateway::start(state.path(), Plan::towards(&phone)).await;
-        let id = gateway.place(gateway.order()).await.id;
-        let call = phone.rings().await;
-        let box_at = call.offer.as_ref().expect("an offer").address;
-        let (early, late) = (Line::open().await, Line::open().await);
-        let announced = early.describes(1, &BOTH[..1], Direction::SendRecv);
-        call.control.ringing(Some(announced.clone()));
-        gateway.status(id, CallStatus::Ringing).await;
-        call.control.ringing(None);
-        early.hum(box_at, Codec::Pcmu);
-        assert_eq!(early.packets_during(WINDOW).await, 0, "nobody has answered yet");
-        let (line, codec) = if moves { (&late, Codec::Pcma) } else { (&early, Codec::Pcmu) };
-        let answer = if moves { late.describes(1, &BOTH[1..], Direction::SendRecv) } else { announced };
-        call.control.answer(answer);
-        line.hum(box_at, codec);
-        assert_eq!(line.hears(10).await.payload_type, codec.payload_type());
-        if moves {
-            assert_eq!(early.packets_during(WINDOW).await, 0);
-        }
-        call.control.hang_up();
-        assert_eq!(gateway.finished(id).await.end_reason, Some(EndReason::Finished));
-    }
+    let state = tempfile::tempdir().expect("state");
+    let mut phone = Phone::start().await;
+    let gateway = Gateway::start(state.path(), Plan::towards(&phone)).await;
+    let id = gateway.place(gateway.order()).await.id;
+    let call = phone.rings().await;
+    let box_at = call.offer.as_ref().expect("an offer").address;
+    let line = Line::open().await;
+    // Said reliably, so that the 200 says nothing any more (RFC 3262 §5).
+    let announced = line.describes(1, &BOTH[..1], Direction::SendRecv);
+    call.control.ringing(Some(announced.clone()));
+    gateway.status(id, CallStatus::Ringing).await;
+    call.control.ringing(None);
+    line.hum(box_at, Codec::Pcmu);
+    assert_eq!(line.packets_during(WINDOW).await, 0, "nobody has answered yet");
+    call.control.answer(announced);
+    assert_eq!(line.hears(10).await.payload_type, Codec::Pcmu.payload_type());
+    call.control.hang_up();
+    assert_eq!(gateway.finished(id).await.end_reason, Some(EndReason::Finished));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,7 +82,7 @@ const ROWS: &[Row] = &[
     ("[speech]\nmodel_directory = \"/no/model\"", 2, "speech.model_directory", "no folder", "remove the key"),
     ("[[trunk]]\nname = \"a\"\nhost = \"b\"\nrefer = \"yes\"", 4, "trunk[1].refer", "wrong type", "true or false"),
     (
-        "[[number]]\nname = \"a\"\nnumber = \"1\"\nsystem_prompt = \"p\"\ntransfer_to = \"the boss\"",
+        "[[number]]\nname = \"a\"\nnumber = \"1234\"\nsystem_prompt = \"p\"\ntransfer_to = \"the boss\"",
         5,
         "number[1].transfer_to",
         "cannot be used",

@@ -31,7 +31,10 @@ fn a_taken_port_is_named() {
     let address = taken.local_addr().expect("bound").to_string();
     site.configure("127.0.0.1:0", &address, "");
     let said = refusal(&site);
-    assert!(said.contains(&format!("cannot listen for SIP on {address}")) && said.contains("[sip] listen"), "{said}");
+    assert!(
+        said.contains(&format!("cannot listen for SIP over UDP on {address}")) && said.contains("[sip] listen"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_sip_port_in_use_is_named() {
     let setup = trunked();
     setup.write();
     let _taken = UdpSocket::bind(setup.sip).expect("the port");
-    says(&refusal(&setup), &["cannot listen for SIP", &setup.sip.to_string(), "[sip] listen"]);
+    says(&refusal(&setup), &["cannot listen for SIP over UDP", &setup.sip.to_string(), "[sip] listen"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use trunkline::clock::Clock;
 use trunkline::config::SipConfig;
 use trunkline::sip::endpoint::{
@@ -102,7 +103,7 @@ async fn a_call_goes_on_over_a_new_connection_when_its_own_is_killed() {
     assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
     drop(line);
     // Until the box has noticed; a BYE into the dying connection would be lost, as in any network.
-    tokio::time::timeout(Duration::from_millis(200), call.events.recv()).await.expect_err("the call goes on");
+    timeout(Duration::from_millis(200), call.events.recv()).await.expect_err("the call goes on");
     call.control.hang_up();
     let bye = Line::accept(&contact).await.message().await;
     assert!(bye.starts_with(&format!("BYE sip:peer@{address};transport=tcp SIP/2.0")), "{bye}");
@@ -134,7 +135,8 @@ async fn the_200_is_repeated_over_tcp_until_its_ack() {
     assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
     call.control.hang_up();
     // Before it, at most what was under way.
-    while !line.message().await.starts_with("BYE ") {}
+    let bye = async { while !line.message().await.starts_with("BYE ") {} };
+    timeout(PATIENCE, bye).await.expect("a BYE in time");
 }
 
 #[tokio::test]
@@ -147,12 +149,15 @@ async fn an_answer_to_a_connection_that_is_gone_goes_to_sent_by() {
     let call = incoming(&mut calls).await;
     assert_eq!(status(&line.message().await), 100);
     drop(line);
-    let mut line = loop {
-        call.control.ringing(None);
-        if let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await {
-            break Line::over(stream, address, "TCP");
+    let opened = async {
+        loop {
+            call.control.ringing(None);
+            if let Ok(Ok((stream, _))) = timeout(Duration::from_millis(50), listener.accept()).await {
+                break Line::over(stream, address, "TCP");
+            }
         }
     };
+    let mut line = timeout(PATIENCE, opened).await.expect("a new connection in time");
     assert_eq!(status(&line.message().await), 180);
 }
 
@@ -269,14 +274,17 @@ async fn one_source_holds_so_many_connections_and_no_more() {
     assert!(Line::to(endpoint.local_address()).await.is_closed().await);
     drop(first);
     // Its place is free as soon as the box has seen it go.
-    loop {
-        let mut next = Line::to(endpoint.local_address()).await;
-        let request = next.options("c");
-        next.send(&request).await;
-        if status(&next.message().await) == 200 {
-            break;
+    let taken = async {
+        loop {
+            let mut next = Line::to(endpoint.local_address()).await;
+            let request = next.options("c");
+            next.send(&request).await;
+            if status(&next.message().await) == 200 {
+                break;
+            }
         }
-    }
+    };
+    timeout(PATIENCE, taken).await.expect("a place in time");
 }
 
 #[tokio::test]

@@ -307,7 +307,7 @@ impl Actor {
         if let Some(media) = &self.media
             && let Some(remote) = &media.remote
         {
-            media.leg.control.connect(remote.clone());
+            media.leg.control.connect(wire::keyed(remote.clone(), self.room.trunk(&self.line.trunk)));
             let on_hold = !remote.send;
             if self.voice.hold(on_hold) {
                 self.room.tell(self.call.id, LiveFact::Hold(on_hold));

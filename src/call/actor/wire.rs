@@ -1,6 +1,6 @@
 //! Session descriptions of SIP in the media room's terms.
 
-use crate::config::{CodecName, CodecOrder, SrtpPolicy, TrunkConfig};
+use crate::config::{CodecName, CodecOrder, DtmfMode, SrtpPolicy, TrunkConfig};
 use crate::media::{Codec, ComfortNoise, KeyFormat, KeyWay, OpusTuning, Remote, SrtpKey, SrtpKeys, Suite};
 use crate::sip::sdp::{
     Agreed, AudioCodec, CryptoKey, CryptoSuite, Direction, EventFormat, OpusFormat, SessionDescription, Srtp, Terms,
@@ -16,8 +16,6 @@ pub(in crate::call) fn remote(agreed: &Agreed) -> Remote {
         accepted_events: agreed.accepted_events.iter().copied().map(key_format).collect(),
         comfort_noise: agreed.comfort_noise.map(|noise| ComfortNoise { send: noise.send, accept: noise.accept }),
         opus: tuning(agreed.opus),
-        // A peer that knows no events can press keys only in the sound.
-        keys: if agreed.accepted_events.is_empty() { KeyWay::Tones } else { KeyWay::Events },
         send: matches!(agreed.direction, Direction::SendRecv | Direction::SendOnly),
         receive: matches!(agreed.direction, Direction::SendRecv | Direction::RecvOnly),
         srtp: agreed.srtp.as_ref().map(|srtp| Box::new(keys(srtp))),
@@ -44,6 +42,14 @@ fn codec(codec: AudioCodec) -> Codec {
         AudioCodec::G722 => Codec::G722,
         AudioCodec::Opus => Codec::Opus,
     }
+}
+
+/// The same with keys in the sound, where the trunk wants them so. `trunk` is `None` for phones that call the box.
+pub(in crate::call) fn keyed(mut remote: Remote, trunk: Option<&TrunkConfig>) -> Remote {
+    if trunk.is_some_and(|trunk| trunk.dtmf == DtmfMode::Inband) {
+        remote.keys = KeyWay::Tones;
+    }
+    remote
 }
 
 fn key_format(event: EventFormat) -> KeyFormat {

@@ -175,7 +175,7 @@ impl Person {
         };
         match offer.answer_under(local.session_id, local.address, &terms, Some(local)) {
             Ok((answer, agreed)) => {
-                let remote = wire::remote(&agreed);
+                let remote = wire::keyed(wire::remote(&agreed), Some(trunk));
                 self.media.leg.control.connect(remote.clone());
                 self.media.remote = Some(remote);
                 self.media.local = wire::next_version(&self.media.local, answer);
