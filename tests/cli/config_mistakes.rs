@@ -89,7 +89,7 @@ const ROWS: &[Row] = &[
         "number",
     ),
     (
-        "[[number]]\nname = \"a\"\nnumber = \"1\"\nsystem_prompt = \"p\"\ntransfer_whisper = true",
+        "[[number]]\nname = \"a\"\nnumber = \"1234\"\nsystem_prompt = \"p\"\ntransfer_whisper = true",
         5,
         "number[1].transfer_whisper",
         "without `transfer_to`",

@@ -7,8 +7,10 @@
 #![allow(dead_code, unused_imports)]
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub mod audio;
@@ -22,14 +24,27 @@ pub mod sipp;
 
 pub use gateway::{Gateway, Setup};
 
-/// A UDP port of 127.0.0.1 that is free now.
+/// A port of 127.0.0.1 that is free now over UDP and TCP (a SIP server listens on both), and was not given before.
 pub fn free_udp_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free UDP port").port()
+    free_port()
 }
 
-/// A TCP port of 127.0.0.1 that is free now.
+/// The same.
 pub fn free_tcp_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free TCP port").port()
+    free_port()
+}
+
+fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    for _ in 0..200 {
+        let stream = TcpListener::bind("127.0.0.1:0").expect("a free TCP port");
+        let port = stream.local_addr().expect("bound").port();
+        let free = UdpSocket::bind(("127.0.0.1", port)).is_ok();
+        if free && GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return port;
+        }
+    }
+    panic!("no port is free over UDP and TCP");
 }
 
 /// First port of `count` UDP ports in a row, below the range from which the system hands out ports of its own.
