@@ -33,8 +33,9 @@ fn linphone(folder: &Path, encryption: &str) -> (Process, u16) {
     let config = format!(
         "[sip]\nsip_port={port}\nsip_tcp_port=0\nsip_tls_port=0\nguess_hostname=0\nipv6=0\nuse_info=0\n\
          contact=\"phone\" <sip:phone@127.0.0.1>\nmedia_encryption={encryption}\nmedia_encryption_mandatory={}\n\
-         [rtp]\naudio_rtp_port={media}\n[video]\nenabled=0\ncapture=0\ndisplay=0\n",
-        u8::from(encryption != "none")
+         [rtp]\naudio_rtp_port={media}\n{}[video]\nenabled=0\ncapture=0\ndisplay=0\n",
+        u8::from(encryption != "none"),
+        codecs()
     );
     std::fs::write(folder.join("linphonerc"), config).expect("phone configuration");
     let tone: Vec<i16> = (0..8_000 * 20)
@@ -50,6 +51,15 @@ fn linphone(folder: &Path, encryption: &str) -> (Process, u16) {
     let process = Process::start("linphonec", &mut command, &folder.join("output"));
     wait_for_udp_listener("linphone to listen", port);
     (process, port)
+}
+
+/// G.722 is off unless it is asked for.
+fn codecs() -> String {
+    let all = [("opus", 48_000, 2), ("G722", 8_000, 1), ("PCMU", 8_000, 1), ("PCMA", 8_000, 1)];
+    let sections = all.iter().enumerate().map(|(at, (name, rate, channels))| {
+        format!("[audio_codec_{at}]\nmime={name}\nrate={rate}\nchannels={channels}\nenabled=1\n")
+    });
+    sections.collect()
 }
 
 fn talk(encryption: &str, trunk: &str) {

@@ -82,14 +82,11 @@ pub fn tail(text: &str, lines: usize) -> String {
 /// Waits until somebody listens on the UDP port of 127.0.0.1 (read from the kernel's table, so nothing is disturbed).
 #[track_caller]
 pub fn wait_for_udp_listener(what: &str, port: u16) {
-    let wanted = format!(":{port:04X} ");
+    let wanted = format!(":{port:04X}");
     wait_for(what, Duration::from_secs(10), || {
-        std::fs::read_to_string("/proc/net/udp").ok().filter(|table| {
-            table
-                .lines()
-                .skip(1)
-                .filter_map(|line| line.split_once(": "))
-                .any(|(_, rest)| rest.get(8..14).is_some_and(|local| local == wanted))
-        })
+        let tables =
+            ["/proc/net/udp", "/proc/net/udp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
+        let listens = |line: &str| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&wanted));
+        tables.iter().any(|table| table.lines().skip(1).any(listens)).then_some(())
     });
 }

@@ -11,7 +11,7 @@ use super::{audio, free_udp_port, free_udp_range};
 #[derive(Default, Clone)]
 pub struct Scenario(String);
 
-const DIALOG: &str = "[last_Via:]\n[last_From:]\n[last_To:];tag=[pid]SIPp[call_number]\n[last_Call-ID:]\n[last_CSeq:]\n\
+const DIALOG: &str = "[last_Via:]\n[last_Record-Route:]\n[last_From:]\n[last_To:];tag=[pid]SIPp[call_number]\n[last_Call-ID:]\n[last_CSeq:]\n\
                       Contact: <sip:[local_ip]:[local_port];transport=[transport]>\n";
 
 const KEPT: &str = "Via:[$via]\nFrom:[$from]\nTo:[$to];tag=[pid]SIPp[call_number]\n[last_Call-ID:]\nCSeq:[$cseq]\n\
