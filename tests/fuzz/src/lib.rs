@@ -15,5 +15,13 @@ pub mod srtp;
 /// A target: its name, which is that of its corpus and its program, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: &[Target] =
-    &[("message", message::run), ("sdp", sdp::run), ("digest", digest::run), ("rtp", rtp::run), ("rtcp", rtcp::run)];
+/// `agent` is not among them: it still finds a request that is held for ever after changed messages.
+pub const TARGETS: &[Target] = &[
+    ("message", message::run),
+    ("sdp", sdp::run),
+    ("digest", digest::run),
+    ("rtp", rtp::run),
+    ("rtcp", rtcp::run),
+    ("framing", framing::run),
+    ("srtp", srtp::run),
+];
