@@ -355,7 +355,19 @@ impl UserAgent {
             }
         }
         self.schedule.at(self.servers.wake_at(key), Wake::Server(key.clone()));
-        if let Some(ServerOwner { merge: Some(merge), .. }) = self.servers.reap(key) {
+        let owner = self.servers.reap(key);
+        self.unmerge(owner);
+    }
+
+    /// Nobody will answer it: held on, it would never go.
+    fn drop_server(&mut self, key: &ServerKey) {
+        let owner = self.servers.forget(key);
+        self.schedule.at(None, Wake::Server(key.clone()));
+        self.unmerge(owner);
+    }
+
+    fn unmerge(&mut self, owner: Option<ServerOwner>) {
+        if let Some(ServerOwner { merge: Some(merge), .. }) = owner {
             self.merged.remove(&merge);
         }
     }
@@ -371,7 +383,12 @@ impl UserAgent {
                 let outputs = self.servers.respond(key, code, datagram, now);
                 self.server_outputs(key, outputs);
             }
-            Err(problem) => tracing::warn!(%problem, code, "a response was not sent"),
+            Err(problem) => {
+                tracing::warn!(%problem, code, "a response was not sent");
+                if code >= 200 {
+                    self.drop_server(key);
+                }
+            }
         }
     }
 

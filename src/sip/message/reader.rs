@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::method::is_token;
+use super::writer::is_one_line;
 use super::{Fields, Message, Method, Request, Response, Uri};
 
 /// What a message may not exceed.
@@ -76,6 +77,9 @@ type Flaw = (u16, &'static str);
 
 fn read_request(line: &[u8], fields: &Fields, body: &[u8]) -> Result<(Method, Uri, Bytes), Flaw> {
     let line = std::str::from_utf8(line).map_err(|_| (400, "Request Line Is Not UTF-8"))?;
+    if !is_one_line(line) {
+        return Err((400, "Malformed Request Line"));
+    }
     let mut words = line.split(' ');
     let (Some(method), Some(uri), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
@@ -171,8 +175,8 @@ fn read_field(line: &[u8]) -> Result<(&str, &str), &'static str> {
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err("Malformed Header Name");
     }
-    if value.contains('\r') {
-        return Err("Stray Carriage Return");
+    if !is_one_line(value) {
+        return Err("Control Character In Header Field");
     }
     Ok((name, value.trim_matches([' ', '\t'])))
 }
@@ -235,6 +239,14 @@ mod tests {
         assert_eq!(status(&format!("{HEAD}X: {}\r\n\r\n", "y".repeat(200))), Some(400));
         assert_eq!(status(&format!("{HEAD}{}\r\n", "X: y\r\n".repeat(20))), Some(400));
         assert_eq!(status(&format!("{HEAD}\r\n{}", "z".repeat(3_000))), Some(513));
+    }
+
+    #[test]
+    fn a_nul_stands_only_where_it_could_be_echoed() {
+        assert_eq!(status(&format!("{HEAD}X: a\0b\r\n\r\n")), Some(400));
+        assert_eq!(status(&format!("{HEAD}X: a\rb\r\n\r\n")), Some(400));
+        assert_eq!(status("OPTIONS sip:\0a@b SIP/2.0\r\n\r\n"), Some(400));
+        assert_eq!(status(&format!("{HEAD}X: \"a\\\0b\"\r\n\r\n")), None);
     }
 
     #[test]

@@ -54,18 +54,24 @@ fn write(start: &str, fields: &Fields, body: &Bytes) -> Result<Bytes, WriteError
     Ok(wire.freeze())
 }
 
-/// One line. A NUL may only stand as a quoted pair, where RFC 3261 allows it (and we may have to echo it).
 fn put(wire: &mut BytesMut, line: &str) -> Result<(), WriteError> {
-    let mut before = 0;
-    for byte in line.bytes() {
-        if matches!(byte, b'\r' | b'\n') || (byte == 0 && before != b'\\') {
-            return Err(WriteError::LineBreak);
-        }
-        before = byte;
+    if !is_one_line(line) {
+        return Err(WriteError::LineBreak);
     }
     wire.put_slice(line.as_bytes());
     wire.put_slice(b"\r\n");
     Ok(())
+}
+
+/// Stays a line of its own wherever it is written. A NUL may only stand as a quoted pair, where RFC 3261 §25.1 allows it
+/// (and we may have to echo it). The reader asks for the same: what could not be echoed could not be answered.
+pub(super) fn is_one_line(text: &str) -> bool {
+    let mut before = 0;
+    text.bytes().all(|byte| {
+        let sound = !matches!(byte, b'\r' | b'\n') && (byte != 0 || before == b'\\');
+        before = byte;
+        sound
+    })
 }
 
 #[cfg(test)]

@@ -312,6 +312,11 @@ impl<O> Servers<O> {
         })
     }
 
+    /// Forgets the transaction wherever it is.
+    pub fn forget(&mut self, key: &ServerKey) -> Option<O> {
+        self.0.remove(key).map(|server| server.owner)
+    }
+
     /// Forgets the transaction when it is over and hands back its owner.
     pub fn reap(&mut self, key: &ServerKey) -> Option<O> {
         let over = self.0.get(key).is_some_and(|server| match &server.machine {
