@@ -13,18 +13,20 @@ use trunkline::sip::endpoint::{
 use trunkline::sip::message::{Diversion, Reason};
 use trunkline::sip::sdp::{Direction, SessionDescription};
 
-use super::sipp::{Sipp, T1, answered, call};
+use super::sipp::{Lab, Sipp, answered, call, t1};
 use crate::support::*;
+use crate::way::{Way, each_way};
 
 /// Calls a SIPp that plays `scenario`, with a session timer of `expires` seconds and redirections to `allowed`.
 async fn dial(
+    way: Way,
     scenario: &'static str,
     expires: u32,
     allowed: &'static str,
 ) -> (Endpoint, Sipp, CallControl, mpsc::Receiver<CallEvent>) {
-    let sipp = Sipp::called(scenario).await;
-    let config = SipConfig { session_expires_seconds: expires, ..sip_config(T1) };
-    let trunks = [trunk("sipp", sipp.address, "")];
+    let sipp = Sipp::called(way, scenario).await;
+    let config = SipConfig { session_expires_seconds: expires, ..sip_config(t1(way)) };
+    let trunks = [sipp.trunk("")];
     let (endpoint, _) = Endpoint::start(&config, &trunks, &[], Clock::system()).await.expect("a free port");
     let order = OutboundInvite {
         trunk: "sipp".into(),
@@ -54,18 +56,16 @@ async fn hangs_up(control: &CallControl, events: &mut mpsc::Receiver<CallEvent>,
     sipp.succeeded().await;
 }
 
-#[tokio::test]
-async fn reliable_responses_are_acknowledged_in_their_order() {
-    let (_endpoint, sipp, control, mut events) = call("uas_prack", "").await;
+async fn reliable_responses_are_acknowledged_in_their_order(way: Way) {
+    let (_endpoint, sipp, control, mut events) = call(way, "uas_prack", "").await;
     assert_eq!(port_of_next(&mut events).await, (183, Some(6100)));
     assert_eq!(port_of_next(&mut events).await, (180, None), "the one out of order is not told");
     assert_eq!(port_of_next(&mut events).await, (200, Some(6100)));
     hangs_up(&control, &mut events, sipp).await;
 }
 
-#[tokio::test]
-async fn an_update_changes_the_session_before_and_after_the_answer() {
-    let (_endpoint, sipp, control, mut events) = call("uas_update", "").await;
+async fn an_update_changes_the_session_before_and_after_the_answer(way: Way) {
+    let (_endpoint, sipp, control, mut events) = call(way, "uas_update", "").await;
     assert_eq!(port_of_next(&mut events).await, (183, Some(6100)));
     accept(&mut events, &control, 6102).await;
     assert_eq!(port_of_next(&mut events).await, (200, Some(6102)));
@@ -84,33 +84,29 @@ async fn accept(events: &mut mpsc::Receiver<CallEvent>, control: &CallControl, p
     }
 }
 
-#[tokio::test]
-async fn a_session_is_refreshed_by_update_and_by_invite_where_that_is_refused() {
-    let (_endpoint, sipp, _control, mut events) = dial("uas_refresh", 2, "").await;
+async fn a_session_is_refreshed_by_update_and_by_invite_where_that_is_refused(way: Way) {
+    let (_endpoint, sipp, _control, mut events) = dial(way, "uas_refresh", 2, "").await;
     answered(&mut events).await;
     // Two refreshes, one a second, change nothing that is told; then the peer hangs up.
     assert_eq!(next(&mut events).await, CallEvent::Ended { by: EndedBy::Peer });
     sipp.succeeded().await;
 }
 
-#[tokio::test]
-async fn a_session_that_the_peer_does_not_refresh_is_ended() {
-    let (_endpoint, sipp, _control, mut events) = dial("uas_unrefreshed", 0, "").await;
+async fn a_session_that_the_peer_does_not_refresh_is_ended(way: Way) {
+    let (_endpoint, sipp, _control, mut events) = dial(way, "uas_unrefreshed", 0, "").await;
     answered(&mut events).await;
     assert_eq!(next(&mut events).await, CallEvent::Ended { by: EndedBy::Lost });
     sipp.succeeded().await;
 }
 
-#[tokio::test]
-async fn a_422_is_followed_with_a_longer_interval() {
-    let (_endpoint, sipp, control, mut events) = call("uas_422", "").await;
+async fn a_422_is_followed_with_a_longer_interval(way: Way) {
+    let (_endpoint, sipp, control, mut events) = call(way, "uas_422", "").await;
     answered(&mut events).await;
     hangs_up(&control, &mut events, sipp).await;
 }
 
-#[tokio::test]
-async fn our_hold_survives_glare_and_a_refused_resume_leaves_it() {
-    let (_endpoint, sipp, control, mut events) = call("uas_glare", "").await;
+async fn our_hold_survives_glare_and_a_refused_resume_leaves_it(way: Way) {
+    let (_endpoint, sipp, control, mut events) = call(way, "uas_glare", "").await;
     answered(&mut events).await;
     let hold = SessionDescription { direction: Direction::Inactive, ..session(4000) };
     match control.offer(hold).await {
@@ -121,9 +117,8 @@ async fn our_hold_survives_glare_and_a_refused_resume_leaves_it() {
     hangs_up(&control, &mut events, sipp).await;
 }
 
-#[tokio::test]
-async fn each_fork_has_its_own_early_media_and_the_newest_wins() {
-    let (_endpoint, sipp, control, mut events) = call("uas_forked_early", "").await;
+async fn each_fork_has_its_own_early_media_and_the_newest_wins(way: Way) {
+    let (_endpoint, sipp, control, mut events) = call(way, "uas_forked_early", "").await;
     assert_eq!(port_of_next(&mut events).await, (183, Some(6110)));
     assert_eq!(port_of_next(&mut events).await, (183, Some(6120)));
     assert_eq!(port_of_next(&mut events).await, (180, None));
@@ -132,23 +127,20 @@ async fn each_fork_has_its_own_early_media_and_the_newest_wins() {
     hangs_up(&control, &mut events, sipp).await;
 }
 
-#[tokio::test]
-async fn a_redirection_is_followed_where_the_call_may_go() {
-    let (_endpoint, sipp, control, mut events) = dial("uas_302", 0, "200").await;
+async fn a_redirection_is_followed_where_the_call_may_go(way: Way) {
+    let (_endpoint, sipp, control, mut events) = dial(way, "uas_302", 0, "200").await;
     answered(&mut events).await;
     hangs_up(&control, &mut events, sipp).await;
 }
 
-#[tokio::test]
-async fn a_redirection_to_elsewhere_is_a_refusal() {
-    let (_endpoint, sipp, _control, mut events) = dial("uas_302_refused", 0, "200").await;
+async fn a_redirection_to_elsewhere_is_a_refusal(way: Way) {
+    let (_endpoint, sipp, _control, mut events) = dial(way, "uas_302_refused", 0, "200").await;
     assert!(matches!(next(&mut events).await, CallEvent::Rejected { code: 302, .. }));
     sipp.succeeded().await;
 }
 
-#[tokio::test]
-async fn keys_go_both_ways_in_info() {
-    let (_endpoint, sipp, control, mut events) = call("uas_info", "").await;
+async fn keys_go_both_ways_in_info(way: Way) {
+    let (_endpoint, sipp, control, mut events) = call(way, "uas_info", "").await;
     answered(&mut events).await;
     assert_eq!(next(&mut events).await, CallEvent::Key('5'));
     assert_eq!(next(&mut events).await, CallEvent::Key('#'));
@@ -160,13 +152,12 @@ async fn keys_go_both_ways_in_info() {
     hangs_up(&control, &mut events, sipp).await;
 }
 
-#[tokio::test]
-async fn reasons_are_read_and_written() {
-    let (_endpoint, sipp, _control, mut events) = call("uas_reason", "").await;
+async fn reasons_are_read_and_written(way: Way) {
+    let (_endpoint, sipp, _control, mut events) = call(way, "uas_reason", "").await;
     assert_eq!(next_told(&mut events).await, CallEvent::Because(vec![Reason::q850(17, "User busy")]));
     assert!(matches!(next(&mut events).await, CallEvent::Rejected { code: 503, .. }));
     sipp.succeeded().await;
-    let (_endpoint, sipp, control, mut events) = call("uas_cancel_reason", "").await;
+    let (_endpoint, sipp, control, mut events) = call(way, "uas_cancel_reason", "").await;
     assert_eq!(port_of_next(&mut events).await, (180, None));
     control.hang_up_because(Reason::answered_elsewhere());
     assert_eq!(next(&mut events).await, CallEvent::Ended { by: EndedBy::Us });
@@ -174,11 +165,11 @@ async fn reasons_are_read_and_written() {
 }
 
 /// Is called by a SIPp that plays `scenario`.
-async fn called(scenario: &'static str) -> (Endpoint, Sipp, IncomingCall) {
-    let (endpoint, mut calls) = open_endpoint(T1).await;
-    let sipp = Sipp::calling(scenario, endpoint.local_address()).await;
-    let call = incoming(&mut calls).await;
-    (endpoint, sipp, call)
+async fn called(way: Way, scenario: &'static str) -> (Endpoint, Sipp, IncomingCall) {
+    let mut lab = Lab::open(way).await;
+    let sipp = Sipp::calling(way, scenario, &lab).await;
+    let call = incoming(&mut lab.calls).await;
+    (lab.endpoint, sipp, call)
 }
 
 fn our_answer(call: &IncomingCall) -> SessionDescription {
@@ -193,9 +184,8 @@ async fn ended_by_peer(call: &mut IncomingCall, sipp: Sipp) {
     sipp.succeeded().await;
 }
 
-#[tokio::test]
-async fn the_answer_waits_for_the_prack_of_a_session() {
-    let (_endpoint, sipp, mut call) = called("uac_prack").await;
+async fn the_answer_waits_for_the_prack_of_a_session(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_prack").await;
     let session = our_answer(&call);
     call.control.ringing(Some(session.clone()));
     call.control.answer(session);
@@ -203,9 +193,8 @@ async fn the_answer_waits_for_the_prack_of_a_session() {
     ended_by_peer(&mut call, sipp).await;
 }
 
-#[tokio::test]
-async fn a_late_offer_is_made_reliably_and_answered_in_the_prack() {
-    let (_endpoint, sipp, mut call) = called("uac_prack_late_offer").await;
+async fn a_late_offer_is_made_reliably_and_answered_in_the_prack(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_prack_late_offer").await;
     assert!(call.offer.is_none());
     call.control.ringing(Some(session(5000)));
     call.control.answer(session(5000));
@@ -216,9 +205,8 @@ async fn a_late_offer_is_made_reliably_and_answered_in_the_prack() {
     ended_by_peer(&mut call, sipp).await;
 }
 
-#[tokio::test]
-async fn an_offer_in_the_prack_is_answered_in_its_200_and_an_early_update_too() {
-    let (_endpoint, sipp, mut call) = called("uac_prack_offer").await;
+async fn an_offer_in_the_prack_is_answered_in_its_200_and_an_early_update_too(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_prack_offer").await;
     call.control.ringing(Some(our_answer(&call)));
     for port in [6201, 6202, 6203] {
         accept(&mut call.events, &call.control.clone(), port).await;
@@ -228,17 +216,15 @@ async fn an_offer_in_the_prack_is_answered_in_its_200_and_an_early_update_too() 
     ended_by_peer(&mut call, sipp).await;
 }
 
-#[tokio::test]
-async fn an_interval_too_small_gets_422_and_a_refresh_its_own_again() {
-    let (_endpoint, sipp, mut call) = called("uac_422").await;
+async fn an_interval_too_small_gets_422_and_a_refresh_its_own_again(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_422").await;
     call.control.answer(our_answer(&call));
     assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
     ended_by_peer(&mut call, sipp).await;
 }
 
-#[tokio::test]
-async fn the_peer_holds_in_every_way_resumes_and_asks_for_our_offer() {
-    let (_endpoint, sipp, mut call) = called("uac_hold").await;
+async fn the_peer_holds_in_every_way_resumes_and_asks_for_our_offer(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_hold").await;
     call.control.answer(our_answer(&call));
     assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
     for direction in [Direction::SendOnly, Direction::SendRecv, Direction::Inactive, Direction::SendOnly] {
@@ -259,18 +245,16 @@ async fn the_peer_holds_in_every_way_resumes_and_asks_for_our_offer() {
     ended_by_peer(&mut call, sipp).await;
 }
 
-#[tokio::test]
-async fn a_key_in_info_is_told_and_other_bodies_are_refused() {
-    let (_endpoint, sipp, mut call) = called("uac_info").await;
+async fn a_key_in_info_is_told_and_other_bodies_are_refused(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_info").await;
     call.control.answer(our_answer(&call));
     assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
     assert_eq!(next(&mut call.events).await, CallEvent::Key('*'));
     ended_by_peer(&mut call, sipp).await;
 }
 
-#[tokio::test]
-async fn the_way_of_a_forwarded_call_is_told() {
-    let (_endpoint, sipp, mut call) = called("uac_diverted").await;
+async fn the_way_of_a_forwarded_call_is_told(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_diverted").await;
     let told = call.provenance.clone();
     assert_eq!(told.original_called.as_deref(), Some("+4911"));
     let forwarded = |number: &str, reason: &str| Diversion { number: number.into(), reason: Some(reason.into()) };
@@ -282,11 +266,32 @@ async fn the_way_of_a_forwarded_call_is_told() {
     ended_by_peer(&mut call, sipp).await;
 }
 
-#[tokio::test]
-async fn a_cancel_says_that_another_phone_took_the_call() {
-    let (_endpoint, sipp, mut call) = called("uac_cancel_elsewhere").await;
+async fn a_cancel_says_that_another_phone_took_the_call(way: Way) {
+    let (_endpoint, sipp, mut call) = called(way, "uac_cancel_elsewhere").await;
     call.control.ringing(None);
     assert_eq!(next_told(&mut call.events).await, CallEvent::Because(vec![Reason::answered_elsewhere()]));
     assert_eq!(next(&mut call.events).await, CallEvent::Ended { by: EndedBy::Peer });
     sipp.succeeded().await;
 }
+
+each_way!(
+    reliable_responses_are_acknowledged_in_their_order,
+    an_update_changes_the_session_before_and_after_the_answer,
+    a_session_is_refreshed_by_update_and_by_invite_where_that_is_refused,
+    a_session_that_the_peer_does_not_refresh_is_ended,
+    a_422_is_followed_with_a_longer_interval,
+    our_hold_survives_glare_and_a_refused_resume_leaves_it,
+    each_fork_has_its_own_early_media_and_the_newest_wins,
+    a_redirection_is_followed_where_the_call_may_go,
+    a_redirection_to_elsewhere_is_a_refusal,
+    keys_go_both_ways_in_info,
+    reasons_are_read_and_written,
+    the_answer_waits_for_the_prack_of_a_session,
+    a_late_offer_is_made_reliably_and_answered_in_the_prack,
+    an_offer_in_the_prack_is_answered_in_its_200_and_an_early_update_too,
+    an_interval_too_small_gets_422_and_a_refresh_its_own_again,
+    the_peer_holds_in_every_way_resumes_and_asks_for_our_offer,
+    a_key_in_info_is_told_and_other_bodies_are_refused,
+    the_way_of_a_forwarded_call_is_told,
+    a_cancel_says_that_another_phone_took_the_call,
+);

@@ -14,6 +14,7 @@ use trunkline::sip::resolve::{Families, Located, Wanted};
 use crate::name_server::NameServer;
 use crate::sipp::Sipp;
 use crate::support::*;
+use crate::way::Way;
 
 const T1: u64 = 50;
 
@@ -102,7 +103,7 @@ async fn what_was_found_stays_good_while_dns_is_down() {
 
 #[tokio::test]
 async fn of_two_srv_targets_the_living_one_takes_the_call_and_the_next() {
-    let sipp = Sipp::called("uas_answer").await;
+    let sipp = Sipp::called(Way::Udp, "uas_answer").await;
     let names = NameServer::start().await;
     // Nobody listens there: the port was free a moment ago, and UDP tells nothing.
     let dead = std::net::UdpSocket::bind("127.0.0.2:0").and_then(|socket| socket.local_addr()).expect("a free port");
@@ -126,7 +127,7 @@ async fn of_two_srv_targets_the_living_one_takes_the_call_and_the_next() {
 
 #[tokio::test]
 async fn a_trunk_is_called_after_its_dns_has_died() {
-    let sipp = Sipp::called("uas_answer").await;
+    let sipp = Sipp::called(Way::Udp, "uas_answer").await;
     let mut names = NameServer::start().await;
     names.a("pbx.test", 1, [127, 0, 0, 1]);
     let host = format!("pbx.test:{}", sipp.address.port());
@@ -142,7 +143,7 @@ async fn a_trunk_is_called_after_its_dns_has_died() {
 
 #[tokio::test]
 async fn several_hosts_of_one_trunk_are_tried_by_priority() {
-    let (first, second) = (Sipp::called("uas_503").await, Sipp::called("uas_answer").await);
+    let (first, second) = (Sipp::called(Way::Udp, "uas_503").await, Sipp::called(Way::Udp, "uas_answer").await);
     let host = |address: SocketAddr, priority: u16| format!("{{ host = \"{address}\", priority = {priority} }}");
     let hosts = format!("hosts = [{}, {}]", host(second.address, 2), host(first.address, 1));
     let (endpoint, _) = endpoint(T1, &[named("pair", "example.test", &hosts)], &[]).await;

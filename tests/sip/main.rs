@@ -3,6 +3,7 @@
 mod support;
 
 mod agent;
+mod authority;
 mod dialogs;
 mod endpoints;
 mod failover;
@@ -15,11 +16,11 @@ mod refer;
 mod registering;
 mod simulation;
 mod sipp;
-mod sipp_tcp;
 mod streams;
 mod tls;
 mod torture;
 mod trace;
 mod trunks;
+mod way;
 mod wire;
 mod world;

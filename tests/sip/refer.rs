@@ -1,8 +1,9 @@
 //! REFER and Replaces at the endpoint: SIPp as referrer and as referee, and INVITEs written by hand.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use crate::sipp::{Sipp, answered, call};
+use crate::sipp::{Lab, Sipp, answered, call};
 use crate::support::*;
+use crate::way::{Way, each_way};
 use crate::world::{Link, World};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,8 +21,8 @@ async fn news(events: &mut mpsc::Receiver<CallEvent>) -> ReferNews {
 }
 
 /// Calls a SIPp that plays `scenario`, refers it, and expects `wanted`; then hangs up.
-async fn refer(scenario: &'static str, wanted: &[ReferNews]) {
-    let (_endpoint, sipp, control, mut events) = call(scenario, "").await;
+async fn refer(way: Way, scenario: &'static str, wanted: &[ReferNews]) {
+    let (_endpoint, sipp, control, mut events) = call(way, scenario, "").await;
     answered(&mut events).await;
     control.refer("sip:person@192.0.2.9".into(), Some("<sip:us@192.0.2.1>".into()));
     for wanted in wanted {
@@ -32,32 +33,27 @@ async fn refer(scenario: &'static str, wanted: &[ReferNews]) {
     sipp.succeeded().await;
 }
 
-#[tokio::test]
-async fn refers_and_hears_that_the_person_was_reached() {
-    refer("uas_refer_200", &[ReferNews::Accepted, ReferNews::Progress(100), ReferNews::Done(200)]).await;
+async fn refers_and_hears_that_the_person_was_reached(way: Way) {
+    refer(way, "uas_refer_200", &[ReferNews::Accepted, ReferNews::Progress(100), ReferNews::Done(200)]).await;
 }
 
-#[tokio::test]
-async fn refers_and_hears_that_the_person_was_not_reached() {
-    refer("uas_refer_503", &[ReferNews::Accepted, ReferNews::Progress(100), ReferNews::Done(503)]).await;
+async fn refers_and_hears_that_the_person_was_not_reached(way: Way) {
+    refer(way, "uas_refer_503", &[ReferNews::Accepted, ReferNews::Progress(100), ReferNews::Done(503)]).await;
 }
 
-#[tokio::test]
-async fn takes_a_refusal_and_sends_nothing_that_the_peer_does_not_take() {
-    refer("uas_refer_403", &[ReferNews::Refused(403)]).await;
-    refer("uas_refer_405", &[ReferNews::Refused(405)]).await;
+async fn takes_a_refusal_and_sends_nothing_that_the_peer_does_not_take(way: Way) {
+    refer(way, "uas_refer_403", &[ReferNews::Refused(403)]).await;
+    refer(way, "uas_refer_405", &[ReferNews::Refused(405)]).await;
 }
 
-#[tokio::test]
-async fn expects_no_news_without_a_subscription() {
-    refer("uas_refer_nosub", &[ReferNews::Accepted, ReferNews::Unknown]).await;
+async fn expects_no_news_without_a_subscription(way: Way) {
+    refer(way, "uas_refer_nosub", &[ReferNews::Accepted, ReferNews::Unknown]).await;
 }
 
-#[tokio::test]
-async fn is_referred_and_tells_what_came_of_it() {
-    let (endpoint, mut calls) = open_endpoint(T1).await;
-    let sipp = Sipp::calling("uac_refer_allowed", endpoint.local_address()).await;
-    let mut call = incoming(&mut calls).await;
+async fn is_referred_and_tells_what_came_of_it(way: Way) {
+    let mut lab = Lab::open(way).await;
+    let sipp = Sipp::calling(way, "uac_refer_allowed", &lab).await;
+    let mut call = incoming(&mut lab.calls).await;
     let answer = answer_to(call.offer.as_ref().expect("an offer"), 5000);
     call.control.answer(answer);
     let referral = loop {
@@ -71,15 +67,15 @@ async fn is_referred_and_tells_what_came_of_it() {
     call.control.answer_refer(202);
     call.control.report_refer(180);
     call.control.report_refer(200);
-    call.control.hang_up();
+    // Whoever transfers leaves when it hears of the end.
+    assert_eq!(next(&mut call.events).await, CallEvent::Ended { by: EndedBy::Peer });
     sipp.succeeded().await;
 }
 
-#[tokio::test]
-async fn refuses_a_refer_without_harm() {
-    let (endpoint, mut calls) = open_endpoint(T1).await;
-    let sipp = Sipp::calling("uac_refer_refused", endpoint.local_address()).await;
-    let mut call = incoming(&mut calls).await;
+async fn refuses_a_refer_without_harm(way: Way) {
+    let mut lab = Lab::open(way).await;
+    let sipp = Sipp::calling(way, "uac_refer_refused", &lab).await;
+    let mut call = incoming(&mut lab.calls).await;
     call.control.answer(answer_to(call.offer.as_ref().expect("an offer"), 5000));
     loop {
         match next(&mut call.events).await {
@@ -211,3 +207,12 @@ fn refers_and_hang_ups_cross_and_nothing_is_left_behind() {
     println!("refer: {asked} asked, {accepted} accepted, {told} ended");
     assert!(asked > 150 && accepted > 25 && told > 150, "{asked} {accepted} {told}");
 }
+
+each_way!(
+    refers_and_hears_that_the_person_was_reached,
+    refers_and_hears_that_the_person_was_not_reached,
+    takes_a_refusal_and_sends_nothing_that_the_peer_does_not_take,
+    expects_no_news_without_a_subscription,
+    is_referred_and_tells_what_came_of_it,
+    refuses_a_refer_without_harm,
+);

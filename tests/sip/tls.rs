@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -15,59 +15,13 @@ use trunkline::clock::Clock;
 use trunkline::config::{SipConfig, TrunkConfig};
 use trunkline::sip::endpoint::{CallEvent, CallFailure, EndedBy, Endpoint, IncomingCall, Origin};
 
+use crate::authority::{Authority, server};
 use crate::line::Line;
 use crate::support::*;
 
 const T1: u64 = 30;
 /// Long enough for an answer that does not come.
 const QUIET: std::time::Duration = std::time::Duration::from_millis(300);
-
-/// An authority and what it signed.
-struct Authority {
-    folder: tempfile::TempDir,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("valid");
-        params.distinguished_name.push(rcgen::DnType::CommonName, "Test Authority");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).expect("signed");
-        std::fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("written");
-        Authority { folder, issuer: rcgen::Issuer::new(params, key) }
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// Paths of a certificate for `name` that ends with the year `until`, and of its key.
-    fn sign(&self, name: &str, until: i32) -> (PathBuf, PathBuf) {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("valid");
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 12, 31);
-        let signed = params.signed_by(&key, &self.issuer).expect("signed");
-        let path = |ending: &str| self.folder.path().join(format!("{name}-{until}.{ending}"));
-        std::fs::write(path("pem"), signed.pem()).expect("written");
-        std::fs::write(path("key"), key.serialize_pem()).expect("written");
-        (path("pem"), path("key"))
-    }
-}
-
-fn server(authority: &Authority, name: &str, until: i32) -> SipConfig {
-    let (certificate, key) = authority.sign(name, until);
-    SipConfig {
-        tls_listen: Some("127.0.0.1:0".parse().expect("address")),
-        certificate: Some(certificate),
-        key: Some(key),
-        ..sip_config(T1)
-    }
-}
 
 async fn start(config: &SipConfig, trunks: &[TrunkConfig]) -> (Endpoint, tokio::sync::mpsc::Receiver<IncomingCall>) {
     Endpoint::start(config, trunks, &[], Clock::system()).await.expect("started")
@@ -95,7 +49,7 @@ async fn call_of(callee: &Endpoint, ca: &Path, more: &str) -> CallEvent {
 #[tokio::test]
 async fn a_call_over_tls_with_a_private_authority() {
     let authority = Authority::new();
-    let (callee, mut calls) = start(&server(&authority, "sip.example.com", 2090), &[lab()]).await;
+    let (callee, mut calls) = start(&server(&authority, "sip.example.com", 2090, T1), &[lab()]).await;
     let pbx = tls_trunk(tls_address(&callee), &authority.ca(), "tls_name = \"sip.example.com\"");
     let (caller, _) = start(&sip_config(T1), &[pbx]).await;
     let (_control, mut events) = invite(&caller, "pbx", "100");
@@ -111,8 +65,8 @@ async fn a_call_over_tls_with_a_private_authority() {
 #[tokio::test]
 async fn a_certificate_that_cannot_be_believed_ends_the_try_in_clear_words() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let (good, _calls) = start(&server(&authority, "sip.example.com", 2090), &[lab()]).await;
-    let (expired, _calls) = start(&server(&authority, "sip.example.com", 2021), &[lab()]).await;
+    let (good, _calls) = start(&server(&authority, "sip.example.com", 2090, T1), &[lab()]).await;
+    let (expired, _calls) = start(&server(&authority, "sip.example.com", 2021, T1), &[lab()]).await;
     let named = "tls_name = \"sip.example.com\"";
     for (callee, ca, more, words) in [
         (&good, other.ca(), named, "not trusted"),
@@ -134,7 +88,7 @@ async fn a_certificate_that_cannot_be_believed_ends_the_try_in_clear_words() {
 #[tokio::test]
 async fn a_trunk_is_known_by_the_name_in_its_certificate() {
     let authority = Authority::new();
-    let config = SipConfig { client_ca: Some(authority.ca()), ..server(&authority, "sip.example.com", 2090) };
+    let config = SipConfig { client_ca: Some(authority.ca()), ..server(&authority, "sip.example.com", 2090, T1) };
     // Nothing else than the certificate says that the caller is the carrier: it calls from another address.
     let carrier = trunk(
         "carrier",
@@ -179,7 +133,7 @@ async fn line(endpoint: &Endpoint, authority: &Authority) -> Line {
 #[tokio::test]
 async fn a_sips_dialog_stays_on_tls() {
     let authority = Authority::new();
-    let (endpoint, mut calls) = start(&server(&authority, "sip.example.com", 2090), &[lab()]).await;
+    let (endpoint, mut calls) = start(&server(&authority, "sip.example.com", 2090, T1), &[lab()]).await;
     let mut line = line(&endpoint, &authority).await;
     let uri = "sips:100@sip.example.com";
     line.send(&line.request("INVITE", uri, "a", "", &session(6000).write())).await;
@@ -206,7 +160,7 @@ async fn a_sips_dialog_stays_on_tls() {
 async fn a_trunk_of_tls_is_not_believed_over_udp_or_tcp() {
     let authority = Authority::new();
     let secure = tls_trunk("127.0.0.1:9".parse().expect("address"), &authority.ca(), "sources = [\"127.0.0.0/8\"]");
-    let (endpoint, _calls) = start(&server(&authority, "sip.example.com", 2090), &[secure]).await;
+    let (endpoint, _calls) = start(&server(&authority, "sip.example.com", 2090, T1), &[secure]).await;
     let mut tls = line(&endpoint, &authority).await;
     assert_eq!(status(&tls.ask(&tls.options("a")).await), 200);
     let mut tcp = Line::to(endpoint.local_address()).await;
@@ -220,7 +174,7 @@ async fn a_trunk_of_tls_is_not_believed_over_udp_or_tcp() {
 #[tokio::test]
 async fn plain_text_on_the_tls_port_and_tls_on_the_tcp_port_are_closed() {
     let authority = Authority::new();
-    let (endpoint, _calls) = start(&server(&authority, "sip.example.com", 2090), &[lab()]).await;
+    let (endpoint, _calls) = start(&server(&authority, "sip.example.com", 2090, T1), &[lab()]).await;
     let request = Line::over(tokio::io::empty(), tls_address(&endpoint), "TLS").options("a");
     let hello: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     for (address, bytes) in [(tls_address(&endpoint), request.as_bytes()), (endpoint.local_address(), hello)] {
@@ -236,7 +190,7 @@ async fn plain_text_on_the_tls_port_and_tls_on_the_tcp_port_are_closed() {
 #[tokio::test]
 async fn another_tls_stack_is_understood() {
     let authority = Authority::new();
-    let (endpoint, _calls) = start(&server(&authority, "sip.example.com", 2090), &[lab()]).await;
+    let (endpoint, _calls) = start(&server(&authority, "sip.example.com", 2090, T1), &[lab()]).await;
     for version in ["-tls1_2", "-tls1_3"] {
         let address = tls_address(&endpoint).to_string();
         let mut client = tokio::process::Command::new("openssl");
@@ -256,7 +210,7 @@ async fn another_tls_stack_is_understood() {
 #[tokio::test]
 async fn a_file_that_cannot_be_used_is_named() {
     let authority = Authority::new();
-    let good = server(&authority, "sip.example.com", 2090);
+    let good = server(&authority, "sip.example.com", 2090, T1);
     let missing = SipConfig { certificate: Some("/no/such.pem".into()), ..good.clone() };
     let empty = SipConfig { client_ca: good.key.clone(), ..good };
     for (config, words) in [(missing, "/no/such.pem"), (empty, "no certificate")] {
@@ -317,7 +271,7 @@ async fn a_softphone_is_called_over_tls() {
     };
     tokio::time::timeout(PATIENCE, listening).await.expect("baresip listens");
     let pbx = tls_trunk(address, &authority.ca(), "tls_name = \"phone.example.com\"");
-    let (caller, _) = start(&server(&authority, "sip.example.com", 2090), &[pbx]).await;
+    let (caller, _) = start(&server(&authority, "sip.example.com", 2090, T1), &[pbx]).await;
     let (control, mut events) = invite(&caller, "pbx", "100");
     let log = || std::fs::read_to_string(home.path().join("log")).unwrap_or_default();
     let answer = decisive(&mut events).await;

@@ -8,6 +8,7 @@ use trunkline::sip::endpoint::{CallEvent, Endpoint, Living, Registered, TrunkSta
 
 use crate::sipp::Sipp;
 use crate::support::*;
+use crate::way::Way;
 
 const T1: u64 = 50;
 const ACCOUNT: &str = "username = \"box\"\npassword = \"secret\"\nregister = true\nregister_seconds = 60\n";
@@ -29,7 +30,7 @@ fn is_registered(status: &TrunkStatus) -> bool {
 
 #[tokio::test]
 async fn registers_through_every_obstacle_renews_and_leaves() {
-    let sipp = Sipp::called("registrar_full").await;
+    let sipp = Sipp::called(Way::Udp, "registrar_full").await;
     let (endpoint, _) = endpoint(T1, &[trunk("sipp", sipp.address, ACCOUNT)], &[]).await;
     let first = becomes(&endpoint, is_registered).await;
     let Registered::Until(until) = first.registration else { unreachable!() };
@@ -41,7 +42,8 @@ async fn registers_through_every_obstacle_renews_and_leaves() {
 
 #[tokio::test]
 async fn an_overloaded_registrar_is_left_for_the_next_host() {
-    let (first, second) = (Sipp::called("registrar_503").await, Sipp::called("registrar_200").await);
+    let (first, second) =
+        (Sipp::called(Way::Udp, "registrar_503").await, Sipp::called(Way::Udp, "registrar_200").await);
     let hosts = format!(
         "{ACCOUNT}hosts = [{{ host = \"{}\", priority = 1 }}, {{ host = \"{}\", priority = 2 }}]",
         first.address, second.address
@@ -54,7 +56,7 @@ async fn an_overloaded_registrar_is_left_for_the_next_host() {
 
 #[tokio::test]
 async fn a_refusal_is_told_in_the_operators_words() {
-    let sipp = Sipp::called("registrar_403").await;
+    let sipp = Sipp::called(Way::Udp, "registrar_403").await;
     let (endpoint, _) = endpoint(T1, &[trunk("sipp", sipp.address, ACCOUNT)], &[]).await;
     let status = becomes(&endpoint, |status| status.registration == Registered::No).await;
     assert!(!status.is_usable());
@@ -165,8 +167,8 @@ async fn a_trunk_that_answers_no_options_goes_down_and_comes_back() {
 
 #[tokio::test]
 async fn a_server_that_asks_for_a_pause_gets_it() {
-    let sipp = Sipp::called("uas_503").await;
-    let (endpoint, _) = endpoint(T1, &[trunk("sipp", sipp.address, "")], &[]).await;
+    let sipp = Sipp::called(Way::Udp, "uas_503").await;
+    let (endpoint, _) = endpoint(T1, &[sipp.trunk("")], &[]).await;
     let (_control, mut events) = invite(&endpoint, "sipp", "100");
     assert!(matches!(decisive(&mut events).await, CallEvent::Rejected { code: 503, .. }));
     sipp.succeeded().await;

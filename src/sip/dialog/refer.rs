@@ -33,9 +33,12 @@
 //! | deciding | no decision for 64·T1 | 500 | idle |
 //! | reporting | owner tells a 1xx | NOTIFY, active | reporting |
 //! | reporting | owner tells a final code | NOTIFY, terminated | idle |
+//! | reporting, a NOTIFY is under way | owner tells a code | – (sent after the answer: none overtakes another) | reporting |
+//! | reporting, a code waits | the call ends | NOTIFY of the code, terminated | idle |
 //! | reporting | time over | NOTIFY of the last code, terminated by timeout | idle |
 //! | reporting | our NOTIFY is refused or not answered | – (nobody listens) | idle |
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::sip::event::{CallEvent, ReferNews, Referral};
@@ -49,6 +52,8 @@ use super::{Dialog, Purpose, Step};
 
 /// Longest that a subscription lasts, whatever the peer says; also how long ours is offered.
 const LONGEST: Duration = Duration::from_secs(180);
+/// Codes that may wait for the NOTIFY before them.
+const MOST_NEWS: usize = 4;
 const SIPFRAG: &str = "message/sipfrag";
 
 #[derive(Default)]
@@ -87,6 +92,9 @@ enum Theirs {
         event: String,
         until: Instant,
         last: u16,
+        under_way: bool,
+        /// Codes to be told when the NOTIFY that is under way has been answered.
+        next: VecDeque<u16>,
     },
 }
 
@@ -140,7 +148,7 @@ impl Refer {
                 }
             }
             200..=299 if purpose == Purpose::Refer => self.accepted(response, common, step),
-            200..=299 => {}
+            200..=299 => self.heard(dialog, common, step),
             code => self.failed(purpose, code, common, step),
         }
     }
@@ -262,14 +270,25 @@ impl Refer {
         if !silent {
             let id = sequence_of(&request);
             let event = if self.received > 1 { format!("refer;id={id}") } else { "refer".to_owned() };
-            self.theirs = Theirs::Reporting { event, until: step.now + LONGEST, last: 100 };
+            let until = step.now + LONGEST;
+            self.theirs = Theirs::Reporting { event, until, last: 100, under_way: false, next: VecDeque::new() };
             self.report(100, dialog, common, step);
         }
     }
 
     /// What has come of the call that the peer asked for.
     pub fn report(&mut self, code: u16, dialog: &mut Dialog, common: &mut Common, step: &mut Step<'_>) {
-        let Theirs::Reporting { event, until, last } = &mut self.theirs else { return };
+        let Theirs::Reporting { event, until, last, under_way, next } = &mut self.theirs else { return };
+        if std::mem::replace(under_way, true) {
+            // After a final code there is no more to tell.
+            if next.back().is_none_or(|last| *last < 200) {
+                if next.len() == MOST_NEWS {
+                    next.pop_front();
+                }
+                next.push_back(code);
+            }
+            return;
+        }
         *last = code;
         let left = until.saturating_duration_since(step.now).as_secs().max(1);
         let state = if code < 200 { format!("active;expires={left}") } else { "terminated;reason=noresource".into() };
@@ -280,10 +299,25 @@ impl Refer {
         notify(&event, &state, code, dialog, common, step);
     }
 
-    /// The call ends: whoever waits for a decision hears it.
-    pub fn close(&mut self, step: &mut Step<'_>) {
-        if let Theirs::Deciding { key, request, .. } = std::mem::take(&mut self.theirs) {
-            step.respond(&key, Response::to(&request, 481));
+    /// Our NOTIFY was taken.
+    fn heard(&mut self, dialog: &mut Dialog, common: &mut Common, step: &mut Step<'_>) {
+        let Theirs::Reporting { under_way, next, .. } = &mut self.theirs else { return };
+        *under_way = false;
+        if let Some(code) = next.pop_front() {
+            self.report(code, dialog, common, step);
+        }
+    }
+
+    /// The call ends: whoever waits for a decision or for news hears it.
+    pub fn close(&mut self, dialog: &mut Dialog, common: &mut Common, step: &mut Step<'_>) {
+        match std::mem::take(&mut self.theirs) {
+            Theirs::Deciding { key, request, .. } => step.respond(&key, Response::to(&request, 481)),
+            Theirs::Reporting { event, next, .. } => {
+                if let Some(code) = next.back() {
+                    notify(&event, "terminated;reason=noresource", *code, dialog, common, step);
+                }
+            }
+            Theirs::Idle => {}
         }
     }
 

@@ -136,7 +136,7 @@ impl Session {
 
     fn hang_up(&mut self, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
         common.tell(CallEvent::Ended { by: EndedBy::Us }, step);
-        self.close(step);
+        self.close(common, step);
         if self.unacknowledged.as_ref().is_some_and(|waiting| waiting.first) {
             self.bye_wanted = true;
             return None;
@@ -146,8 +146,8 @@ impl Session {
     }
 
     /// Answers what is still open before the dialog goes.
-    fn close(&mut self, step: &mut Step<'_>) {
-        self.refer.close(step);
+    fn close(&mut self, common: &mut Common, step: &mut Step<'_>) {
+        self.refer.close(&mut self.dialog, common, step);
         self.exchange.close(step);
     }
 
@@ -323,7 +323,7 @@ impl Session {
                 step.respond(key, Response::to(request, 200));
                 common.tell_why(&request.fields, step);
                 common.tell(CallEvent::Ended { by: EndedBy::Peer }, step);
-                self.close(step);
+                self.close(common, step);
                 return Some(over(step));
             }
             method if method.is(rsip::Method::Invite) || method.is(rsip::Method::Update) => {
@@ -394,7 +394,7 @@ impl Session {
     ) -> Option<Phase> {
         let waiting = self.unacknowledged.take_if(|waiting| waiting.sequence == checked.cseq.number)?;
         if self.bye_wanted {
-            self.close(step);
+            self.close(common, step);
             common.bye(&mut self.dialog, &cleared(), step);
             return Some(over(step));
         }
@@ -417,7 +417,7 @@ impl Session {
 
     /// The ACK owed us an answer.
     fn unanswered(&mut self, common: &mut Common, step: &mut Step<'_>) -> Phase {
-        self.close(step);
+        self.close(common, step);
         common.bye(&mut self.dialog, &Reason::sip(488, "No usable session"), step);
         let problem = "the ACK has no usable session description".to_owned();
         common.tell(CallEvent::Failed(CallFailure::BadAnswer(problem)), step);
@@ -426,7 +426,7 @@ impl Session {
 
     /// The dialog is dead on the other side.
     pub fn lost(&mut self, common: &mut Common, step: &mut Step<'_>) -> Option<Phase> {
-        self.close(step);
+        self.close(common, step);
         common.bye(&mut self.dialog, &Reason::q850(102, "Recovery on timer expiry"), step);
         common.tell(CallEvent::Ended { by: EndedBy::Lost }, step);
         Some(over(step))

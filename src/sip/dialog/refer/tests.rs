@@ -106,6 +106,15 @@ impl Bench {
         self.act(|refer, dialog, common, step| refer.report(code, dialog, common, step))
     }
 
+    /// The peer takes our NOTIFY.
+    fn heard(&mut self) -> Vec<String> {
+        let ours = of_peer("NOTIFY", 1, "");
+        let response = Response::to(&ours, 200);
+        self.act(|refer, dialog, common, step| {
+            refer.response(Purpose::Notify, &ours, &response, dialog, common, step);
+        })
+    }
+
     /// Goes to the next deadline, which must be there.
     fn wait(&mut self) -> Vec<String> {
         self.now = self.refer.wake_at().expect("a deadline");
@@ -245,8 +254,14 @@ fn theirs_walks_the_table() {
     assert_eq!(bench.asked(&refer_of_peer(3, "")), ["491"]);
     assert_eq!(bench.decide(202), ["202", "NOTIFY refer active;expires=180 SIP/2.0 100 Trying"]);
     assert_eq!(bench.asked(&refer_of_peer(4, "")), ["491"]);
+    assert_eq!(bench.heard(), [""; 0]);
     assert_eq!(bench.report(180), ["NOTIFY refer active;expires=180 SIP/2.0 180 Ringing"]);
-    assert_eq!(bench.report(200), ["NOTIFY refer terminated;reason=noresource SIP/2.0 200 OK"]);
+    for code in [181, 200, 183] {
+        assert_eq!(bench.report(code), [""; 0], "one is under way");
+    }
+    assert_eq!(bench.heard(), ["NOTIFY refer active;expires=180 SIP/2.0 181 Call Is Being Forwarded"]);
+    assert_eq!(bench.heard(), ["NOTIFY refer terminated;reason=noresource SIP/2.0 200 OK"], "the end is the last");
+    assert_eq!(bench.heard(), [""; 0]);
     assert_eq!(bench.report(200), [""; 0]);
     // Only the first needs no id.
     bench.asked(&refer_of_peer(5, ""));
@@ -266,14 +281,19 @@ fn theirs_is_refused_when_it_must_be() {
     bench.asked(&refer_of_peer(4, ""));
     assert_eq!(bench.wait(), ["500"], "the owner said nothing");
     bench.asked(&refer_of_peer(5, ""));
-    assert_eq!(bench.act(|refer, _, _, step| refer.close(step)), ["481"], "the call is over");
-    bench.asked(&refer_of_peer(6, "\nRefer-Sub: false"));
+    assert_eq!(bench.act(Refer::close), ["481"], "the call is over");
+    bench.asked(&refer_of_peer(6, ""));
+    bench.decide(202);
+    bench.report(486);
+    let last = "NOTIFY refer;id=6 terminated;reason=noresource SIP/2.0 486 Busy Here";
+    assert_eq!(bench.act(Refer::close), [last], "what waited is told before the call ends");
+    bench.asked(&refer_of_peer(7, "\nRefer-Sub: false"));
     assert_eq!(bench.decide(202), ["202"], "no subscription is wanted");
     assert_eq!(bench.report(200), [""; 0]);
-    bench.asked(&refer_of_peer(7, ""));
+    bench.asked(&refer_of_peer(8, ""));
     bench.decide(202);
     bench.act(|refer, _, common, step| refer.failed(Purpose::Notify, 481, common, step));
     assert_eq!(bench.report(180), [""; 0], "nobody listens any more");
     bench.common.quiet = true;
-    assert_eq!(bench.asked(&refer_of_peer(8, "")), ["481"]);
+    assert_eq!(bench.asked(&refer_of_peer(9, "")), ["481"]);
 }
