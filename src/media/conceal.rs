@@ -52,6 +52,12 @@ impl Concealer {
     pub fn rate(&self) -> u32 {
         self.factor as u32 * NARROW_BAND_HZ
     }
+
+    /// Whether the next good frame will be blended with what stood in for the ones before it.
+    pub fn blends(&self) -> bool {
+        matches!(self.loss, Loss::Repeating { .. })
+    }
+
     /// Takes note of a good frame; the first one after a loss is blended with the repetition.
     pub fn good(&mut self, frame: &mut [i16]) {
         if let Loss::Repeating { pitch, made } = self.loss {

@@ -9,7 +9,7 @@ use crate::media::jitter::arrival::{Arrival, Arrivals};
 use crate::media::jitter::{Audio, JitterBuffer, Verdict};
 use crate::media::restore::{Origin, Restorer};
 use crate::media::rtp::Packet;
-use crate::media::{FRAME, FRAME_SAMPLES};
+use crate::media::FRAME_SAMPLES;
 
 /// Mean square below which a frame is always silent: −50 dBFS.
 const SILENT: f32 = 10_700.0;
@@ -45,9 +45,15 @@ pub struct Heard {
     pub pcm: Frame,
     /// When its packet came, or when its stand-in was made.
     pub at: Instant,
-    /// Its place on the wire's own timeline.
-    pub wire: Instant,
+    /// Its place on the wire's own timeline; `None`: it is the frame before once more, and has no place there.
+    pub wire: Option<Instant>,
+    /// Nothing came for it so far; what it stands in for may be no more than late.
+    pub stands_in: bool,
+    /// The listener does without it, so that the delay gets shorter.
+    pub left_out: bool,
     pub origin: Origin,
+    /// What was sent, where `pcm` is blended with the stand-in before it.
+    pub unblended: Option<Box<Frame>>,
     /// The payload, when it was received and has an octet a tick.
     pub encoded: Option<(Codec, [u8; FRAME_SAMPLES])>,
 }
@@ -112,22 +118,21 @@ impl Reception {
         }
     }
 
-    /// The next frame that is due at `now`; call until `None`.
+    /// The next frame that is due at `now`; call until `None`. A recording takes them all, a listener those that are not
+    /// left out.
     pub fn poll(&mut self, now: Instant) -> Option<Heard> {
         if let Some(again) = self.again.take() {
             return Some(again);
         }
-        while let Some((heard, quiet)) = self.hear(now) {
-            match self.jitter.judge(quiet) {
-                Verdict::Play => return Some(heard),
-                Verdict::Drop => {}
-                Verdict::PlayTwice => {
-                    self.again = Some(Heard { wire: heard.wire + FRAME, encoded: None, ..heard.clone() });
-                    return Some(heard);
-                }
+        let (heard, quiet) = self.hear(now)?;
+        match self.jitter.judge(quiet) {
+            Verdict::Play => Some(heard),
+            Verdict::Drop => Some(Heard { left_out: true, ..heard }),
+            Verdict::PlayTwice => {
+                self.again = Some(Heard { wire: None, encoded: None, unblended: None, ..heard.clone() });
+                Some(heard)
             }
         }
-        None
     }
 
     fn hear(&mut self, now: Instant) -> Option<(Heard, bool)> {
@@ -140,8 +145,16 @@ impl Reception {
             Origin::Comfort => true,
         };
         let at = slot.frame.map_or(slot.due, |(_, at)| at);
-        let heard =
-            Heard { pcm: restored.pcm, at, wire: slot.wire, origin: restored.origin, encoded: restored.encoded };
+        let heard = Heard {
+            pcm: restored.pcm,
+            at,
+            wire: Some(slot.wire),
+            stands_in: slot.frame.is_none(),
+            left_out: false,
+            origin: restored.origin,
+            unblended: restored.unblended,
+            encoded: restored.encoded,
+        };
         Some((heard, quiet))
     }
 
@@ -166,12 +179,15 @@ impl Reception {
 }
 
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod codecs;
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
+    use crate::media::FRAME;
 
     fn packet(sequence: u16, payload: &[u8]) -> Packet<'_> {
         let timestamp = u32::from(sequence).wrapping_mul(160);

@@ -86,6 +86,8 @@ pub struct Restored {
     pub origin: Origin,
     /// The octets as they came, of codecs that have one a tick.
     pub encoded: Option<(Codec, [u8; FRAME_SAMPLES])>,
+    /// What was sent, where it is blended with the stand-in before it.
+    pub unblended: Option<Box<Frame>>,
 }
 
 impl Restorer {
@@ -127,11 +129,12 @@ impl Restorer {
         let origin = std::mem::replace(&mut self.origin, Origin::Received);
         let mut pcm = std::mem::replace(&mut self.frame, Frame::silent(rate));
         let whole = std::mem::take(&mut self.filled) > 0 && origin == Origin::Received;
-        if whole && self.codec != Codec::Opus {
+        let plain = whole && self.codec != Codec::Opus;
+        let unblended = (plain && self.concealer.blends()).then(|| Box::new(pcm.clone()));
+        if plain {
             self.concealer.good(&mut pcm);
         }
-        let plain = whole && self.codec != Codec::Opus;
-        Restored { pcm, origin, encoded: plain.then_some((self.codec, self.octets)) }
+        Restored { pcm, origin, encoded: plain.then_some((self.codec, self.octets)), unblended }
     }
 
     /// Another codec speaks from now on.

@@ -2,7 +2,7 @@
 //!
 //! All payload types of a stream share the sequence space, so audio and key packets are all told here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::media::rtcp::Block;
 
@@ -10,6 +10,11 @@ use crate::media::rtcp::Block;
 const WINDOW: i64 = 1_024;
 /// A step forward beyond this is a restart of the sender or nonsense (RFC 3550 A.1 MAX_DROPOUT).
 const MAX_DROPOUT: i64 = 3_000;
+/// What comes from the former source within this time was late on the way, unless two in a row say that it is back and
+/// the current one has been silent for [`GONE`].
+const STRAGGLING: Duration = Duration::from_secs(1);
+const GONE: Duration = Duration::from_millis(30);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     /// First of a stream: the first one at all, another SSRC, or a sender that began anew.
@@ -19,6 +24,8 @@ pub enum Arrival {
     Duplicate,
     /// Far from all others; believed only if the next one follows it.
     Stray,
+    /// Of the source before this one: it was sent before the change.
+    Former,
 }
 
 /// Counts since the leg began, over all sources.
@@ -35,8 +42,18 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub struct Arrivals {
     source: Option<Source>,
+    former: Option<Former>,
     /// All but the loss of the current source.
     counts: Counts,
+}
+
+/// The source before the current one.
+#[derive(Debug)]
+struct Former {
+    ssrc: u32,
+    until: Instant,
+    /// Sequence number of the packet that would show that it speaks again.
+    expected: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -50,6 +67,7 @@ struct Source {
     /// Sequence number that would confirm a stray.
     expected_stray: Option<u16>,
     began: Instant,
+    heard: Instant,
     /// Ticks a second of its timestamps.
     clock: f64,
     /// Arrival minus timestamp of the last packet, ticks.
@@ -63,15 +81,20 @@ impl Arrivals {
     /// Takes note of a packet. The timestamp and its clock (Hz) are given for audio only: keys repeat theirs.
     pub fn note(&mut self, ssrc: u32, sequence: u16, timestamp: Option<(u32, u32)>, at: Instant) -> Arrival {
         self.counts.received += 1;
-        let arrival = match &mut self.source {
-            Some(source) if source.ssrc == ssrc => source.place(sequence),
-            _ => Arrival::NewSource,
+        let straggles = self.straggles(ssrc, sequence, at);
+        let arrival = match self.source.as_mut().filter(|source| source.ssrc == ssrc) {
+            Some(source) => source.place(sequence),
+            None if straggles => Arrival::Former,
+            None => Arrival::NewSource,
         };
         match arrival {
             Arrival::NewSource => self.begin(ssrc, sequence, at),
             Arrival::Duplicate => self.counts.duplicate += 1,
             Arrival::Reordered => self.counts.reordered += 1,
-            Arrival::InOrder | Arrival::Stray => {}
+            Arrival::InOrder | Arrival::Stray | Arrival::Former => {}
+        }
+        if let Some(source) = self.source.as_mut().filter(|source| source.ssrc == ssrc) {
+            source.heard = at;
         }
         let measured = matches!(arrival, Arrival::NewSource | Arrival::InOrder | Arrival::Reordered);
         if let (Some(source), Some(timestamp), true) = (&mut self.source, timestamp, measured) {
@@ -101,7 +124,18 @@ impl Arrivals {
 
     fn begin(&mut self, ssrc: u32, sequence: u16, at: Instant) {
         self.counts.lost = self.counts().lost;
-        self.source = Some(Source::new(ssrc, sequence, at));
+        let former = self.source.replace(Source::new(ssrc, sequence, at)).filter(|former| former.ssrc != ssrc);
+        self.former = former.map(|former| Former { ssrc: former.ssrc, until: at + STRAGGLING, expected: None });
+    }
+
+    /// Whether a packet is a late one of the source before the current one (which never is that).
+    fn straggles(&mut self, ssrc: u32, sequence: u16, at: Instant) -> bool {
+        let Some(former) = self.former.as_mut().filter(|former| former.ssrc == ssrc && at < former.until) else {
+            return false;
+        };
+        let follows = former.expected.replace(sequence.wrapping_add(1)) == Some(sequence);
+        let gone = self.source.as_ref().is_none_or(|source| at.saturating_duration_since(source.heard) >= GONE);
+        !(follows && gone)
     }
 }
 
@@ -117,6 +151,7 @@ impl Source {
             seen: [0; (WINDOW / 64) as usize],
             expected_stray: None,
             began,
+            heard: began,
             clock: 8_000.0,
             transit: None,
             jitter: 0.0,
@@ -256,6 +291,30 @@ mod tests {
         }
         assert_eq!(arrivals.counts().lost, 3);
         assert_eq!(arrivals.ssrc(), Some(2));
+    }
+
+    #[test]
+    fn the_source_before_is_late_for_a_second_unless_two_in_a_row_say_that_it_is_back() {
+        use Arrival::{Former, InOrder, NewSource};
+        let start = Instant::now();
+        let told = |events: &[(u64, u32, u16)]| -> Vec<Arrival> {
+            let mut arrivals = Arrivals::default();
+            let note = |(ms, ssrc, sequence): &(u64, u32, u16)| {
+                arrivals.note(*ssrc, *sequence, None, start + Duration::from_millis(*ms))
+            };
+            events.iter().map(note).collect()
+        };
+        // Late ones are no return while the new source speaks.
+        let seen = told(&[(0, 1, 5), (20, 2, 90), (25, 1, 6), (40, 2, 91), (45, 1, 7), (60, 2, 92)]);
+        assert_eq!(seen, [NewSource, NewSource, Former, InOrder, Former, InOrder]);
+        let seen = told(&[(0, 1, 5), (20, 2, 90), (25, 1, 6), (26, 1, 7), (40, 2, 91), (41, 1, 8)]);
+        assert_eq!(seen, [NewSource, NewSource, Former, Former, InOrder, Former]);
+        let seen = told(&[(0, 1, 5), (20, 2, 90), (40, 1, 6), (60, 1, 7), (80, 1, 8)]);
+        assert_eq!(seen, [NewSource, NewSource, Former, NewSource, InOrder]);
+        let seen = told(&[(0, 1, 5), (20, 2, 90), (1_030, 1, 6)]);
+        assert_eq!(seen, [NewSource, NewSource, NewSource]);
+        // A third one is a new one at once.
+        assert_eq!(told(&[(0, 1, 5), (20, 2, 90), (40, 3, 6)]), [NewSource; 3]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::media::codec::Sound;
-use crate::media::jitter::TICKS;
+use crate::media::jitter::timeline::TICKS;
 
 /// A packet; all positions are extended timestamps in ticks of 48 kHz.
 #[derive(Debug)]

@@ -61,7 +61,9 @@ fn simulate(schedule: &Schedule, quiet: impl Fn(u32) -> bool, timestamp: impl Fn
             return run;
         }
         while let Some(heard) = run.reception.poll(now) {
-            run.heard.push((now - start, heard));
+            if !heard.left_out {
+                run.heard.push((now - start, heard));
+            }
         }
         if arrival == Some(now) {
             let (_, number) = next.next().unwrap();

@@ -4,7 +4,13 @@
 //! ([`Recorder`]), so a slow disk never holds up audio. Every stretch carries its position: one that found no room
 //! becomes silence of the same length, and both channels stay aligned with the wire. The header is brought up to date
 //! once a second of sound, so that what a crash leaves is playable.
+//!
+//! The phone's channel is what was on the wire, not what the listener got: each packet lies where its timestamp puts
+//! it. What the jitter buffer did for the listener's sake – stand-ins for what was only late, frames left out or
+//! doubled in silence – is not in it; what really was lost is.
 
+#[cfg(test)]
+mod bursts;
 mod tape;
 mod writer;
 
@@ -19,7 +25,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::media::recorder::tape::Layout;
+use crate::media::frame::Frame;
+use crate::media::receive::Heard;
+use crate::media::recorder::tape::{Layout, Side};
 use crate::media::recorder::writer::{Message, write_all};
 
 /// Stretches that may wait for the disk, over all legs.
@@ -32,13 +40,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Recorder {
     queue: Mutex<Option<SyncSender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Which side of the call a frame belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Phone,
-    Box,
 }
 
 impl Recorder {
@@ -82,9 +83,14 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// Lays a frame of `rate` samples a second that began on the wire at `at`.
-    pub fn lay(&mut self, side: Side, at: Instant, pcm: &[i16], rate: u32) {
-        self.layout.lay(side, at, pcm, rate);
+    /// Lays a frame of the phone where it lay on the wire.
+    pub fn lay_heard(&mut self, heard: &Heard) {
+        self.layout.lay_heard(heard);
+    }
+
+    /// Lays a frame of the box that left at `at`.
+    pub fn lay_spoken(&mut self, at: Instant, pcm: &Frame) {
+        self.layout.lay(Side::Box, at, pcm, pcm.rate());
     }
 
     /// Hands what is old enough to the writer.

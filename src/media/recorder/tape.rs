@@ -2,22 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use crate::media::recorder::Side;
+use crate::media::receive::Heard;
 use crate::media::resample::Resampler;
 
 // Lengths are milliseconds; positions are samples.
 
-/// Kept open for samples that are still to come.
-const OPEN: u64 = 400;
+/// Kept open for samples that are still to come: the jitter buffer's longest delay after a stall of the sender.
+const OPEN: u64 = 800;
 const STRETCH: u64 = 300;
-const WINDOW: u64 = 1_000;
-/// A frame that is less than this off the end of the one before follows it without a seam: the time of a frame moves
-/// with the estimate of the network's delay and with clock drift, its samples do not.
+const WINDOW: u64 = 1_400;
+/// A frame of the box that is less than this off the end of the one before follows it without a seam.
 const SEAM: u64 = 20;
-/// The same for a silent frame, where a seam is not heard.
-const SILENT_SEAM: u64 = 2;
+/// The same for a silent frame, where a seam is not heard; and for every frame of the phone, whose places the jitter
+/// buffer moves in silence only.
+const SMALL_SEAM: u64 = 2;
 /// Largest sample of a silent frame.
 const SILENT: u16 = 200;
+
+/// Which side of the call a frame belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Phone,
+    Box,
+}
 
 #[derive(Debug)]
 pub struct Layout {
@@ -31,7 +38,7 @@ pub struct Layout {
     start: u64,
     /// Interleaved, left first.
     window: Vec<i16>,
-    /// Where each side's last frame ended.
+    /// Where each side's last frame ended; one that stands in for another does not count.
     ends: [Option<u64>; 2],
 }
 
@@ -48,6 +55,17 @@ impl Layout {
         Layout { rate, converters: [None, None], converted: Vec::new(), origin, start: 0, window, ends: [None; 2] }
     }
 
+    /// Lays a frame of the phone. What stands in for a frame makes place for it should it still come.
+    pub fn lay_heard(&mut self, heard: &Heard) {
+        let Some(at) = heard.wire else { return };
+        let end = self.ends[Side::Phone as usize];
+        let sent = heard.unblended.as_deref().unwrap_or(&heard.pcm);
+        self.lay(Side::Phone, at, sent, sent.rate());
+        if heard.stands_in {
+            self.ends[Side::Phone as usize] = end;
+        }
+    }
+
     /// Lays a frame that has `rate` samples a second.
     pub fn lay(&mut self, side: Side, at: Instant, pcm: &[i16], rate: u32) {
         if rate == self.rate {
@@ -55,7 +73,7 @@ impl Layout {
         }
         let mut converted = std::mem::take(&mut self.converted);
         converted.clear();
-        let converter = &mut self.converters[usize::from(side == Side::Box)];
+        let converter = &mut self.converters[side as usize];
         if converter.as_ref().is_none_or(|converter| converter.from() != rate) {
             *converter = Resampler::new(rate, self.rate);
         }
@@ -71,13 +89,10 @@ impl Layout {
     }
 
     fn place(&mut self, side: Side, at: Instant, pcm: &[i16]) {
-        let channel = match side {
-            Side::Phone => 0,
-            Side::Box => 1,
-        };
+        let channel = side as usize;
         let told = self.position(at);
-        let seam = if pcm.iter().all(|sample| sample.unsigned_abs() <= SILENT) { SILENT_SEAM } else { SEAM };
-        let seam = self.samples(seam);
+        let small = side == Side::Phone || pcm.iter().all(|sample| sample.unsigned_abs() <= SILENT);
+        let seam = self.samples(if small { SMALL_SEAM } else { SEAM });
         let begin = self.ends[channel].filter(|end| end.abs_diff(told) <= seam).unwrap_or(told);
         let most = self.samples(WINDOW);
         for (position, sample) in (begin..).zip(pcm) {
@@ -134,10 +149,10 @@ mod tests {
         let mut stretches = Vec::new();
         for n in 0..200u32 {
             let at = origin + n * 20 * MS;
-            // The phone's frames are told up to 8 ms off, the box speaks only between 1 and 2 s.
-            layout.lay(Side::Phone, at + (n * 7 % 9) * MS, &[n as i16 + 1_001; 160], 8_000);
+            // The places of both wobble a little; the box speaks only between 1 and 2 s.
+            layout.lay(Side::Phone, at + (n % 3) * MS, &[n as i16 + 1_001; 160], 8_000);
             if (50..100).contains(&n) {
-                layout.lay(Side::Box, at, &[-(n as i16); 160], 8_000);
+                layout.lay(Side::Box, at + ((n - 50) * 7 % 9) * MS, &[-(n as i16) - 201; 160], 8_000);
             }
             stretches.extend(std::iter::from_fn(|| layout.finished(at)));
         }
@@ -145,7 +160,7 @@ mod tests {
         let (left, right) = (channel(&stretches, 0), channel(&stretches, 1));
         assert_eq!((left.len(), right.len()), (32_000, 32_000));
         assert!(left.iter().enumerate().all(|(i, s)| i64::from(*s) == i as i64 / 160 + 1_001));
-        let expected = |i: usize| if (8_000..16_000).contains(&i) { -(i as i64 / 160) } else { 0 };
+        let expected = |i: usize| if (8_000..16_000).contains(&i) { -(i as i64 / 160) - 201 } else { 0 };
         assert!(right.iter().enumerate().all(|(i, s)| i64::from(*s) == expected(i)));
     }
 

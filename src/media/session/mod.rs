@@ -31,7 +31,7 @@ use crate::media::dtmf::ToneListener;
 use crate::media::leg::Command;
 use crate::media::ports::PortPairs;
 use crate::media::receive::Reception;
-use crate::media::recorder::{Recorder, Side, Tape};
+use crate::media::recorder::{Recorder, Tape};
 use crate::media::restore::Origin;
 use crate::media::session::control::Control;
 use crate::media::session::desk::Desk;
@@ -155,6 +155,10 @@ impl Session {
             }
             let more = self.read_datagrams(context);
             let now = self.clock.now();
+            // Before anything is laid: after a long sleep there would be no room for it.
+            if let Some(tape) = &mut self.tape {
+                tape.roll(now);
+            }
             self.hear(now);
             self.poll_peer(context);
             self.speak();
@@ -213,10 +217,13 @@ impl Session {
             return;
         }
         while let Some(heard) = self.reception.poll(now) {
-            self.tally.level_in.add(&heard.pcm);
             if let Some(tape) = &mut self.tape {
-                tape.lay(Side::Phone, heard.wire, &heard.pcm, heard.pcm.rate());
+                tape.lay_heard(&heard);
             }
+            if heard.left_out {
+                continue;
+            }
+            self.tally.level_in.add(&heard.pcm);
             let key = self.listener.as_mut().and_then(|listener| listener.hear(&heard.pcm, heard.pcm.rate()));
             if let Some(key) = key.filter(|_| !self.events_came) {
                 self.press(key, now);
@@ -252,11 +259,8 @@ impl Session {
         }
     }
 
-    /// Reports, events and the tape.
+    /// Reports and events.
     fn keep_house(&mut self, now: Instant) {
-        if let Some(tape) = &mut self.tape {
-            tape.roll(now);
-        }
         self.send_report(now);
         if self.tally.is_due(now) {
             let quality = self.quality();

@@ -10,7 +10,6 @@ use crate::media::codec::{Codec, Encoder, MOST_OCTETS, comfort};
 use crate::media::dtmf::{KeySender, ToneSender};
 use crate::media::frame::Frame;
 use crate::media::playout::{PlayoutQueue, Slot};
-use crate::media::recorder::Side;
 use crate::media::rtp::{HEADER, Packet};
 use crate::media::session::Session;
 use crate::media::srtp::TRAILER;
@@ -189,7 +188,7 @@ impl Session {
                 self.talk.last_speech = Some(now);
                 self.tally.level_out.add(pcm);
                 if let Some(tape) = &mut self.tape {
-                    tape.lay(Side::Box, slot.due, pcm, pcm.rate());
+                    tape.lay_spoken(slot.due, pcm);
                 }
             } else {
                 self.tally.level_out.add(&Frame::silent(self.talk.queue.rate()));
