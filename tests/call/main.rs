@@ -6,6 +6,7 @@ mod sip_support;
 #[path = "../speech/common.rs"]
 mod speech_common;
 
+mod inside;
 mod life;
 mod srtp;
 mod toll;

@@ -20,6 +20,7 @@ use trunkline::events::Mailer;
 use trunkline::media::{HeardFrame, KeyFormat, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
 use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
+use trunkline::sip::endpoint::{Registered, TrunkStatus};
 use trunkline::sip::sdp::{Agreed, AudioCodec, EventFormat, SessionDescription};
 use trunkline::speech::Speech;
 use trunkline::store::{OpenOptions, Store};
@@ -212,6 +213,21 @@ impl Phone {
              caller_id = \"{user}\"\n"
         ))
         .await
+    }
+
+    /// A desk phone that registers at `address` as an extension, and is called there.
+    pub async fn registered(address: SocketAddr, user: &str, password: &str) -> Phone {
+        let phone = Phone::of(&format!(
+            "[[trunk]]\nname = \"box\"\nhost = \"{address}\"\nusername = \"{user}\"\npassword = \"{password}\"\n\
+             caller_id = \"{user}\"\nregister = true\n"
+        ))
+        .await;
+        let mut statuses = phone.endpoint.trunk_statuses();
+        let here = |all: &Vec<TrunkStatus>| {
+            all.first().is_some_and(|status| matches!(status.registration, Registered::Until(_)))
+        };
+        within("the phone to register", statuses.wait_for(here)).await.expect("the phone is on");
+        phone
     }
 
     async fn of(trunk: &str) -> Phone {
