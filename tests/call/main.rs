@@ -7,6 +7,7 @@ mod sip_support;
 mod speech_common;
 
 mod inside;
+mod keys;
 mod life;
 mod srtp;
 mod toll;

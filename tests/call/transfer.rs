@@ -7,6 +7,7 @@ use crate::sip_support::{Peer, header, status, tag_of};
 use trunkline::call::record::{EndedBy, Transfer, TransferOutcome};
 use trunkline::call::{Call, CallStatus, EndReason, TransferError, TransferMode, TransferOrder};
 use trunkline::sip::endpoint::{CallEvent, EndedBy as LegEnd, IncomingCall, ReferNews};
+use trunkline::sip::sdp::SessionDescription;
 
 pub const MORE: &str = "[dial]\nallow = [\"+4930\"]\n[[number]]\nname = \"desk\"\nnumber = \"1234\"\nvisibility = \"public\"\n\
     system_prompt = \"Hi\"\n[[number]]\nname = \"hundred\"\nnumber = \"100\"\nvisibility = \"public\"\nsystem_prompt = \"Hi\"\n";
@@ -27,6 +28,16 @@ pub struct Scene {
 impl Scene {
     /// A caller talks to the agent (which sends back what it hears); `trunk` are further keys of the trunk.
     pub async fn talking(engine: &'static str, more: &str, trunk_keys: &str) -> Scene {
+        Scene::offering(engine, more, trunk_keys, |_| {}).await
+    }
+
+    /// The same with something else in the caller's offer.
+    pub async fn offering(
+        engine: &'static str,
+        more: &str,
+        trunk_keys: &str,
+        offer: fn(&mut SessionDescription),
+    ) -> Scene {
         let state = tempfile::tempdir().expect("state");
         let person = Phone::start().await;
         let plan = Plan {
@@ -37,7 +48,7 @@ impl Scene {
         };
         let gateway = Gateway::start(state.path(), plan).await;
         let phone = Phone::calling(gateway.endpoint.local_address()).await;
-        let caller = phone.call("1234").await.expect("answered");
+        let caller = phone.call_offering("1234", offer).await.expect("answered");
         caller.hum(CALLER_HZ);
         let call = gateway.inbound_call().await;
         let call = gateway.status(call.id, CallStatus::InProgress).await;

@@ -167,7 +167,6 @@ impl Actor {
         // What was agreed with the dialog before does not bind the new one.
         self.voice.change = None;
         self.voice.held_by_us = false;
-        self.voice.keys_in_stream = false;
         if let Some(before) = self.sip.replace(sip) {
             before.control.hang_up();
         }

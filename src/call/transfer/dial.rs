@@ -48,8 +48,8 @@ impl Dialling<'_> {
     ) -> Result<(SipLeg, SessionDescription), TransferError> {
         let call = self.call;
         let invite = match &self.route.through {
-            Through::Extension(user) => self.to_phones(room, user).await,
-            Through::AnyTrunk | Through::Trunk(_) => self.to_trunk(room, line).await?,
+            Through::Extension(user) => self.ringing(room, user).await,
+            Through::AnyTrunk | Through::Trunk(_) => self.invite(room, line).await?,
         };
         let local = invite.offer.clone();
         let (control, events) = room.endpoint.invite(invite).map_err(|_| TransferError::Malformed)?;
@@ -57,7 +57,7 @@ impl Dialling<'_> {
         Ok((SipLeg { control, events }, local))
     }
 
-    async fn to_trunk(self, room: &Room, line: &Line) -> Result<OutboundInvite, TransferError> {
+    async fn invite(self, room: &Room, line: &Line) -> Result<OutboundInvite, TransferError> {
         let trunk = room.trunk(&line.trunk).ok_or(TransferError::Unavailable)?;
         let at = SocketAddr::new(room.endpoint.media_address(&trunk.name).await, self.port);
         Ok(OutboundInvite {
@@ -72,7 +72,7 @@ impl Dialling<'_> {
     }
 
     /// To every phone of the extension; without one, the endpoint says at once that nobody is there.
-    async fn to_phones(self, room: &Room, user: &str) -> OutboundInvite {
+    async fn ringing(self, room: &Room, user: &str) -> OutboundInvite {
         let towards = room.endpoint.address_towards_extension(user).await;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), self.port);
         OutboundInvite {

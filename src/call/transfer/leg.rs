@@ -92,6 +92,10 @@ impl Person {
                 (!held).then_some(PersonSilent)
             }
             PersonNews::Leg(Some(LegEvent::Closed(_)) | None) => Some(Failed(TransferOutcome::Failed)),
+            PersonNews::Leg(Some(LegEvent::SendKey(key))) => {
+                self.sip.control.press(key);
+                None
+            }
             PersonNews::Leg(Some(_)) => None,
             PersonNews::Report(Some(Report::Done { .. } | Report::Failed { .. })) => Some(Whispered),
             PersonNews::Report(Some(_)) => None,
@@ -110,7 +114,7 @@ impl Person {
                 self.early = session.or(self.early.take());
                 None
             }
-            CallEvent::Answered { session } => Some(match self.agree(session) {
+            CallEvent::Answered { session } => Some(match self.agree(session, room) {
                 true => Answered,
                 false => Failed(TransferOutcome::Failed),
             }),
@@ -132,6 +136,10 @@ impl Person {
                 self.follow(session.as_ref(), room);
                 None
             }
+            CallEvent::Key(key) => {
+                self.media.leg.control.key(key);
+                None
+            }
             // The person may leave, not send us elsewhere.
             CallEvent::Referred(_) => {
                 self.sip.control.answer_refer(603);
@@ -141,10 +149,10 @@ impl Person {
         }
     }
 
-    fn agree(&mut self, session: Option<SessionDescription>) -> bool {
+    fn agree(&mut self, session: Option<SessionDescription>, room: &Room) -> bool {
         let agreed = session.or(self.early.take()).and_then(|answer| self.media.local.agree(&answer).ok());
         let Some(agreed) = agreed else { return self.media.remote.is_some() };
-        let remote = wire::remote(&agreed);
+        let remote = wire::keyed(wire::remote(&agreed), room.trunk(&self.line.trunk));
         self.media.leg.control.connect(remote.clone());
         self.media.remote = Some(remote);
         true

@@ -266,9 +266,15 @@ impl Phone {
 
     /// Calls `number` at the box; the talk, or what the box said instead.
     pub async fn call(&self, number: &str) -> Result<Talk, u16> {
+        self.call_offering(number, |_| {}).await
+    }
+
+    /// The same with something else in the offer.
+    pub async fn call_offering(&self, number: &str, change: impl Fn(&mut SessionDescription)) -> Result<Talk, u16> {
         let leg = self.open().await;
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, leg.local_rtp_port));
-        let offer = SessionDescription::offer(7, at, &[AudioCodec::Pcma, AudioCodec::Pcmu]);
+        let mut offer = SessionDescription::offer(7, at, &[AudioCodec::Pcma, AudioCodec::Pcmu]);
+        change(&mut offer);
         let invite = OutboundInvite {
             trunk: "box".into(),
             destination: Destination::Number(number.into()),
