@@ -38,6 +38,7 @@ const DIALECTS: &[Dialect] = &[
                 .merge(admin::messages::routes(context))
                 .merge(admin::trace::routes(context.calls.clone()))
                 .merge(admin::transfer::routes(context))
+                .merge(admin::live::routes(context))
         },
         render: refusal::render,
     },

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::keys::Keys;
 use super::played::Item;
 use crate::ai::{Audio, Command, Event, Session, Usage};
 use crate::media::bridge::Ringback;
@@ -329,17 +330,22 @@ impl Bridge {
         self.report(Report::ItemOver { item: item.id, text, interrupted: true, at: now });
     }
 
-    /// Numbers of this version bring no tools of their own; those that every agent has end the call or ask for a person.
+    /// Numbers of this version bring no tools of their own; those that every agent has end the call, ask for a person, or
+    /// press keys (a menu that answers).
     fn on_tool_call(&mut self, id: String, name: &str, arguments: &serde_json::Value, playout: &mut dyn Playout) {
         let text = |name: &str| arguments.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
         let person = text("destination").filter(|_| name == "transfer");
-        let known = name == "hangup" || person.is_some();
+        let keys = text("keys").and_then(|keys| Keys::parse(&keys)).filter(|_| name == "press");
+        let known = name == "hangup" || person.is_some() || keys.is_some();
         let output = if known {
             serde_json::json!({ "ok": true })
         } else {
             serde_json::json!({ "error": "there is no such tool" })
         };
         self.session.command(Command::ToolResult { id, output });
+        if let Some(keys) = keys {
+            return playout.send_keys(&keys.into_text());
+        }
         match person {
             Some(destination) => self.want_person(destination, text("whisper"), playout),
             None if known => self.leave(Some(text("reason").unwrap_or_default()), playout),

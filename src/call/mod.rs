@@ -24,6 +24,7 @@ mod bridge;
 mod dialer;
 mod inbound;
 mod internal;
+mod keys;
 mod ledger;
 mod lines;
 mod machine;
@@ -48,6 +49,7 @@ mod transcript;
 pub mod transfer;
 mod trunks;
 
+pub use keys::{Keys, KeysError};
 pub use network::{Cause, Network};
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
@@ -206,6 +208,12 @@ impl Calls {
     /// `None` when there is no such call in the organization.
     pub async fn hold(&self, organization: Uuid, call: Uuid, on: bool) -> Result<Option<Held>, StoreError> {
         place::hold(&self.room, organization, call, on).await
+    }
+
+    /// Presses keys towards the far end of a live call, in the way that its trunk takes them; returns once they are on
+    /// their way, not when they have sounded.
+    pub async fn press(&self, organization: Uuid, call: Uuid, keys: Keys) -> Result<(), KeysError> {
+        place::press(&self.room, organization, call, keys).await
     }
 
     /// Transfers a live call to a person; returns how, once it has begun. What comes of it is told by the record.

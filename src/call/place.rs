@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::keys::{Keys, KeysError};
 use super::lines::Wish;
 use super::machine::{self, State};
 use super::record::{Call, CallStatus, Direction};
@@ -236,6 +237,18 @@ pub(super) async fn hold(room: &Room, organization: Uuid, id: Uuid, on: bool) ->
         return Ok(Some(Held::NotNow));
     }
     Ok(Some(answer.await.unwrap_or(Held::NotNow)))
+}
+
+/// Hands keys to the call's actor.
+pub(super) async fn press(room: &Room, organization: Uuid, id: Uuid, keys: Keys) -> Result<(), KeysError> {
+    let found = room.store.read().and_then(|store| store.get(&CALLS, &id)).map_err(|_| KeysError::Unavailable)?;
+    if found.is_none_or(|call| call.organization != organization) {
+        return Err(KeysError::Unknown);
+    }
+    let orders = room.registry.orders(id).ok_or(KeysError::NotLive)?;
+    let (reply, answer) = oneshot::channel();
+    orders.send(registry::Order::Keys(keys, reply)).await.map_err(|_| KeysError::NotLive)?;
+    answer.await.unwrap_or(Err(KeysError::NotLive))
 }
 
 /// Hands the order to the call's actor.

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
+use super::actor;
+use super::keys::Keys;
 use super::transfer::{TransferError, TransferMode, TransferOrder};
 use super::{Held, HungUp};
 use crate::sip::endpoint::{CallKey, IncomingCall};
@@ -19,6 +21,8 @@ pub(super) enum Order {
     HangUp(oneshot::Sender<HungUp>),
     /// The API puts the call on hold or takes it back; dropped unanswered when the call ends first.
     Hold(bool, oneshot::Sender<Held>),
+    /// The API presses keys.
+    Keys(Keys, actor::keys::Reply),
     Transfer(Box<TransferOrder>, oneshot::Sender<Result<TransferMode, TransferError>>),
     /// An INVITE that takes the place of the call's dialog.
     Replace(Box<IncomingCall>),

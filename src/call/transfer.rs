@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UtcTime;
 use crate::sip::endpoint::ReferNews;
 
+pub(super) mod dial;
 pub(super) mod leg;
 pub(super) mod route;
 #[cfg(test)]
@@ -74,7 +75,7 @@ pub enum TransferError {
     Malformed,
     #[error("the dial rules do not allow this destination")]
     Forbidden,
-    #[error("the call's trunk takes no REFER")]
+    #[error("the call's trunk takes no REFER, or knows nothing of this destination")]
     NoRefer,
     #[error("every line of the trunk is busy")]
     NoLine,

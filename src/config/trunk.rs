@@ -38,7 +38,7 @@ pub enum NumberFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DtmfMode {
-    /// RFC 4733 when the session has it, else INFO.
+    /// RFC 4733 when the session has it, else tones.
     #[default]
     Auto,
     Rfc4733,

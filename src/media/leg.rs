@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::media::{Codec, OpusTuning, PeerFactory, Quality, SrtpKeys};
@@ -20,6 +20,8 @@ pub enum LegEvent {
     Connected,
     /// A key was pressed on the phone.
     Key(char),
+    /// A key that the signalling is to send, where keys travel so.
+    SendKey(char),
     /// Once a second while connected.
     Quality(Quality),
     /// No RTP for the configured time.
@@ -111,6 +113,8 @@ pub enum KeyWay {
     Events,
     /// As tones in the sound, both ways; events that come all the same count as well, once.
     Tones,
+    /// Ours by the signalling ([`LegEvent::SendKey`]); the phone's as they come.
+    Signalling,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +156,10 @@ pub struct LegControl {
 pub(crate) enum Command {
     Connect(Box<Remote>),
     Attach(PeerFactory),
+    /// A key of the phone that the signalling brought.
+    Key(char),
+    /// Keys for the phone, and who wants to know whether they were taken.
+    Press(String, oneshot::Sender<bool>),
 }
 
 impl LegControl {
@@ -168,6 +176,19 @@ impl LegControl {
     /// Connects the audio to a peer; replaces the former one.
     pub fn attach(&self, factory: PeerFactory) {
         self.order(Command::Attach(factory));
+    }
+
+    /// The signalling brought a key of the phone: it goes the way of one in the stream, and counts once with it.
+    pub fn key(&self, key: char) {
+        self.order(Command::Key(key));
+    }
+
+    /// Sends keys to the phone, in the stream's way; `false` when they do not all fit behind those that wait, and when the
+    /// peer did not agree to events. Gone unanswered when the leg is closed.
+    pub fn press(&self, keys: String) -> oneshot::Receiver<bool> {
+        let (taken, answer) = oneshot::channel();
+        self.order(Command::Press(keys, taken));
+        answer
     }
 
     /// Closes the leg: RTCP BYE, recording finished, [`LegEvent::Closed`].

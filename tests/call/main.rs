@@ -6,6 +6,8 @@ mod sip_support;
 #[path = "../speech/common.rs"]
 mod speech_common;
 
+mod inside;
+mod keys;
 mod life;
 mod srtp;
 mod toll;

@@ -7,26 +7,37 @@ use crate::sip_support::{Peer, header, status, tag_of};
 use trunkline::call::record::{EndedBy, Transfer, TransferOutcome};
 use trunkline::call::{Call, CallStatus, EndReason, TransferError, TransferMode, TransferOrder};
 use trunkline::sip::endpoint::{CallEvent, EndedBy as LegEnd, IncomingCall, ReferNews};
+use trunkline::sip::sdp::SessionDescription;
 
-const MORE: &str = "[dial]\nallow = [\"+4930\"]\n[[number]]\nname = \"desk\"\nnumber = \"1234\"\nvisibility = \"public\"\n\
+pub const MORE: &str = "[dial]\nallow = [\"+4930\"]\n[[number]]\nname = \"desk\"\nnumber = \"1234\"\nvisibility = \"public\"\n\
     system_prompt = \"Hi\"\n[[number]]\nname = \"hundred\"\nnumber = \"100\"\nvisibility = \"public\"\nsystem_prompt = \"Hi\"\n";
 /// Of the caller's and of the person's hum.
-const CALLER_HZ: u64 = 600;
-const PERSON_HZ: u64 = 1_000;
-const RINGBACK_HZ: f64 = 425.0;
+pub const CALLER_HZ: u64 = 600;
+pub const PERSON_HZ: u64 = 1_000;
+pub const RINGBACK_HZ: f64 = 425.0;
 
-struct Scene {
-    gateway: Gateway,
-    person: Phone,
-    caller: Talk,
+pub struct Scene {
+    pub gateway: Gateway,
+    pub person: Phone,
+    pub caller: Talk,
     _caller_phone: Phone,
-    call: Call,
+    pub call: Call,
     state: tempfile::TempDir,
 }
 
 impl Scene {
     /// A caller talks to the agent (which sends back what it hears); `trunk` are further keys of the trunk.
-    async fn talking(engine: &'static str, more: &str, trunk_keys: &str) -> Scene {
+    pub async fn talking(engine: &'static str, more: &str, trunk_keys: &str) -> Scene {
+        Scene::offering(engine, more, trunk_keys, |_| {}).await
+    }
+
+    /// The same with something else in the caller's offer.
+    pub async fn offering(
+        engine: &'static str,
+        more: &str,
+        trunk_keys: &str,
+        offer: fn(&mut SessionDescription),
+    ) -> Scene {
         let state = tempfile::tempdir().expect("state");
         let person = Phone::start().await;
         let plan = Plan {
@@ -37,7 +48,7 @@ impl Scene {
         };
         let gateway = Gateway::start(state.path(), plan).await;
         let phone = Phone::calling(gateway.endpoint.local_address()).await;
-        let caller = phone.call("1234").await.expect("answered");
+        let caller = phone.call_offering("1234", offer).await.expect("answered");
         caller.hum(CALLER_HZ);
         let call = gateway.inbound_call().await;
         let call = gateway.status(call.id, CallStatus::InProgress).await;
@@ -47,7 +58,7 @@ impl Scene {
         Scene { gateway, person, caller, _caller_phone: phone, call, state }
     }
 
-    async fn order(
+    pub async fn order(
         &self,
         destination: &str,
         mode: TransferMode,
@@ -59,7 +70,7 @@ impl Scene {
     }
 
     /// The outcome of transfer number `count`.
-    async fn transferred(&self, count: usize, outcome: TransferOutcome) -> Transfer {
+    pub async fn transferred(&self, count: usize, outcome: TransferOutcome) -> Transfer {
         let settled = |call: &Call| {
             call.transfers.len() == count && call.transfers.last().is_some_and(|last| last.outcome.is_some())
         };
@@ -69,7 +80,7 @@ impl Scene {
         last
     }
 
-    async fn no_leg_is_left(&self) {
+    pub async fn no_leg_is_left(&self) {
         self.gateway.idle().await;
         within("the end of every media leg", async {
             while self.gateway.media.live_legs() > 0 {
@@ -87,7 +98,7 @@ async fn picks_up(person: &mut Phone) -> Talk {
 }
 
 /// The caller gave up on it.
-async fn is_cancelled(mut ringing: IncomingCall) {
+pub async fn is_cancelled(mut ringing: IncomingCall) {
     within("the CANCEL", async {
         while let Some(event) = ringing.events.recv().await {
             if event == (CallEvent::Ended { by: LegEnd::Peer }) {
@@ -273,7 +284,7 @@ async fn referred(talk: &mut Talk) -> String {
     .await
 }
 
-async fn refer_news(talk: &mut Talk) -> Vec<ReferNews> {
+pub async fn refer_news(talk: &mut Talk) -> Vec<ReferNews> {
     let mut news = Vec::new();
     within("the end of the REFER", async {
         while !matches!(news.last(), Some(ReferNews::Done(_) | ReferNews::Refused(_) | ReferNews::Unknown)) {

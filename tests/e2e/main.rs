@@ -8,6 +8,7 @@ mod baresip;
 mod damage_meter;
 mod drain;
 mod flood;
+mod live;
 mod messages;
 mod phones;
 mod privacy;

@@ -9,7 +9,7 @@ use trunkline::speech::{Speech, Voice};
 use crate::support::{
     Gateway, Setup, audio,
     baresip::{Baresip, NUMBER},
-    damage, take_turn, wait_for,
+    damage, http, take_turn, wait_for,
 };
 
 const LIVE: Duration = Duration::from_secs(60);
@@ -109,4 +109,40 @@ fn two_softphones_joined_by_a_transfer_hear_each_other_without_damage() {
         std::fs::read_to_string(file).ok()
     });
     assert!(text.contains(&format!("-- transferred to {desk}: answered")), "{text}");
+}
+
+/// SIPp and baresip 1.0 know MD5 only, and give up when they are offered SHA-256 as well.
+#[test]
+fn a_softphone_that_registered_is_the_person_and_both_hear_each_other_without_damage() {
+    let _turn = take_turn();
+    let speech = speech();
+    let (caller_words, person_words) =
+        (spoken(&speech, CALLER_SAYS, Voice::Kal), spoken(&speech, PERSON_SAYS, Voice::Kal));
+    let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let caller = Baresip::start(one.path(), &repeated(&caller_words), "PCMU");
+    let mut setup = Setup::new().trunk("pbx", caller.port, "");
+    setup.sip_keys = "digest = [\"md5\"]";
+    let gateway = setup.more("\n[[extension]]\nuser = \"100\"\npassword = \"secret\"\n").start();
+    let person =
+        Baresip::registering(other.path(), &repeated(&person_words), gateway.setup.sip, ("100", "secret"), &[]);
+    wait_for("the phone to register", LIVE, || {
+        let page = http::request(gateway.setup.http, "GET", "/metrics", &[], b"").expect("metrics").text();
+        page.contains("trunkline_sip_registered_contacts 1").then_some(())
+    });
+    let id = gateway.place(NUMBER, &json!({ "systemPrompt": "Hello." }));
+    gateway.wait_status(&id, &["in-flight"], LIVE);
+    caller.wait_until_heard(Duration::from_secs(1), LIVE);
+    let (status, begun) = transfer(&gateway, &id, &json!({ "destination": "100" }));
+    assert_eq!((status, begun["mode"].as_str()), (202, Some("bridge")), "{begun}");
+    person.wait_until_heard(Duration::from_secs(12), LIVE);
+    let trace = gateway.get(&format!("/api/v2/calls/{id}/trace")).json();
+    let invites = trace["messages"].as_array().expect("messages").iter();
+    let invites = invites.filter(|message| message["summary"].as_str().is_some_and(|text| text.starts_with("INVITE")));
+    assert_eq!(invites.count(), 2, "both legs are in the call's trace: {trace}");
+    gateway.hang_up(&id);
+    gateway.wait_status(&id, &["cancelled", "ended-success"], LIVE);
+    for (who, words, heard) in [("caller", &person_words, caller.heard()), ("person", &caller_words, person.heard())] {
+        let damage = damage::examine(words, &heard);
+        assert!(damage.none(), "the {who} heard it damaged: {damage:?}");
+    }
 }

@@ -1,5 +1,6 @@
-//! The box's own routes: claiming it, its trunks, text messages, traces of calls, transferring a call.
+//! The box's own routes: claiming it, its trunks, text messages, traces of calls, transferring a call, its keys and hold.
 
+pub(super) mod live;
 pub(super) mod messages;
 pub(super) mod trace;
 mod trunks;

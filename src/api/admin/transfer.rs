@@ -10,8 +10,7 @@ use axum::routing::post;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::refused;
-use crate::api::authenticate;
+use super::{live, refused};
 use crate::api::body;
 use crate::api::dialect::Context;
 use crate::api::fields::{Fields, bad};
@@ -50,19 +49,14 @@ impl<E: Into<Problem>> From<E> for Refusal {
 }
 
 async fn begin(context: &Context, id: &str, request: Request) -> Result<(Uuid, TransferMode), Refusal> {
-    let principal = authenticate::admin(request.extensions())?;
+    let (principal, call) = live::find(context, request.extensions(), id)?;
     let bytes = body::read(request.into_body(), context.limits).await?;
     let order = order(&body::json_object(&bytes)?)?;
-    let model = &context.read_model;
-    let call = match id.parse::<Uuid>() {
-        Ok(id) => model.call(principal.organization, id)?,
-        Err(_) => model.call_by_alias(principal.organization, id)?,
-    };
     let call = call.ok_or(Refusal::Transfer(TransferError::Unknown))?;
-    let begun = context.calls.transfer(principal.organization, call.id, order).await;
+    let begun = context.calls.transfer(principal.organization, call, order).await;
     let mode = begun.map_err(Refusal::Transfer)?;
-    tracing::info!(call = %call.id, actor = principal.actor, ?mode, "a call is transferred through the API");
-    Ok((call.id, mode))
+    tracing::info!(%call, actor = principal.actor, ?mode, "a call is transferred through the API");
+    Ok((call, mode))
 }
 
 fn order(map: &serde_json::Map<String, serde_json::Value>) -> Result<TransferOrder, Problem> {

@@ -27,6 +27,7 @@ use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd, OfferOutco
 use crate::sip::sdp::SessionDescription;
 
 mod hold;
+pub(super) mod keys;
 mod moving;
 pub(super) mod outbound;
 mod settle;
@@ -139,6 +140,7 @@ impl Actor {
                 }
             }
             Happening::Order(Order::Hold(on, reply)) => self.on_hold_order(on, reply),
+            Happening::Order(Order::Keys(keys, reply)) => self.on_keys_order(keys, reply),
             Happening::Changed(changed) => self.on_changed(changed.0, changed.1),
             Happening::Order(Order::Stop) => self.feed(Event::Stop).await,
             Happening::Order(Order::Transfer(order, reply)) => {
@@ -183,7 +185,12 @@ impl Actor {
                 self.feed(Event::Failed { failure, another }).await;
             }
             CallEvent::Offer { session } => self.on_offer(session.as_ref()),
-            CallEvent::Key(key) => self.on_info_key(key).await,
+            CallEvent::Key(key) => {
+                // It goes the way of one in the stream, with which it counts once.
+                if let Some(media) = &self.media {
+                    media.leg.control.key(key);
+                }
+            }
             CallEvent::Because(reasons) => self.call.network.causes = reasons.iter().map(Cause::from).collect(),
             CallEvent::Refer(news) => self.feed_transfer(handover::Event::Refer(news)).await,
             CallEvent::Referred(referral) => self.on_referral(*referral).await,
@@ -201,21 +208,14 @@ impl Actor {
         }
     }
 
-    /// A key in an INFO goes the way of one in the stream. Many a gateway sends both: the stream's count.
-    async fn on_info_key(&mut self, key: char) {
-        if !self.voice.keys_in_stream {
-            self.room.tell(self.call.id, LiveFact::Key(key));
-            self.voice.tell(Command::Key(key));
-            self.feed(Event::Heard).await;
-        }
-    }
-
     async fn on_leg(&mut self, event: LegEvent) {
         match event {
             LegEvent::Connected => {}
-            LegEvent::Key(key) => {
-                self.voice.keys_in_stream = true;
-                self.room.tell(self.call.id, LiveFact::Key(key));
+            LegEvent::Key(key) => self.room.tell(self.call.id, LiveFact::Key(key)),
+            LegEvent::SendKey(key) => {
+                if let Some(sip) = &self.sip {
+                    sip.control.press(key);
+                }
             }
             LegEvent::Quality(quality) => {
                 self.call.quality = Some(quality);

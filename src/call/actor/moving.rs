@@ -12,11 +12,11 @@
 //! | INVITE that replaces our dialog | otherwise | 488, or 503 |
 
 use super::wire::{self, Ability};
-use super::{Actor, SipLeg, outbound, transfer};
+use super::{Actor, SipLeg, outbound};
 use crate::call::lines::Line;
 use crate::call::machine::{Event, State};
-use crate::call::transfer::leg::invite;
-use crate::call::transfer::route;
+use crate::call::transfer::dial::{self, Dialling};
+use crate::call::transfer::route::{self, Route, Through};
 use crate::call::transfer::{TransferError, TransferMode, TransferOutcome};
 use crate::sip::endpoint::{CallEvent, CallFailure, IncomingCall, Referral};
 use crate::sip::sdp::SessionDescription;
@@ -52,23 +52,24 @@ impl Actor {
         let destination = referral.target.uri.to_string();
         self.note_transfer(&destination, TransferMode::Moved);
         let referred_by = referral.referred_by.filter(|value| value.len() <= LONGEST_REFERRED_BY);
-        if let Err(code) = self.move_to(&route, referred_by) {
+        if let Err(code) = self.move_to(&route, referred_by).await {
             self.not_moved(code).await;
         }
     }
 
-    fn move_to(&mut self, route: &route::Route, referred_by: Option<String>) -> Result<(), u16> {
-        let media = self.media.as_ref().ok_or(503_u16)?;
+    async fn move_to(&mut self, route: &Route, referred_by: Option<String>) -> Result<(), u16> {
+        let port = self.media.as_ref().map(|media| media.leg.local_rtp_port).ok_or(503_u16)?;
         // On the same trunk the new leg takes the place of the old one.
-        let same = !self.line.trunk.is_empty() && route.trunk.as_ref().is_none_or(|trunk| *trunk == self.line.trunk);
-        let line = if same { None } else { Some(transfer::line(&self.room, route).ok_or(503_u16)?) };
-        let name = line.as_ref().map_or(&self.line.trunk, |line| &line.trunk);
-        let trunk = self.room.trunk(name).ok_or(503_u16)?;
-        let ability = Ability::of_trunk(trunk);
-        let local = SessionDescription::propose(outbound::session_id(), media.local.address, &ability.terms());
-        let invite = invite(trunk, route, referred_by, None, local.clone());
-        let (control, events) = self.room.endpoint.invite(invite).map_err(|_| 404_u16)?;
-        self.moving = Some(Moving { sip: SipLeg { control, events }, local, early: None, line });
+        let same = match &route.through {
+            Through::AnyTrunk => !self.line.trunk.is_empty(),
+            Through::Trunk(name) => *name == self.line.trunk,
+            Through::Extension(_) => self.line.trunk.is_empty(),
+        };
+        let line = if same { None } else { Some(dial::line(&self.room, route, &[]).ok_or(503_u16)?) };
+        let dialling = Dialling { call: self.call.id, route, port, referred_by, caller_name: None };
+        let dialled = dialling.through(&self.room, line.as_ref().unwrap_or(&self.line)).await;
+        let (sip, local) = dialled.map_err(|error| if error == TransferError::Malformed { 404_u16 } else { 503 })?;
+        self.moving = Some(Moving { sip, local, early: None, line });
         Ok(())
     }
 
@@ -103,7 +104,10 @@ impl Actor {
         self.adopt(sip);
         if let Some(line) = line {
             self.call.trunk.clone_from(&line.trunk);
-            self.call.trunk_id = crate::call::ledger::trunk_id(&line.trunk);
+            self.call.trunk_id = match line.trunk.as_str() {
+                "" => String::new(),
+                trunk => crate::call::ledger::trunk_id(trunk),
+            };
             self.line = line;
         }
         self.follow();
@@ -132,6 +136,7 @@ impl Actor {
             return incoming.control.reject(code);
         }
         let IncomingCall { control, events, caller, .. } = incoming;
+        self.room.traces.joined(self.call.id, control.sip_call_id());
         self.adopt(SipLeg { control, events });
         self.follow();
         self.note_transfer(&caller, TransferMode::Moved);
@@ -162,7 +167,6 @@ impl Actor {
         // What was agreed with the dialog before does not bind the new one.
         self.voice.change = None;
         self.voice.held_by_us = false;
-        self.voice.keys_in_stream = false;
         if let Some(before) = self.sip.replace(sip) {
             before.control.hang_up();
         }

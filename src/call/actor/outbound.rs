@@ -253,6 +253,8 @@ impl Actor {
         };
         match self.room.endpoint.invite(invite) {
             Ok((control, events)) => {
+                self.room.registry.note_leg(self.call.id, control.key());
+                self.room.traces.joined(self.call.id, control.sip_call_id());
                 self.sip = Some(SipLeg { control, events });
                 None
             }
@@ -358,7 +360,7 @@ impl Actor {
 }
 
 /// What we bring into a change of the session with the peer of this line.
-pub(super) fn ability(room: &Room, trunk: &str, secure: bool) -> Ability {
+pub(in crate::call) fn ability(room: &Room, trunk: &str, secure: bool) -> Ability {
     match room.trunk(trunk) {
         Some(trunk) => Ability::of_trunk(trunk),
         None => Ability::of_extension(secure),

@@ -5,18 +5,15 @@ use std::time::Duration;
 use super::Actor;
 use crate::ai::Command;
 use crate::call::ledger;
-use crate::call::lines::{Line, Wish};
 use crate::call::machine;
-use crate::call::record::Call;
-use crate::call::room::Room;
+use crate::call::transfer::dial;
 use crate::call::transfer::leg::UnderWay;
-use crate::call::transfer::route::{self, Route};
+use crate::call::transfer::route::{self, Through};
 use crate::call::transfer::{
     Action, Event, Limits, Person, PersonNews, State, Transfer, TransferError, TransferMode, TransferOrder,
     TransferOutcome, step,
 };
 use crate::events::EventKind;
-use crate::sip::endpoint::Uri;
 
 /// A whisper that lasts longer is cut short.
 const LONGEST_WHISPER: Duration = Duration::from_secs(30);
@@ -33,9 +30,11 @@ impl Actor {
         if self.room.is_draining() {
             return Err(TransferError::Unavailable);
         }
-        let target = route::parse(&order.destination)?;
+        let target = route::read(&self.room, &order.destination)?;
         let route = route::judge(&self.room, self.call.organization, &target, None)?;
-        let takes_refer = self.room.trunk(&self.line.trunk).is_some_and(|trunk| trunk.refer);
+        // Of the phones of this box the peer knows nothing.
+        let inside = matches!(route.through, Through::Extension(_));
+        let takes_refer = !inside && self.room.trunk(&self.line.trunk).is_some_and(|trunk| trunk.refer);
         let whisper = order.whisper.as_ref().is_some_and(|text| !text.trim().is_empty());
         let (mode, event) = match order.mode {
             TransferMode::Refer if !takes_refer => return Err(TransferError::NoRefer),
@@ -155,9 +154,8 @@ impl Actor {
         let (Some(transfer), Some(media)) = (&mut self.transfer, &self.media) else {
             return Err(TransferOutcome::Failed);
         };
-        let line = line(&self.room, &transfer.route).ok_or(TransferOutcome::NotAllowed)?;
-        let name = caller_name(&self.call);
-        let person = Person::call(&self.room, &media.leg, line, &transfer.route, name).await;
+        let line = dial::line(&self.room, &transfer.route, &[]).ok_or(TransferOutcome::NotAllowed)?;
+        let person = Person::call(&self.room, &self.call, &media.leg, line, &transfer.route).await;
         transfer.person = Some(person.map_err(|_| TransferOutcome::Failed)?);
         Ok(())
     }
@@ -205,18 +203,4 @@ impl Actor {
         let event = ledger::event(&self.call, EventKind::CallTransferred, &self.room.clock);
         self.note(vec![event]).await;
     }
-}
-
-/// A line that leads to `route`.
-pub(super) fn line(room: &Room, route: &Route) -> Option<Line> {
-    let uri = &route.target.uri;
-    let number = matches!(uri, Uri::Tel(_)).then(|| uri.number());
-    let wish = Wish { named: route.trunk.as_deref(), number: number.as_deref(), tried: &[] };
-    room.lines.outbound(&wish, room.clock.now(), rand::random()).ok()
-}
-
-/// The caller's own name, for the person's display.
-fn caller_name(call: &Call) -> Option<String> {
-    let name = if call.display_name.is_empty() { &call.phone } else { &call.display_name };
-    (!name.is_empty()).then(|| name.clone())
 }

@@ -36,8 +36,6 @@ pub(in crate::call) struct Voice {
     pub(super) change: Option<Change>,
     /// We hold the call, and the far end agreed.
     pub(super) held_by_us: bool,
-    /// Keys come in the sound's stream: those in INFO are the same ones again.
-    pub(super) keys_in_stream: bool,
 }
 
 struct Plan {

@@ -44,12 +44,26 @@ fn codec(codec: AudioCodec) -> Codec {
     }
 }
 
-/// The same with keys in the sound, where the trunk wants them so. `trunk` is `None` for phones that call the box.
-pub(in crate::call) fn keyed(mut remote: Remote, trunk: Option<&TrunkConfig>) -> Remote {
-    if trunk.is_some_and(|trunk| trunk.dtmf == DtmfMode::Inband) {
-        remote.keys = KeyWay::Tones;
+/// The same with keys as the trunk wants them. `trunk` is `None` for phones of the box.
+pub(in crate::call) fn keyed(remote: Remote, trunk: Option<&TrunkConfig>) -> Remote {
+    Remote { keys: key_way(trunk, remote.telephone_event.is_some()), ..remote }
+}
+
+/// How keys travel. `events`: the far end agreed to telephone-events.
+///
+/// | `dtmf` | events agreed | not agreed |
+/// |---|---|---|
+/// | auto | events | tones |
+/// | rfc4733 | events | none can be sent |
+/// | info | INFO | INFO |
+/// | inband | tones | tones |
+pub(in crate::call) fn key_way(trunk: Option<&TrunkConfig>, events: bool) -> KeyWay {
+    match trunk.map_or(DtmfMode::Auto, |trunk| trunk.dtmf) {
+        DtmfMode::Auto if !events => KeyWay::Tones,
+        DtmfMode::Auto | DtmfMode::Rfc4733 => KeyWay::Events,
+        DtmfMode::Info => KeyWay::Signalling,
+        DtmfMode::Inband => KeyWay::Tones,
     }
-    remote
 }
 
 fn key_format(event: EventFormat) -> KeyFormat {
@@ -114,4 +128,25 @@ pub(in crate::call) fn next_version(before: &SessionDescription, mut next: Sessi
         next.version = before.version + 1;
     }
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_travel_as_the_table_says() {
+        use KeyWay::{Events, Signalling, Tones};
+        let trunk = |dtmf| TrunkConfig { dtmf, ..TrunkConfig::at("a", "127.0.0.1") };
+        for (dtmf, agreed, otherwise) in [
+            (DtmfMode::Auto, Events, Tones),
+            (DtmfMode::Rfc4733, Events, Events),
+            (DtmfMode::Info, Signalling, Signalling),
+            (DtmfMode::Inband, Tones, Tones),
+        ] {
+            let trunk = trunk(dtmf);
+            assert_eq!((key_way(Some(&trunk), true), key_way(Some(&trunk), false)), (agreed, otherwise), "{dtmf:?}");
+        }
+        assert_eq!((key_way(None, true), key_way(None, false)), (Events, Tones), "a phone of the box");
+    }
 }

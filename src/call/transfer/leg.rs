@@ -1,23 +1,21 @@
 //! The person's side of a transfer: its SIP and media leg, and what is heard of both.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 
+use super::dial::Dialling;
 use super::route::Route;
 use super::{State, TransferError, TransferOutcome};
 use crate::ai::{Command, SessionFactory};
-use crate::call::actor::wire::{self, Ability};
+use crate::call::actor::wire;
 use crate::call::actor::{MediaLeg, SipLeg, outbound};
 use crate::call::bridge::{Bridge, Report};
 use crate::call::lines::Line;
 use crate::call::machine;
 use crate::call::outcome;
+use crate::call::record::Call;
 use crate::call::room::Room;
-use crate::config::TrunkConfig;
 use crate::media::{Leg, LegEvent, LegOptions};
-use crate::sip::endpoint::{CallEvent, CallFailure, Destination, DialPolicy, OutboundInvite};
+use crate::sip::endpoint::{CallEvent, CallFailure};
 use crate::sip::sdp::SessionDescription;
 
 /// A transfer under way, from the order to the end of the call or of the transfer.
@@ -34,12 +32,11 @@ pub(in crate::call) struct UnderWay {
 pub(in crate::call) struct Person {
     sip: SipLeg,
     media: MediaLeg,
-    trunk: String,
     early: Option<SessionDescription>,
     /// Of the announcement.
     reports: Option<mpsc::Receiver<Report>>,
     _commands: Option<mpsc::Sender<Command>>,
-    _line: Line,
+    line: Line,
 }
 
 /// What is heard of the person.
@@ -55,27 +52,18 @@ impl Person {
     /// Calls the person through `line`, with a media leg beside the caller's.
     pub(in crate::call) async fn call(
         room: &Room,
+        call: &Call,
         beside: &Leg,
         line: Line,
         route: &Route,
-        caller_name: Option<String>,
     ) -> Result<Person, TransferError> {
-        let trunk = room.trunk(&line.trunk).ok_or(TransferError::Unavailable)?;
         let options = LegOptions { bind: room.endpoint.local_address().ip(), recording: None };
         let leg = room.media.open_beside(beside, options).await.map_err(|_| TransferError::NoLine)?;
-        let at = SocketAddr::new(room.endpoint.media_address(&trunk.name).await, leg.local_rtp_port);
-        let local = SessionDescription::propose(outbound::session_id(), at, &Ability::of_trunk(trunk).terms());
-        let invite = invite(trunk, route, None, caller_name, local.clone());
-        let (control, events) = room.endpoint.invite(invite).map_err(|_| TransferError::Malformed)?;
-        Ok(Person {
-            sip: SipLeg { control, events },
-            media: MediaLeg { leg, local, remote: None },
-            trunk: trunk.name.clone(),
-            early: None,
-            reports: None,
-            _commands: None,
-            _line: line,
-        })
+        let caller_name = caller_name(call);
+        let dialling = Dialling { call: call.id, route, port: leg.local_rtp_port, referred_by: None, caller_name };
+        let (sip, local) = dialling.through(room, &line).await?;
+        let media = MediaLeg { leg, local, remote: None };
+        Ok(Person { sip, media, early: None, reports: None, _commands: None, line })
     }
 
     pub(in crate::call) async fn next(&mut self) -> PersonNews {
@@ -104,6 +92,10 @@ impl Person {
                 (!held).then_some(PersonSilent)
             }
             PersonNews::Leg(Some(LegEvent::Closed(_)) | None) => Some(Failed(TransferOutcome::Failed)),
+            PersonNews::Leg(Some(LegEvent::SendKey(key))) => {
+                self.sip.control.press(key);
+                None
+            }
             PersonNews::Leg(Some(_)) => None,
             PersonNews::Report(Some(Report::Done { .. } | Report::Failed { .. })) => Some(Whispered),
             PersonNews::Report(Some(_)) => None,
@@ -122,26 +114,30 @@ impl Person {
                 self.early = session.or(self.early.take());
                 None
             }
-            CallEvent::Answered { session } => Some(match self.agree(session) {
+            CallEvent::Answered { session } => Some(match self.agree(session, room) {
                 true => Answered,
                 false => Failed(TransferOutcome::Failed),
             }),
             CallEvent::Rejected { code, .. } => {
                 if outcome::of_response(code, "").trunk_trouble {
-                    room.lines.in_trouble(&self.trunk, room.clock.now());
+                    room.lines.in_trouble(&self.line.trunk, room.clock.now());
                 }
                 Some(Failed(TransferOutcome::of_code(code)))
             }
             CallEvent::Failed(CallFailure::NoAnswer) => Some(Failed(TransferOutcome::NoAnswer)),
             CallEvent::Failed(failure) => {
                 if outcome::of_failure(&failure).trunk_trouble {
-                    room.lines.in_trouble(&self.trunk, room.clock.now());
+                    room.lines.in_trouble(&self.line.trunk, room.clock.now());
                 }
                 Some(Failed(TransferOutcome::Failed))
             }
             CallEvent::Ended { .. } => Some(PersonLeft),
             CallEvent::Offer { session } => {
                 self.follow(session.as_ref(), room);
+                None
+            }
+            CallEvent::Key(key) => {
+                self.media.leg.control.key(key);
                 None
             }
             // The person may leave, not send us elsewhere.
@@ -153,10 +149,10 @@ impl Person {
         }
     }
 
-    fn agree(&mut self, session: Option<SessionDescription>) -> bool {
+    fn agree(&mut self, session: Option<SessionDescription>, room: &Room) -> bool {
         let agreed = session.or(self.early.take()).and_then(|answer| self.media.local.agree(&answer).ok());
         let Some(agreed) = agreed else { return self.media.remote.is_some() };
-        let remote = wire::remote(&agreed);
+        let remote = wire::keyed(wire::remote(&agreed), room.trunk(&self.line.trunk));
         self.media.leg.control.connect(remote.clone());
         self.media.remote = Some(remote);
         true
@@ -164,8 +160,7 @@ impl Person {
 
     /// The person's phone changes the session: hold, resume, a new address.
     fn follow(&mut self, offer: Option<&SessionDescription>, room: &Room) {
-        let Some(trunk) = room.trunk(&self.trunk) else { return self.sip.control.refuse_offer() };
-        let ability = Ability::of_trunk(trunk);
+        let ability = outbound::ability(room, &self.line.trunk, false);
         let terms = ability.terms();
         let local = &self.media.local;
         let Some(offer) = offer else {
@@ -175,7 +170,7 @@ impl Person {
         };
         match offer.answer_under(local.session_id, local.address, &terms, Some(local)) {
             Ok((answer, agreed)) => {
-                let remote = wire::keyed(wire::remote(&agreed), Some(trunk));
+                let remote = wire::keyed(wire::remote(&agreed), room.trunk(&self.line.trunk));
                 self.media.leg.control.connect(remote.clone());
                 self.media.remote = Some(remote);
                 self.media.local = wire::next_version(&self.media.local, answer);
@@ -209,21 +204,8 @@ impl Person {
     }
 }
 
-/// The INVITE that leads to `route` through `trunk`.
-pub(in crate::call) fn invite(
-    trunk: &TrunkConfig,
-    route: &Route,
-    referred_by: Option<String>,
-    caller_name: Option<String>,
-    offer: SessionDescription,
-) -> OutboundInvite {
-    OutboundInvite {
-        trunk: trunk.name.clone(),
-        destination: Destination::Referred(route.through(trunk, referred_by)),
-        caller_number: None,
-        caller_name,
-        offer,
-        ring_timeout: Duration::from_secs(trunk.ring_seconds),
-        policy: DialPolicy::default(),
-    }
+/// The caller's own name, for the person's display.
+fn caller_name(call: &Call) -> Option<String> {
+    let name = if call.display_name.is_empty() { &call.phone } else { &call.display_name };
+    (!name.is_empty()).then(|| name.clone())
 }

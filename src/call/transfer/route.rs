@@ -2,6 +2,7 @@
 //!
 //! | Destination | May be called when | Through |
 //! |---|---|---|
+//! | extension: its user alone, or `sip:` at this box | named by nobody from outside (a carrier's REFER) | its phones |
 //! | number, `tel:` | the dial rules allow the number | any trunk |
 //! | `sip:` at the host of an internal trunk | its user part is no number that is denied | that trunk |
 //! | `sip:` named by an internal trunk (REFER), any host | as above; the host becomes the trunk's | that trunk |
@@ -10,6 +11,9 @@
 //! | anything else | never | |
 //!
 //! An internal trunk is a PBX of the house: who is behind it may call there anyhow. Of a carrier nobody knows who asks.
+//! Where an extension and a number are written alike, the extension is meant, as in an order to call.
+
+use std::net::{IpAddr, UdpSocket};
 
 use uuid::Uuid;
 
@@ -22,9 +26,18 @@ use crate::sip::endpoint::{Host, Referred, Target, Uri};
 /// A destination that may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::call) struct Route {
-    /// The only trunk that leads there; any when absent.
-    pub(in crate::call) trunk: Option<String>,
+    pub(in crate::call) through: Through,
     pub(in crate::call) target: Target,
+}
+
+/// What leads to a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::call) enum Through {
+    AnyTrunk,
+    /// The only trunk that leads there.
+    Trunk(String),
+    /// Every phone that registered as this extension.
+    Extension(String),
 }
 
 impl Route {
@@ -43,8 +56,15 @@ impl Route {
 }
 
 /// Reads what an API client or a configuration wrote.
-pub(in crate::call) fn parse(destination: &str) -> Result<Target, TransferError> {
-    let text = destination.trim();
+pub(in crate::call) fn read(room: &Room, destination: &str) -> Result<Target, TransferError> {
+    let user = destination.trim();
+    match room.extension(user) {
+        Some(_) => Ok(Target { uri: Uri::Tel(user.to_owned()), replaces: None }),
+        None => parse(user),
+    }
+}
+
+fn parse(text: &str) -> Result<Target, TransferError> {
     if let Some(number) = normalize(text) {
         return Ok(Target { uri: Uri::Tel(number), replaces: None });
     }
@@ -65,13 +85,41 @@ pub(in crate::call) fn judge(
         Some(number) => Some(room.directory.may_dial(organization, number).map_err(|_| TransferError::Unavailable)?),
         None => None,
     };
-    decide(&room.config.trunks, target, from, number.as_deref(), verdict).ok_or(TransferError::Forbidden)
+    let extension = extension(room, &target.uri);
+    decide(&room.config.trunks, target, from, extension, number.as_deref(), verdict).ok_or(TransferError::Forbidden)
+}
+
+/// The extension that `uri` names, if it is one of this box.
+fn extension<'a>(room: &'a Room, uri: &Uri) -> Option<&'a str> {
+    let ports = room.endpoint.ports();
+    let ours = |port: u16| [ports.udp, ports.tcp, ports.tls].contains(&port);
+    let here = match uri {
+        Uri::Tel(_) => true,
+        Uri::Sip(uri) => uri.port.is_none_or(ours) && is_our_host(room, &uri.host),
+        Uri::Other(_) => false,
+    };
+    room.extension(&uri.number()).filter(|_| here).map(|extension| extension.user.as_str())
+}
+
+/// Whether `host` is a name or an address of this box.
+fn is_our_host(room: &Room, host: &Host) -> bool {
+    let Host::Ip(ip) = host else {
+        return host.to_string().eq_ignore_ascii_case(&room.config.organization.host);
+    };
+    let bound = room.endpoint.local_address().ip();
+    room.config.sip.advertised == Some(*ip) || bound == *ip || (bound.is_unspecified() && is_address_of_ours(*ip))
+}
+
+/// Only an own address can be bound; nothing is sent.
+fn is_address_of_ours(ip: IpAddr) -> bool {
+    !ip.is_unspecified() && UdpSocket::bind((ip, 0)).is_ok()
 }
 
 fn decide(
     trunks: &[TrunkConfig],
     target: &Target,
     from: Option<&TrunkConfig>,
+    extension: Option<&str>,
     number: Option<&str>,
     verdict: Option<DialVerdict>,
 ) -> Option<Route> {
@@ -80,9 +128,14 @@ fn decide(
     let not_denied = matches!(verdict, None | Some(DialVerdict::Allowed | DialVerdict::NotWhitelisted));
     let as_number = || {
         let number = number.map(str::to_owned).filter(|_| allowed && target.replaces.is_none())?;
-        Some(Route { trunk: None, target: Target { uri: Uri::Tel(number), replaces: None } })
+        Some(Route { through: Through::AnyTrunk, target: Target { uri: Uri::Tel(number), replaces: None } })
     };
-    let Uri::Sip(uri) = &target.uri else { return as_number() };
+    let inside = || {
+        let user = extension.filter(|_| target.replaces.is_none() && from.is_none_or(|trunk| trunk.internal))?;
+        Some(Route { through: Through::Extension(user.to_owned()), target: target.clone() })
+    };
+    let through = |trunk: &TrunkConfig| Through::Trunk(trunk.name.clone());
+    let Uri::Sip(uri) = &target.uri else { return inside().or_else(as_number) };
     let there = |trunk: &&TrunkConfig| {
         Host::parse_with_port(&trunk.host)
             .is_ok_and(|(host, port)| host == uri.host && port.unwrap_or(5060) == uri.port.unwrap_or(5060))
@@ -91,13 +144,14 @@ fn decide(
     let home = from.filter(there).or_else(|| trunks.iter().find(there));
     match (home, from) {
         (Some(trunk), _) if trunk.internal && not_denied && uri.user.is_some() => {
-            Some(Route { trunk: Some(trunk.name.clone()), target: target.clone() })
+            Some(Route { through: through(trunk), target: target.clone() })
         }
-        (Some(trunk), _) if allowed => Some(Route { trunk: Some(trunk.name.clone()), target: target.clone() }),
+        (Some(trunk), _) if allowed => Some(Route { through: through(trunk), target: target.clone() }),
+        (None, _) if extension.is_some() => inside(),
         (None, Some(from)) if from.internal && not_denied => {
             let moved = at(uri.user.as_deref().map(|_| target.uri.number())?.as_str(), from);
             let target = Target { uri: moved, replaces: target.replaces.clone() };
-            Some(Route { trunk: Some(from.name.clone()), target })
+            Some(Route { through: through(from), target })
         }
         (None, _) => as_number(),
         (Some(_), _) => None,
@@ -123,8 +177,16 @@ mod tests {
         let trunks = [trunk("pbx", "192.0.2.1", true), trunk("carrier", "sip.example.com:5070", false)];
         let target = Target::parse(target).expect("a target");
         let number = normalize(&target.uri.number());
-        let route = decide(&trunks, &target, from.map(|at| &trunks[at]), number.as_deref(), verdict)?;
-        Some((route.trunk.unwrap_or_default(), route.target.uri.to_string()))
+        // The box is `box.example`; its only extension is 100.
+        let here = target.uri.sip().is_none_or(|uri| uri.host.to_string() == "box.example");
+        let extension = (here && target.uri.number() == "100").then_some("100");
+        let route = decide(&trunks, &target, from.map(|at| &trunks[at]), extension, number.as_deref(), verdict)?;
+        let through = match route.through {
+            Through::AnyTrunk => String::new(),
+            Through::Trunk(name) => name,
+            Through::Extension(user) => format!("extension {user}"),
+        };
+        Some((through, route.target.uri.to_string()))
     }
 
     #[test]
@@ -155,11 +217,21 @@ mod tests {
         let elsewhere = format!("<sip:+4930123@elsewhere.example{replaces}>");
         assert_eq!(route(&elsewhere, Some(1), Some(Allowed)), None);
         assert_eq!(route("sip:201@pbx.local", None, Some(NotWhitelisted)), None, "an API client is no PBX");
+        // A phone of the box.
+        for target in ["tel:100", "sip:100@box.example"] {
+            for (from, verdict) in [(None, NotWhitelisted), (None, Denied), (Some(0), NotWhitelisted)] {
+                assert_eq!(route(target, from, Some(verdict)), to("extension 100", target), "{target} {from:?}");
+            }
+            assert_eq!(route(target, Some(1), Some(NotWhitelisted)), None, "a carrier rings no phone of ours");
+        }
+        assert_eq!(route("sip:100@box.example", Some(1), Some(Allowed)), None);
+        assert_eq!(route(&format!("<sip:100@box.example{replaces}>"), Some(0), None), None);
+        assert_eq!(route("sip:100@192.0.2.1", None, Some(NotWhitelisted)), to("pbx", "sip:100@192.0.2.1"));
     }
 
     #[test]
     fn a_destination_is_a_number_or_a_plain_uri() {
-        assert_eq!(parse(" +49 30 123 ").map(|target| target.uri.to_string()), Ok("tel:+4930123".into()));
+        assert_eq!(parse("+49 30 123").map(|target| target.uri.to_string()), Ok("tel:+4930123".into()));
         assert_eq!(parse("sip:201@192.0.2.1").map(|target| target.uri.to_string()), Ok("sip:201@192.0.2.1".into()));
         for text in [
             "",

@@ -1,17 +1,19 @@
 //! Keys, in and out: as RFC 4733 telephone-events, and as tones in the sound.
 
 mod listener;
+mod presses;
 mod reader;
 mod sender;
 mod tones;
 
 pub use listener::ToneListener;
+pub use presses::{Presses, Way};
 pub use reader::KeyReader;
 pub use sender::{KeyPacket, KeySender};
 pub use tones::ToneSender;
 
 /// Keys that may wait.
-const QUEUE: usize = 64;
+pub const KEYS_WAITING: usize = 64;
 
 /// Frequencies of ITU-T Q.23, Hz.
 const ROWS: [f32; 4] = [697.0, 770.0, 852.0, 941.0];

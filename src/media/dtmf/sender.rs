@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::media::dtmf::{QUEUE, TelephoneEvent, code_of};
+use crate::media::dtmf::{KEYS_WAITING, TelephoneEvent, code_of};
 
 /// Slots of a press: 100 ms.
 const TONE: u16 = 5;
@@ -55,10 +55,15 @@ pub struct KeyPacket {
 impl KeySender {
     /// Queues keys; what is no key is skipped, and so is what exceeds 64 waiting keys. Returns how many were taken.
     pub fn queue(&mut self, keys: &str) -> usize {
-        let room = QUEUE - self.waiting.len().min(QUEUE);
+        let room = KEYS_WAITING - self.waiting.len().min(KEYS_WAITING);
         let before = self.waiting.len();
         self.waiting.extend(keys.chars().filter_map(code_of).take(room));
         self.waiting.len() - before
+    }
+
+    /// Keys that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether a key sounds or waits.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::f32::consts::TAU;
 
-use crate::media::dtmf::{COLUMNS, QUEUE, ROWS, place_of};
+use crate::media::dtmf::{COLUMNS, KEYS_WAITING, ROWS, place_of};
 use crate::media::frame::Frame;
 
 /// Slots of a tone and of the pause after it.
@@ -26,10 +26,15 @@ pub struct ToneSender {
 impl ToneSender {
     /// Queues keys; what is no key is skipped, and so is what exceeds 64 waiting keys. Returns how many were taken.
     pub fn queue(&mut self, keys: &str) -> usize {
-        let room = QUEUE - self.waiting.len().min(QUEUE);
+        let room = KEYS_WAITING - self.waiting.len().min(KEYS_WAITING);
         let before = self.waiting.len();
         self.waiting.extend(keys.chars().filter_map(place_of).take(room));
         self.waiting.len() - before
+    }
+
+    /// Keys that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether a key sounds or waits.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::media::session::outbound::Talk;
-use crate::media::{Flushed, KeyWay, Playout};
+use crate::media::{Flushed, Playout};
 
 pub struct Desk<'a> {
     talk: &'a mut Talk,
@@ -38,10 +38,7 @@ impl Playout for Desk<'_> {
     }
 
     fn send_keys(&mut self, keys: &str) {
-        match self.talk.way {
-            KeyWay::Events => self.talk.keys.queue(keys),
-            KeyWay::Tones => self.talk.tones.queue(keys),
-        };
+        self.talk.queue_keys(keys);
     }
 
     fn queued(&self) -> Duration {

@@ -8,6 +8,7 @@ use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
 use crate::media::LegEvent;
+use crate::media::dtmf::Way;
 use crate::media::latch::Origin;
 use crate::media::receive::Content;
 use crate::media::rtp::Packet;
@@ -71,14 +72,16 @@ impl Session {
 
     fn take_accepted(&mut self, packet: &Packet<'_>, content: Content, now: Instant) {
         if let Some(key) = self.reception.packet(packet, content, now) {
-            self.events_came |= true;
-            self.press(key, now);
+            self.press(key, Way::Event, now);
         }
     }
 
-    /// A key of the phone, unless it is the echo of one of ours.
-    pub(super) fn press(&mut self, key: char, now: Instant) {
-        if self.talk.is_deaf(now) {
+    /// A key of the phone, unless it is the echo of one of ours, or a press that has come by another way.
+    pub(super) fn press(&mut self, key: char, way: Way, now: Instant) {
+        if way != Way::Signalling && self.talk.is_deaf(now) {
+            return self.presses.note(way);
+        }
+        if !self.presses.admit(key, way, now) {
             return;
         }
         if let Some(peer) = &mut self.peer {

@@ -27,7 +27,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clock::Clock;
-use crate::media::dtmf::ToneListener;
+use crate::media::dtmf::{Presses, ToneListener, Way};
 use crate::media::leg::Command;
 use crate::media::ports::PortPairs;
 use crate::media::receive::Reception;
@@ -92,8 +92,7 @@ pub struct Session {
     tape: Option<Tape>,
     /// Finds keys in the sound, where they travel so.
     listener: Option<ToneListener>,
-    /// The phone has sent a key as an event: its tones, if any, are the same keys again.
-    events_came: bool,
+    presses: Presses,
 }
 
 impl Session {
@@ -123,7 +122,7 @@ impl Session {
             recording,
             tape: None,
             listener: None,
-            events_came: false,
+            presses: Presses::default(),
             clock: shared.clock,
             recorder: shared.recorder,
         };
@@ -181,6 +180,12 @@ impl Session {
             match self.commands.poll_recv(context) {
                 Poll::Ready(Some(Command::Connect(remote))) => self.connect(*remote),
                 Poll::Ready(Some(Command::Attach(factory))) => self.peer = Some(factory()),
+                Poll::Ready(Some(Command::Key(key))) => self.press(key, Way::Signalling, self.clock.now()),
+                Poll::Ready(Some(Command::Press(keys, taken))) => {
+                    let events = self.link.as_ref().is_some_and(|link| link.remote.telephone_event.is_some());
+                    // Whoever asked may have gone away.
+                    let _ = taken.send(self.talk.press(&keys, events));
+                }
                 Poll::Ready(None) => return false,
                 Poll::Pending => return true,
             }
@@ -192,11 +197,15 @@ impl Session {
         self.talk.follow(&remote);
         self.talk.queue.run(remote.send);
         self.listener = match remote.keys {
-            KeyWay::Events => None,
+            KeyWay::Events | KeyWay::Signalling => None,
             KeyWay::Tones => self.listener.take().or_else(|| Some(ToneListener::new(remote.codec.rate()))),
         };
         match &mut self.link {
             Some(link) => {
+                // Another phone has habits of its own.
+                if link.remote.rtp != remote.rtp {
+                    self.presses = Presses::default();
+                }
                 if link.change(remote, now) == Change::NewSource {
                     self.talk.stream.renew();
                 }
@@ -225,8 +234,8 @@ impl Session {
             }
             self.tally.level_in.add(&heard.pcm);
             let key = self.listener.as_mut().and_then(|listener| listener.hear(&heard.pcm, heard.pcm.rate()));
-            if let Some(key) = key.filter(|_| !self.events_came) {
-                self.press(key, now);
+            if let Some(key) = key {
+                self.press(key, Way::Tone, now);
             }
             let Some(peer) = &mut self.peer else { continue };
             let frame = HeardFrame {
@@ -261,6 +270,9 @@ impl Session {
 
     /// Reports and events.
     fn keep_house(&mut self, now: Instant) {
+        for key in self.talk.signalled.drain(..) {
+            self.outbox.send(LegEvent::SendKey(key));
+        }
         self.send_report(now);
         if self.tally.is_due(now) {
             let quality = self.quality();

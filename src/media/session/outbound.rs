@@ -1,5 +1,6 @@
 //! Slots to packets.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 
 use crate::media::codec::{Codec, Encoder, MOST_OCTETS, comfort};
-use crate::media::dtmf::{KeySender, ToneSender};
+use crate::media::dtmf::{KEYS_WAITING, KeySender, ToneSender};
 use crate::media::frame::Frame;
 use crate::media::playout::{PlayoutQueue, Slot};
 use crate::media::rtp::{HEADER, Packet};
@@ -27,6 +28,8 @@ pub struct Talk {
     pub way: KeyWay,
     pub keys: KeySender,
     pub tones: ToneSender,
+    /// Keys that the signalling is to send.
+    pub signalled: VecDeque<char>,
     pub overflow_told: bool,
     pub stream: Stream,
     /// When the last packet with speech left.
@@ -74,6 +77,7 @@ impl Talk {
             way: KeyWay::Events,
             keys: KeySender::default(),
             tones: ToneSender::default(),
+            signalled: VecDeque::new(),
             overflow_told: false,
             stream: Stream::new(),
             last_speech: None,
@@ -95,6 +99,37 @@ impl Talk {
         }
         self.queue.tune(remote.codec, rand::random());
         self.encoder = Encoder::new(remote.codec, remote.opus);
+    }
+
+    /// Queues keys in the way that was agreed, as far as there is room.
+    pub fn queue_keys(&mut self, keys: &str) {
+        match self.way {
+            KeyWay::Events => {
+                self.keys.queue(keys);
+            }
+            KeyWay::Tones => {
+                self.tones.queue(keys);
+            }
+            KeyWay::Signalling => {
+                let room = KEYS_WAITING - self.signalled.len().min(KEYS_WAITING);
+                self.signalled.extend(keys.chars().take(room));
+            }
+        }
+    }
+
+    /// All of `keys` or none. `events`: the peer agreed to them.
+    pub fn press(&mut self, keys: &str, events: bool) -> bool {
+        let waiting = match self.way {
+            KeyWay::Events if !events => return false,
+            KeyWay::Events => self.keys.waiting(),
+            KeyWay::Tones => self.tones.waiting(),
+            KeyWay::Signalling => self.signalled.len(),
+        };
+        let fits = waiting + keys.chars().count() <= KEYS_WAITING;
+        if fits {
+            self.queue_keys(keys);
+        }
+        fits
     }
 
     /// Whether keys that come in now are taken for echoes of our own.

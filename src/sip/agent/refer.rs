@@ -52,7 +52,7 @@ impl UserAgent {
             _ if entry.origin != *origin => Err(refuse(403)),
             Standing::Over => Err(refuse(603)),
             Standing::Confirmed if replaces.early_only => Err(refuse(486)),
-            Standing::Confirmed => Ok(Some(key)),
+            Standing::Confirmed => Ok(Some(self.known_as(key))),
         }
     }
 }

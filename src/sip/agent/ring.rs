@@ -44,6 +44,9 @@ impl UserAgent {
     /// Rings every phone of the extension under a key of the caller's choice: those of the highest q together, then
     /// the next.
     pub fn ring(&mut self, call: CallKey, order: RingOrder, now: Instant) {
+        if let Some(trace) = &self.trace {
+            trace.open(&order.call_id);
+        }
         let waiting: VecDeque<Vec<Binding>> = self.phones.location.targets(&order.user, now).into();
         let Ok(groups @ 1..) = u32::try_from(waiting.len()) else {
             let event = CallEvent::Rejected { code: 480, reason: "Not Registered".into(), retry_after: None };

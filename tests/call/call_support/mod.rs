@@ -20,6 +20,7 @@ use trunkline::events::Mailer;
 use trunkline::media::{HeardFrame, KeyFormat, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
 use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
+use trunkline::sip::endpoint::{Registered, TrunkStatus};
 use trunkline::sip::sdp::{Agreed, AudioCodec, EventFormat, SessionDescription};
 use trunkline::speech::Speech;
 use trunkline::store::{OpenOptions, Store};
@@ -214,6 +215,21 @@ impl Phone {
         .await
     }
 
+    /// A desk phone that registers at `address` as an extension, and is called there.
+    pub async fn registered(address: SocketAddr, user: &str, password: &str) -> Phone {
+        let phone = Phone::of(&format!(
+            "[[trunk]]\nname = \"box\"\nhost = \"{address}\"\nusername = \"{user}\"\npassword = \"{password}\"\n\
+             caller_id = \"{user}\"\nregister = true\n"
+        ))
+        .await;
+        let mut statuses = phone.endpoint.trunk_statuses();
+        let here = |all: &Vec<TrunkStatus>| {
+            all.first().is_some_and(|status| matches!(status.registration, Registered::Until(_)))
+        };
+        within("the phone to register", statuses.wait_for(here)).await.expect("the phone is on");
+        phone
+    }
+
     async fn of(trunk: &str) -> Phone {
         let text =
             format!("[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n[media]\nports = [0, 0]\nthreads = 1\n{trunk}");
@@ -250,9 +266,15 @@ impl Phone {
 
     /// Calls `number` at the box; the talk, or what the box said instead.
     pub async fn call(&self, number: &str) -> Result<Talk, u16> {
+        self.call_offering(number, |_| {}).await
+    }
+
+    /// The same with something else in the offer.
+    pub async fn call_offering(&self, number: &str, change: impl Fn(&mut SessionDescription)) -> Result<Talk, u16> {
         let leg = self.open().await;
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, leg.local_rtp_port));
-        let offer = SessionDescription::offer(7, at, &[AudioCodec::Pcma, AudioCodec::Pcmu]);
+        let mut offer = SessionDescription::offer(7, at, &[AudioCodec::Pcma, AudioCodec::Pcmu]);
+        change(&mut offer);
         let invite = OutboundInvite {
             trunk: "box".into(),
             destination: Destination::Number(number.into()),
