@@ -5,6 +5,7 @@ mod support;
 mod agent;
 mod dialogs;
 mod endpoints;
+mod errands;
 mod failover;
 mod guard;
 mod line;
