@@ -208,7 +208,7 @@ fn describe(
     };
     let ability = match trunk {
         Some(trunk) => Ability::of_trunk(trunk),
-        None => Ability::of_extension(incoming.control.is_secure()),
+        None => internal::ability(room, incoming)?,
     };
     let (id, terms) = (outbound::session_id(), ability.terms());
     let Some(offer) = &incoming.offer else {

@@ -2,12 +2,14 @@
 
 use uuid::Uuid;
 
+use super::actor::wire::Ability;
 use super::lines::Line;
-use super::record::Call;
+use super::record::{Call, Direction};
 use super::room::Room;
 use super::tables::CALLS;
 use crate::config::ExtensionConfig;
 use crate::sip::endpoint::{IncomingCall, Origin};
+use crate::sip::sdp::SdpError;
 use crate::store::StoreError;
 
 /// How long a phone rings.
@@ -34,6 +36,16 @@ impl Room {
     }
 }
 
+impl Room {
+    /// The extension on the other side of `call`, whoever called.
+    pub(super) fn extension_in(&self, call: &Call) -> Option<&ExtensionConfig> {
+        match call.direction {
+            Direction::Outbound => self.extension_of(call),
+            Direction::Inbound => self.extension(&call.requested_by),
+        }
+    }
+}
+
 /// What the caller calls itself; an extension whose phone names nobody has its configured name.
 pub(super) fn caller_name(room: &Room, incoming: &IncomingCall) -> Option<String> {
     let configured = match &incoming.origin {
@@ -41,6 +53,21 @@ pub(super) fn caller_name(room: &Room, incoming: &IncomingCall) -> Option<String
         Origin::Trunk(_) => None,
     };
     incoming.caller_name.clone().or(configured)
+}
+
+/// What we bring into a call of an extension; 488, with the reason, when its keys would be there for everybody to read.
+pub(super) fn ability(room: &Room, incoming: &IncomingCall) -> Result<Ability, u16> {
+    let extension = match &incoming.origin {
+        Origin::Extension(user) => room.extension(user),
+        Origin::Trunk(_) => None,
+    };
+    let secure = incoming.control.is_secure();
+    let ability = Ability::of_extension(extension, secure);
+    if ability.wants_keys() && !secure {
+        incoming.control.refuse_media(SdpError::Profile);
+        return Err(488);
+    }
+    Ok(ability)
 }
 
 /// A line for the call `id`, when it goes to an extension.

@@ -13,6 +13,7 @@
 
 use super::wire::{self, Ability};
 use super::{Actor, SipLeg, outbound, transfer};
+use crate::call::internal;
 use crate::call::lines::Line;
 use crate::call::machine::{Event, State};
 use crate::call::transfer::leg::invite;
@@ -142,7 +143,10 @@ impl Actor {
         let talking = matches!(self.state, State::Talking { .. } | State::Stopping { .. });
         let media = self.media.as_mut().filter(|_| talking && self.moving.is_none()).ok_or(503_u16)?;
         let trunk = self.room.trunk(&self.line.trunk);
-        let ability = trunk.map_or_else(|| Ability::of_extension(incoming.control.is_secure()), Ability::of_trunk);
+        let ability = match trunk {
+            Some(trunk) => Ability::of_trunk(trunk),
+            None => internal::ability(&self.room, incoming)?,
+        };
         let (id, terms, address) = (outbound::session_id(), ability.terms(), media.local.address);
         match &incoming.offer {
             Some(offer) => {
