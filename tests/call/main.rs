@@ -6,8 +6,10 @@ mod sip_support;
 #[path = "../speech/common.rs"]
 mod speech_common;
 
+mod extensions;
 mod life;
 mod srtp;
 mod toll;
 mod transfer;
+mod trunk_down;
 mod wire;

@@ -241,7 +241,9 @@ impl Actor {
         let towards = self.room.endpoint.address_towards_extension(&extension).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
-        media.local = SessionDescription::propose(session_id(), at, &Ability::of_extension(false).terms());
+        // Keys go to the phones that are there over TLS.
+        let ability = Ability::of_extension(self.room.extension(&extension), true);
+        media.local = SessionDescription::propose(session_id(), at, &ability.terms());
         let invite = OutboundInvite {
             trunk: String::new(),
             destination: Destination::Extension(extension),
@@ -324,7 +326,7 @@ impl Actor {
     /// The far end changes the session, or asks for our offer.
     pub(super) fn on_offer(&mut self, offer: Option<&SessionDescription>) {
         let (Some(sip), Some(media)) = (&self.sip, &mut self.media) else { return };
-        let ability = ability(&self.room, &self.line.trunk, sip.control.is_secure());
+        let ability = ability(&self.room, &self.line.trunk, &self.call, sip, media);
         let terms = ability.terms();
         let Some(offer) = offer else {
             // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
@@ -357,11 +359,13 @@ impl Actor {
     }
 }
 
-/// What we bring into a change of the session with the peer of this line.
-pub(super) fn ability(room: &Room, trunk: &str, secure: bool) -> Ability {
+/// What we bring into a change of the session of `call` with the peer of this line. A phone that was rung with keys got
+/// them over TLS.
+pub(super) fn ability(room: &Room, trunk: &str, call: &Call, sip: &SipLeg, media: &MediaLeg) -> Ability {
+    let keyed = media.remote.as_ref().is_some_and(|remote| remote.srtp.is_some());
     match room.trunk(trunk) {
         Some(trunk) => Ability::of_trunk(trunk),
-        None => Ability::of_extension(secure),
+        None => Ability::of_extension(room.extension_in(call), keyed || sip.control.is_secure()),
     }
 }
 
