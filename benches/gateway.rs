@@ -1,6 +1,6 @@
 //! Numbers of this machine, counted from outside: at the SIP socket and at the RTP socket.
 //!
-//! `make bench` runs all of it; `cargo bench --bench gateway -- setup codecs media srtp load` a part. The gateway of `setup`
+//! `make bench` runs all of it; `cargo bench --bench gateway -- setup codecs media srtp guard load` a part. The gateway of `setup`
 //! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
 //! drives the media plane in this process. `benches/store.rs` counts commits. Loopback only.
 
@@ -13,6 +13,8 @@ mod support;
 mod codecs;
 #[path = "gateway/dialer.rs"]
 mod dialer;
+#[path = "gateway/guard.rs"]
+mod guard;
 #[path = "gateway/load.rs"]
 mod load;
 #[path = "gateway/media.rs"]
@@ -39,6 +41,9 @@ fn main() {
     }
     if runs("srtp") {
         srtp::packets();
+    }
+    if runs("guard") {
+        guard::times();
     }
     if runs("load") {
         load::live_calls();

@@ -23,6 +23,7 @@ mod connection;
 mod dialect;
 mod fields;
 mod health;
+mod idempotency;
 mod layers;
 mod limit;
 mod oidc;

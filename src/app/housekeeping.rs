@@ -1,35 +1,53 @@
-//! What the records room gets rid of: events and mails that nobody will ask for any more.
+//! What the records room gets rid of: events, mails and texts that nobody will ask for any more.
 
 use std::time::Duration;
 
+use crate::call::message;
 use crate::clock::Clock;
 use crate::events;
 use crate::store::{Store, StoreError};
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const ROUND: Duration = Duration::from_secs(3600);
 /// An event is kept so long for whoever delivers it.
 const EVENTS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A mail is kept so long after it was queued, when it no longer waits.
 const MAILS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// What went in one round.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Removed {
+    events: usize,
+    mails: usize,
+    messages: usize,
+}
+
 /// Once an hour, until it is dropped or the store is closed. Expired sign-ins are forgotten by the API's own round.
-pub(super) async fn run(store: Store, clock: Clock) {
+/// Texts are kept for `message_days`; for ever when 0.
+pub(super) async fn run(store: Store, clock: Clock, message_days: u32) {
     let mut round = tokio::time::interval(ROUND);
     loop {
         round.tick().await;
-        match tidy(&store, &clock).await {
-            Ok((0, 0)) => {}
-            Ok((events, mails)) => tracing::info!(events, mails, "old records were removed"),
+        match tidy(&store, &clock, message_days).await {
+            Ok(removed) if removed == Removed::default() => {}
+            Ok(Removed { events, mails, messages }) => {
+                tracing::info!(events, mails, messages, "old records were removed");
+            }
             Err(StoreError::Closed) => return,
             Err(problem) => tracing::warn!(%problem, "old records were not removed; it is tried again in an hour"),
         }
     }
 }
 
-/// How many events and mails went.
-async fn tidy(store: &Store, clock: &Clock) -> Result<(usize, usize), StoreError> {
+async fn tidy(store: &Store, clock: &Clock, message_days: u32) -> Result<Removed, StoreError> {
     let now = clock.utc();
-    Ok((events::trim(store, now - EVENTS_KEPT).await?, events::trim_mails(store, now - MAILS_KEPT).await?))
+    let events = events::trim(store, now - EVENTS_KEPT).await?;
+    let mails = events::trim_mails(store, now - MAILS_KEPT).await?;
+    let messages = match message_days {
+        0 => 0,
+        days => message::trim(store, now - DAY * days).await?,
+    };
+    Ok(Removed { events, mails, messages })
 }
 
 #[cfg(test)]
@@ -65,9 +83,9 @@ mod tests {
             })
             .await
             .expect("written");
-        assert_eq!(tidy(&store, &clock).await.expect("tidy"), (0, 0));
+        assert_eq!(tidy(&store, &clock, 90).await.expect("tidy"), Removed::default());
         clock.advance(day * 100);
-        assert_eq!(tidy(&store, &clock).await.expect("tidy"), (1, 0));
+        assert_eq!(tidy(&store, &clock, 90).await.expect("tidy"), Removed { events: 1, ..Removed::default() });
         assert_eq!(events::mails(&store, 10).expect("mails").len(), 1);
         assert_eq!(events::since(&store, 0, 10).expect("events").len(), 1);
     }

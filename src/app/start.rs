@@ -178,7 +178,7 @@ impl Parts<'_> {
         let server = Server::start(services).await?;
         let mut chores = JoinSet::new();
         chores.spawn(notify::watchdog(Arc::new(probes::vital(&self.endpoint, &self.media, &self.store))));
-        chores.spawn(super::housekeeping::run(self.store.clone(), self.clock.clone()));
+        chores.spawn(super::housekeeping::run(self.store.clone(), self.clock.clone(), self.config.state.message_days));
         chores.spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(5));
             loop {

@@ -98,7 +98,11 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> 
         state: State::answering(&terms, room.clock.now()),
         terms,
         orders,
-        sip: Some(SipLeg { control: incoming.control, events: incoming.events }),
+        sip: Some(SipLeg {
+            control: incoming.control,
+            events: incoming.events,
+            extension: incoming.origin.extension(),
+        }),
         media: Some(media),
         voice,
         assembly: Assembly::default(),
@@ -208,7 +212,7 @@ fn describe(
     };
     let ability = match trunk {
         Some(trunk) => Ability::of_trunk(trunk),
-        None => Ability::of_extension(incoming.control.is_secure()),
+        None => internal::ability(room, incoming)?,
     };
     let (id, terms) = (outbound::session_id(), ability.terms());
     let Some(offer) = &incoming.offer else {

@@ -2,12 +2,14 @@
 
 use uuid::Uuid;
 
+use super::actor::wire::Ability;
 use super::lines::Line;
 use super::record::Call;
 use super::room::Room;
 use super::tables::CALLS;
 use crate::config::ExtensionConfig;
 use crate::sip::endpoint::{IncomingCall, Origin};
+use crate::sip::sdp::SdpError;
 use crate::store::StoreError;
 
 /// How long a phone rings.
@@ -41,6 +43,21 @@ pub(super) fn caller_name(room: &Room, incoming: &IncomingCall) -> Option<String
         Origin::Trunk(_) => None,
     };
     incoming.caller_name.clone().or(configured)
+}
+
+/// What we bring into a call of an extension; 488, with the reason, when its keys would be there for everybody to read.
+pub(super) fn ability(room: &Room, incoming: &IncomingCall) -> Result<Ability, u16> {
+    let extension = match &incoming.origin {
+        Origin::Extension(user) => room.extension(user),
+        Origin::Trunk(_) => None,
+    };
+    let secure = incoming.control.is_secure();
+    let ability = Ability::of_extension(extension, secure);
+    if ability.wants_keys() && !secure {
+        incoming.control.refuse_media(SdpError::Profile);
+        return Err(488);
+    }
+    Ok(ability)
 }
 
 /// A line for the call `id`, when it goes to an extension.

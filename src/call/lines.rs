@@ -1,7 +1,9 @@
 //! The lines of the trunks: how many calls each may carry, and which trunk a call goes through.
 //!
 //! Of the trunks that may carry a call (named by it, or whose destinations hold its number), those that are down or in
-//! trouble are asked only when no other is left. Of the rest the lowest priority comes first; among equals calls are
+//! trouble are asked only when no other is left. When all are down, the call is a try all the same: the trunk may have
+//! come back since it was last asked, and a refusal would be no better. The try is short (8·T1 a server), ends as
+//! `trunk-down`, goes on to the next trunk, and counts among the retries. Of the rest the lowest priority comes first; among equals calls are
 //! shared by weight, or, where all weights are 0, taken in the order of the configuration. A trunk whose lines or whose
 //! calls of this second are used up is passed over.
 

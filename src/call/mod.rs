@@ -30,6 +30,7 @@ mod lines;
 mod machine;
 pub mod message;
 mod network;
+mod once;
 mod outcome;
 mod place;
 mod played;

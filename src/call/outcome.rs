@@ -103,10 +103,14 @@ fn class_of(code: u16) -> (CallStatus, EndReason, bool, &'static str) {
     }
 }
 
+/// Said of a call that was tried although every trunk for it was down.
+const TRUNK_DOWN: &str = "trunk-down: the trunk answered neither its health check nor the call";
+
 /// The verdict on an INVITE without a final answer.
 pub fn of_failure(failure: &CallFailure) -> Verdict {
     let no_answer = matches!(failure, CallFailure::NoAnswer);
-    let trunk_trouble = matches!(failure, CallFailure::TrunkSilent | CallFailure::Unreachable(_));
+    let trunk_trouble =
+        matches!(failure, CallFailure::TrunkSilent | CallFailure::TrunkDown | CallFailure::Unreachable(_));
     Verdict {
         status: if no_answer { CallStatus::NoAnswer } else { CallStatus::Failed },
         reason: if no_answer { EndReason::NoAnswer } else { EndReason::Error },
@@ -114,6 +118,7 @@ pub fn of_failure(failure: &CallFailure) -> Verdict {
         trunk_trouble,
         detail: match failure {
             CallFailure::TrunkSilent => "the trunk did not answer".to_owned(),
+            CallFailure::TrunkDown => TRUNK_DOWN.to_owned(),
             CallFailure::Unreachable(problem) => format!("the trunk cannot be reached: {problem}"),
             CallFailure::Unauthorized => "the trunk refuses our credentials".to_owned(),
             CallFailure::NoAnswer => "nobody answered".to_owned(),
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_trunk_that_is_silent_or_unreachable_is_retried_and_another_trunk_is_tried() {
-        for failure in [CallFailure::TrunkSilent, CallFailure::Unreachable("refused".into())] {
+        for failure in [CallFailure::TrunkSilent, CallFailure::TrunkDown, CallFailure::Unreachable("refused".into())] {
             let verdict = of_failure(&failure);
             assert!(verdict.retry && verdict.trunk_trouble);
             assert_eq!((verdict.status, verdict.reason), (CallStatus::Failed, EndReason::Error));

@@ -1,6 +1,5 @@
 //! Orders to call and to hang up, as far as no actor is needed for them.
 
-use std::ops::Bound;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -9,10 +8,11 @@ use uuid::Uuid;
 use super::keys::{Keys, KeysError};
 use super::lines::Wish;
 use super::machine::{self, State};
+use super::once::{Made, Once, Seen};
 use super::record::{Call, CallStatus, Direction};
 use super::registry;
 use super::room::Room;
-use super::tables::{self, BY_DUE, CALLS, ORDERS, ORDERS_BY_AGE, Order};
+use super::tables::{self, BY_DUE, CALLS};
 use super::transfer::{TransferError, TransferMode, TransferOrder};
 use super::{Held, HungUp, LiveFact, Network, PlaceCall, PlaceError, Placed, ledger, report, restart};
 use crate::clock::UtcTime;
@@ -20,13 +20,9 @@ use crate::directory::{DialVerdict, Directory};
 use crate::events::{self, EventKind};
 use crate::store::{Change, StoreError};
 
-/// How long an idempotency key is remembered.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// How often a hang-up looks for a call that is changing hands.
 const LOOKS: usize = 200;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
-/// Expired keys that one order sweeps out: more than one, so that the table shrinks.
-const SWEEP: usize = 8;
 
 /// Persists and queues the order.
 pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, PlaceError> {
@@ -47,15 +43,19 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
     let refused = refused(room, &order)?;
     let full = room.store.read()?.count(&BY_DUE)? >= room.tuning.waiting_calls;
     let call = new_call(room, &order)?;
-    let key = order.idempotency.as_ref().map(|(key, request)| (order_key(order.organization, key), *request));
+    let once = order.idempotency.as_ref().map(|key| Once::of(order.organization, key));
     let clock = room.clock.clone();
     let placed = room
         .store
         .write(move |change| {
-            if let Some((key, request)) = &key
-                && let Some(placed) = seen(change, key, request, clock.utc())?
-            {
-                return Ok(placed);
+            match once.map(|once| once.look(change, clock.utc())).transpose()? {
+                Some(Seen::Another) => return Err(PlaceError::KeyReused),
+                Some(Seen::Same(made)) => {
+                    if let Some(placed) = replay(change, made)? {
+                        return Ok(placed);
+                    }
+                }
+                Some(Seen::Never) | None => {}
             }
             if let Some((verdict, retry_after)) = refused {
                 return Err(PlaceError::Refused { verdict, retry_after });
@@ -66,10 +66,9 @@ pub(super) async fn place(room: &Room, order: PlaceCall) -> Result<Placed, Place
             let (whitelist_added, whitelist_error) = whitelist(change, &order, clock.utc());
             tables::save(change, &call)?;
             events::append(change, &ledger::event(&call, EventKind::CallQueued, &clock))?;
-            if let Some((key, request)) = key {
-                let (whitelist_error, at) = (whitelist_error.clone(), clock.utc());
-                let order = Order { request, call: call.id, at, whitelist_added, whitelist_error };
-                remember(change, key, &order)?;
+            if let Some(once) = once {
+                let made = Made { id: call.id, whitelist_added, whitelist_error: whitelist_error.clone() };
+                once.remember(change, made, clock.utc())?;
             }
             Ok(Placed { call, whitelist_added, whitelist_error, replayed: false })
         })
@@ -171,37 +170,11 @@ fn whitelist(change: &mut Change<'_>, order: &PlaceCall, now: UtcTime) -> (bool,
     }
 }
 
-fn order_key(organization: Uuid, key: &str) -> [u8; 32] {
-    use sha2::Digest;
-    sha2::Sha256::new().chain_update(organization.as_bytes()).chain_update(key.as_bytes()).finalize().into()
-}
-
-/// The first answer to an order under the same key, if it is still remembered.
-fn seen(
-    change: &mut Change<'_>,
-    key: &[u8; 32],
-    request: &[u8; 32],
-    now: UtcTime,
-) -> Result<Option<Placed>, PlaceError> {
-    let expired = now - REMEMBERED;
-    let last = (expired, [0xff; 32]);
-    for ((at, old), ()) in change.range(&ORDERS_BY_AGE, Bound::Unbounded, Bound::Included(&last), SWEEP)? {
-        change.delete(&ORDERS_BY_AGE, &(at, old))?;
-        change.delete(&ORDERS, &old)?;
-    }
-    let Some(order) = change.get(&ORDERS, key)?.filter(|order| order.at > expired) else { return Ok(None) };
-    if order.request != *request {
-        return Err(PlaceError::KeyReused);
-    }
-    let Order { whitelist_added, whitelist_error, .. } = order;
-    let call = change.get(&CALLS, &order.call)?;
+/// The call that an order made; `None` when its record is gone.
+fn replay(change: &Change<'_>, made: Made) -> Result<Option<Placed>, StoreError> {
+    let Made { id, whitelist_added, whitelist_error } = made;
+    let call = change.get(&CALLS, &id)?;
     Ok(call.map(|call| Placed { call, whitelist_added, whitelist_error, replayed: true }))
-}
-
-fn remember(change: &mut Change<'_>, key: [u8; 32], order: &Order) -> Result<(), StoreError> {
-    let at = order.at;
-    change.put(&ORDERS, &key, order)?;
-    change.put(&ORDERS_BY_AGE, &(at, key), &())
 }
 
 /// Ends a call wherever it is: with its actor when it has one, in the store when it waits.

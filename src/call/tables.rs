@@ -18,22 +18,6 @@ pub(super) const BY_DUE: Table<(UtcTime, Uuid), CallStatus> = Table::new("calls_
 /// Calls with an attempt under way.
 pub(super) const LIVE: Table<Uuid, ()> = Table::new("calls_live");
 pub(super) const BY_TRANSCRIPT: Table<String, Uuid> = Table::new("calls_by_transcript");
-/// Idempotency keys (hashed, scoped) of the last 24 h, and their ages.
-pub(super) const ORDERS: Table<[u8; 32], Order> = Table::new("call_orders");
-pub(super) const ORDERS_BY_AGE: Table<(UtcTime, [u8; 32]), ()> = Table::new("call_orders_by_age");
-
-/// An order that was accepted under an idempotency key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Order {
-    pub(super) request: [u8; 32],
-    pub(super) call: Uuid,
-    pub(super) at: UtcTime,
-    /// What the first answer said of the whitelist; a replay says it again.
-    #[serde(default)]
-    pub(super) whitelist_added: bool,
-    #[serde(default)]
-    pub(super) whitelist_error: Option<String>,
-}
 
 /// What lists filter by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

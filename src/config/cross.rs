@@ -160,6 +160,7 @@ fn trunks(notes: &mut Notes<'_, '_>) {
         trunk_tls(notes, &name, trunk);
         trunk_srtp(notes, &name, trunk);
     }
+    extensions_srtp(notes);
     for (at, (_, number)) in notes.tree.many("number").into_iter().enumerate() {
         needs(notes, &format!("number[{}]", at + 1), number, "transfer_whisper", "transfer_to");
     }
@@ -172,6 +173,19 @@ fn trunks(notes: &mut Notes<'_, '_>) {
             "forbids every call: only the prefixes in `allow` may be dialled, and there are none",
             "add `allow = [\"+49…\"]`, or remove `fixed`",
         );
+    }
+}
+
+/// A phone that must have keys signs in over TLS.
+fn extensions_srtp(notes: &mut Notes<'_, '_>) {
+    let tls = notes.tree.section("sip").is_some_and(|sip| sip.has("tls_listen"));
+    for (at, (_, extension)) in notes.tree.many("extension").into_iter().enumerate() {
+        if !tls && extension.text("srtp") == Some("required") {
+            let place = extension.place("srtp").unwrap_or_default();
+            let key = format!("extension[{}].srtp", at + 1);
+            let remedy = "add `tls_listen = \"0.0.0.0:5061\"` to [sip], or write \"offered\"";
+            notes.add(&place, &key, "lets no call through: phones cannot sign in over TLS", remedy);
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub struct StateConfig {
     pub directory: PathBuf,
     /// redb page cache, MiB.
     pub cache_mib: usize,
+    /// Text messages are kept so many days; 0 = for ever.
+    pub message_days: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -55,7 +57,7 @@ pub enum LogFormat {
 
 impl Default for StateConfig {
     fn default() -> Self {
-        Self { directory: "/var/lib/trunkline".into(), cache_mib: 16 }
+        Self { directory: "/var/lib/trunkline".into(), cache_mib: 16, message_days: 90 }
     }
 }
 

@@ -91,7 +91,10 @@ const SECTIONS: &[Section] = &[
             may("time_zone", Text(check::time_zone)),
         ],
     ),
-    one("state", &[may("directory", Text(check::filled)), may("cache_mib", Whole(1, 4096))]),
+    one(
+        "state",
+        &[may("directory", Text(check::filled)), may("cache_mib", Whole(1, 4096)), may("message_days", Whole(0, 3650))],
+    ),
     one(
         "http",
         &[
@@ -246,7 +249,12 @@ const SECTIONS: &[Section] = &[
     ),
     many(
         "extension",
-        &[must("user", Text(check::sip_user)), must("password", Secret), may("name", Text(check::header_text))],
+        &[
+            must("user", Text(check::sip_user)),
+            must("password", Secret),
+            may("name", Text(check::header_text)),
+            may("srtp", Choice(&["off", "offered", "required"])),
+        ],
     ),
     many(
         "number",

@@ -218,6 +218,24 @@ pub struct ExtensionConfig {
     /// Whose phone it is: shown where its phone names nobody.
     #[serde(default)]
     pub name: Option<String>,
+    /// SRTP in its calls; keys go over TLS only.
+    #[serde(default = "offered")]
+    pub srtp: SrtpPolicy,
+}
+
+impl ExtensionConfig {
+    /// What its phone is offered, and may ask for, when its signalling is over TLS or is not: where anybody could read
+    /// the keys there are none, unless nothing but keys will do.
+    pub fn srtp_over(&self, secure: bool) -> SrtpPolicy {
+        match self.srtp {
+            SrtpPolicy::Offered if !secure => SrtpPolicy::Off,
+            policy => policy,
+        }
+    }
+}
+
+fn offered() -> SrtpPolicy {
+    SrtpPolicy::Offered
 }
 
 impl TrunkConfig {

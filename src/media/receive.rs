@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::media::FRAME_SAMPLES;
 use crate::media::codec::{Codec, Sound};
 use crate::media::dtmf::KeyReader;
 use crate::media::frame::Frame;
@@ -9,7 +10,6 @@ use crate::media::jitter::arrival::{Arrival, Arrivals};
 use crate::media::jitter::{Audio, JitterBuffer, Verdict};
 use crate::media::restore::{Origin, Restorer};
 use crate::media::rtp::Packet;
-use crate::media::FRAME_SAMPLES;
 
 /// Mean square below which a frame is always silent: −50 dBFS.
 const SILENT: f32 = 10_700.0;

@@ -76,6 +76,8 @@ pub enum EndedBy {
 pub enum CallFailure {
     /// Timer B: the trunk said nothing.
     TrunkSilent,
+    /// As silent as it was to OPTIONS, so nobody waited for long.
+    TrunkDown,
     /// The trunk's host has no address, or the socket refused it.
     Unreachable(String),
     /// Two digest tries were refused, or the challenge was not of our trunk.

@@ -6,10 +6,12 @@ mod sip_support;
 #[path = "../speech/common.rs"]
 mod speech_common;
 
+mod extensions;
 mod inside;
 mod keys;
 mod life;
 mod srtp;
 mod toll;
 mod transfer;
+mod trunk_down;
 mod wire;

@@ -14,9 +14,10 @@ use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallEvent, Destination, OfferOutcome, OutboundInvite};
 use trunkline::sip::sdp::{Agreed, AudioCodec, CryptoKey, CryptoSuite, SessionDescription, Terms};
 
-const NUMBER: &str = "[[number]]\nname = \"desk\"\nnumber = \"100\"\nvisibility = \"public\"\nsystem_prompt = \"Hi\"\n";
+pub const NUMBER: &str =
+    "[[number]]\nname = \"desk\"\nnumber = \"100\"\nvisibility = \"public\"\nsystem_prompt = \"Hi\"\n";
 
-fn terms(srtp: SrtpPolicy) -> Terms<'static> {
+pub fn terms(srtp: SrtpPolicy) -> Terms<'static> {
     Terms { codecs: &[AudioCodec::Pcmu], order: CodecOrder::Offer, srtp, random: |bytes| rand::fill(bytes) }
 }
 
@@ -25,7 +26,7 @@ fn plan(phone: &Phone, more: &str) -> Plan {
 }
 
 /// The suite by the lengths and names of the standards, written for the test alone.
-fn secured(agreed: &Agreed) -> Remote {
+pub fn secured(agreed: &Agreed) -> Remote {
     let srtp = agreed.srtp.as_ref().expect("keys");
     let suite = match srtp.suite {
         CryptoSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
@@ -40,7 +41,7 @@ fn secured(agreed: &Agreed) -> Remote {
 }
 
 /// Waits until the phone has got `more` packets of the box.
-async fn hears(leg: &mut Leg, more: u64) {
+pub async fn hears(leg: &mut Leg, more: u64) {
     within("the box's packets", async {
         let mut first = None;
         loop {
@@ -55,11 +56,13 @@ async fn hears(leg: &mut Leg, more: u64) {
     .await;
 }
 
-async fn answer_of(events: &mut mpsc::Receiver<CallEvent>) -> SessionDescription {
+/// The answer, or the code of the refusal.
+pub async fn answer_of(events: &mut mpsc::Receiver<CallEvent>) -> Result<SessionDescription, u16> {
     loop {
         match within("an answer", events.recv()).await.expect("an event") {
-            CallEvent::Answered { session } => return session.expect("a session"),
-            CallEvent::Ringing { .. } => {}
+            CallEvent::Answered { session } => return Ok(session.expect("a session")),
+            CallEvent::Rejected { code, .. } => return Err(code),
+            CallEvent::Ringing { .. } | CallEvent::Because(_) => {}
             other => panic!("unexpected: {other:?}"),
         }
     }
@@ -89,7 +92,7 @@ async fn a_call_is_encrypted_with_every_suite_through_new_keys_and_its_record_sa
             policy: DialPolicy::default(),
         };
         let (control, mut events) = phone.endpoint.invite(invite).expect("an INVITE");
-        let answer = answer_of(&mut events).await;
+        let answer = answer_of(&mut events).await.expect("an answer");
         assert!(answer.profile.is_secure());
         leg.control.connect(secured(&offer.agree(&answer).expect("common")));
         let id = gateway.inbound_call().await.id;

@@ -235,6 +235,7 @@ const ROWS: &[Row] = &[
     ("[[trunk]]\nname = \"a\"", 1, "trunk[1].host", "is missing", "add `host = …`"),
     ("[sip]\ndigest = [\"md-5\"]", 2, "sip.digest[1]", "not known here", "did you mean \"md5\"?"),
     ("[sip]\nregistration_seconds = 30", 2, "sip.registration_seconds", "out of range", "from 60 to 86400"),
+    ("[state]\nmessage_days = 9999", 2, "state.message_days", "out of range", "from 0 to 3650"),
     ("[sip]\nprobe_seconds = -1", 2, "sip.probe_seconds", "out of range", "from 0 to 3600"),
     (
         "[[trunk]]\nname = \"a\"\nhost = \"pbx\"\nmessages = \"yes\"",
@@ -249,6 +250,20 @@ const ROWS: &[Row] = &[
         "extension[1].name",
         "cannot be used",
         "without quotation marks",
+    ),
+    (
+        "[[extension]]\nuser = \"a\"\npassword = \"p\"\nsrtp = \"required\"",
+        4,
+        "extension[1].srtp",
+        "cannot sign in over TLS",
+        "add `tls_listen",
+    ),
+    (
+        "[[extension]]\nuser = \"a\"\npassword = \"p\"\nsrtp = \"on\"",
+        4,
+        "extension[1].srtp",
+        "not known here",
+        "\"required\"",
     ),
     ("[[extension]]\nuser = \"al ice\"\npassword = \"p\"", 2, "extension[1].user", "cannot be used", "without spaces"),
     ("[[extension]]\nuser = \"alice\"\npassword = \"\"", 3, "extension[1].password", "is empty", "credential"),

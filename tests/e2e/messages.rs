@@ -123,6 +123,33 @@ fn a_silent_peer_is_asked_again_later() {
 }
 
 #[test]
+fn a_text_under_the_same_key_is_the_same_text_and_another_is_refused() {
+    let _turn = support::take_turn();
+    let (gateway, sipp) = against(&Scenario::new().receive("MESSAGE").reply("200 OK"));
+    let send = |key: &str, body: &Value| {
+        let bearer = format!("Bearer {}", gateway.token());
+        let headers =
+            [("Authorization", bearer.as_str()), ("Content-Type", "application/json"), ("Idempotency-Key", key)];
+        let body = body.to_string();
+        support::http::request(gateway.setup.http, "POST", MESSAGES, &headers, body.as_bytes()).expect("an answer")
+    };
+    let body = json!({ "to": PHONE, "text": "hi" });
+    let first = send("text-7", &body);
+    assert_eq!((first.status, first.header("idempotent-replayed")), (202, None), "{}", first.text());
+    let id = first.json()["id"].clone();
+    wait_record(&gateway, &id, |record| record["status"] == "sent");
+    sipp.succeeded(SOON);
+    let again = send("text-7", &json!({ "text": "hi", "to": PHONE }));
+    assert_eq!((again.status, again.header("idempotent-replayed")), (202, Some("true")));
+    assert_eq!((&again.json()["id"], &again.json()["status"]), (&id, &json!("sent")), "the first one, as it stands");
+    let other = send("text-7", &json!({ "to": PHONE, "text": "something else" }));
+    assert_eq!((other.status, &other.json()["error"]), (400, &json!("bad_request")), "{}", other.text());
+    assert_eq!(send(&"x".repeat(256), &body).status, 400);
+    assert_eq!(listed(&gateway, "")["data"].as_array().map(Vec::len), Some(1), "one text in all");
+    assert_ne!(send("text-8", &body).json()["id"], id);
+}
+
+#[test]
 fn an_order_that_may_not_be_is_refused_and_nothing_is_kept() {
     let _turn = support::take_turn();
     let unused = UdpSocket::bind("127.0.0.1:0").expect("a port");

@@ -11,11 +11,12 @@ use trunkline::sip::digest::server::Authority;
 use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::event::{CallEvent, CallFailure, Command, EndedBy};
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
-use trunkline::sip::resolve::Site;
+use trunkline::sip::resolve::{Families, Site};
 use trunkline::sip::sdp::{AudioCodec, SessionDescription};
 use trunkline::sip::transaction::Timers;
 use trunkline::sip::transport::{Hop, Ports, Transport, TrunkId};
 use trunkline::sip::trunk::Trunks;
+use trunkline::sip::trunk::status::Living;
 
 const FIRST: &str = "192.0.2.1";
 const SECOND: &str = "192.0.2.2";
@@ -28,6 +29,7 @@ struct Bench {
     sent: Vec<(u128, Hop, Request)>,
     invites: Vec<(Hop, Request)>,
     events: Vec<CallEvent>,
+    health: Option<Living>,
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -40,8 +42,29 @@ fn session() -> SessionDescription {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with("")
+    }
+
+    /// A trunk that has left three rounds of OPTIONS unanswered.
+    fn down() -> Bench {
+        let mut bench = Bench::with("options_seconds = 30");
+        bench.agent.begin_trunks(Families { v4: true, v6: false }, bench.now);
+        for _ in 0..300 {
+            bench.run(Duration::from_secs(1));
+            if bench.health == Some(Living::Down) {
+                // Just asked: no OPTIONS comes between for the next half minute.
+                bench.sent.clear();
+                bench.start = bench.now;
+                return bench;
+            }
+        }
+        panic!("the trunk never goes down: {:?}", bench.health);
+    }
+
+    fn with(more: &str) -> Bench {
         let start = Clock::manual(UtcTime(0)).now();
-        let trunk = toml::from_str("name = \"pbx\"\nhost = \"pbx.example.com\"").expect("a valid trunk");
+        let trunk =
+            toml::from_str(&format!("name = \"pbx\"\nhost = \"pbx.example.com\"\n{more}")).expect("a valid trunk");
         let mut token = 0_u64;
         let settings = Settings {
             user_agent: "test".into(),
@@ -61,7 +84,7 @@ impl Bench {
         let mut agent = UserAgent::new(settings, Trunks::new(&[trunk]), authority);
         let addresses = [FIRST, SECOND].map(|address| SocketAddr::new(ip(address), 5060)).into();
         agent.trunk_located(TrunkId(0), 0, Ok(vec![Site::of(Transport::Udp, addresses)]), start);
-        Bench { agent, start, now: start, sent: Vec::new(), invites: Vec::new(), events: Vec::new() }
+        Bench { agent, start, now: start, sent: Vec::new(), invites: Vec::new(), events: Vec::new(), health: None }
     }
 
     fn dial(&mut self, call: u64) {
@@ -92,7 +115,7 @@ impl Bench {
                     self.sent.push(((self.now - self.start).as_millis(), to, request));
                 }
                 Output::Event { event, .. } => self.events.push(event),
-                Output::Trunk(_) => {}
+                Output::Trunk(status) => self.health = Some(status.health),
                 other => panic!("unexpected: {other:?}"),
             }
         }
@@ -191,6 +214,35 @@ fn all_silent_is_a_silent_trunk() {
     assert_eq!(bench.events, [CallEvent::Failed(CallFailure::TrunkSilent)]);
     bench.run(Duration::from_secs(100));
     assert!(bench.agent.is_quiet() && bench.agent.next_wake().is_none(), "nothing is left behind");
+}
+
+#[test]
+fn a_trunk_that_is_down_is_tried_for_seconds_and_no_longer() {
+    let mut bench = Bench::down();
+    bench.dial(1);
+    bench.run(Duration::from_millis(7_999));
+    assert!(bench.events.is_empty(), "each of its servers gets a try: {:?}", bench.events);
+    bench.run(Duration::from_millis(1));
+    assert_eq!(bench.events, [CallEvent::Failed(CallFailure::TrunkDown)]);
+    let invites = |bench: &Bench| [FIRST, SECOND].map(|address| bench.sent_to(address).len());
+    assert_eq!(invites(&bench), [4, 4], "four transmissions to each");
+    bench.run(Duration::from_secs(20));
+    bench.answer(SECOND, 180);
+    assert!(bench.sent_to(SECOND).iter().any(|(_, method)| method == "CANCEL"), "nobody wants it any more");
+    assert_eq!(bench.events.len(), 1, "{:?}", bench.events);
+}
+
+#[test]
+fn a_trunk_that_has_come_back_since_it_was_asked_carries_the_call() {
+    let mut bench = Bench::down();
+    bench.dial(1);
+    bench.run(Duration::from_secs(3));
+    let address = if bench.sent_to(FIRST).is_empty() { SECOND } else { FIRST };
+    bench.answer(address, 180);
+    bench.run(Duration::from_secs(15));
+    assert!(matches!(bench.events[..], [CallEvent::Ringing { code: 180, .. }]), "{:?}", bench.events);
+    bench.answer(address, 200);
+    assert!(matches!(bench.events.last(), Some(CallEvent::Answered { .. })), "{:?}", bench.events);
 }
 
 #[test]

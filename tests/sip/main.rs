@@ -6,6 +6,7 @@ mod agent;
 mod authority;
 mod dialogs;
 mod endpoints;
+mod errands;
 mod failover;
 mod guard;
 mod line;

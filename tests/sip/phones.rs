@@ -10,24 +10,30 @@ use trunkline::sip::agent::{
     CallKey, MessageKey, MessageOrder, MessageOutcome, MessageRoute, Origin, Output, PhoneSettings, ReceivedMessage,
     RingOrder, Settings, UserAgent,
 };
-use trunkline::sip::dialog::timer::Terms;
+use trunkline::sip::dialog::timer;
 use trunkline::sip::digest::client::{Authentication, Credentials};
 use trunkline::sip::digest::server::Authority;
 use trunkline::sip::event::{CallEvent, Command, EndedBy};
 use trunkline::sip::message::{Limits, Message, Request, Response, read};
 use trunkline::sip::pager::Content;
 use trunkline::sip::registrar::Policy;
-use trunkline::sip::sdp::{AudioCodec, SessionDescription};
+use trunkline::sip::sdp::{AudioCodec, CodecOrder, SessionDescription, SrtpPolicy, Terms};
 use trunkline::sip::transaction::Timers;
-use trunkline::sip::transport::{Hop, Ports};
+use trunkline::sip::transport::{Hop, Link, Ports, Transport};
 use trunkline::sip::trunk::Trunks;
 
 const DESK: &str = "198.51.100.7:40001";
 const MOBILE: &str = "198.51.100.7:40002";
+/// Over TLS.
+const SAFE: &str = "198.51.100.7:40003";
 const TRUNK: &str = "192.0.2.1:5060";
 
 fn hop(address: &str) -> Hop {
-    Hop::udp(address.parse().expect("address"))
+    let address = address.parse().expect("address");
+    if address == SAFE.parse().expect("address") {
+        return Hop::new(Transport::Tls, address, Link::Connection(1));
+    }
+    Hop::udp(address)
 }
 
 fn session() -> SessionDescription {
@@ -52,7 +58,7 @@ impl Bench {
             timers: Timers::from_t1(Duration::from_millis(500)),
             limits: Limits::default(),
             max_dialogs_per_source: 10,
-            session_timer: Terms::new(1800),
+            session_timer: timer::Terms::new(1800),
             ports: Ports::all(5060),
             local_address: Box::new(|_| IpAddr::from([192, 0, 2, 100])),
             tokens: Box::new(move || {
@@ -67,7 +73,9 @@ impl Bench {
         let trunk =
             |name: &str, host: &str| toml::from_str(&format!("name = \"{name}\"\nhost = \"{host}\"")).expect("valid");
         let trunks = Trunks::new(&[trunk("gsm", TRUNK), trunk("pbx", "192.0.2.2")]);
-        let users = [("10", "secret"), ("11", "other")].map(|(user, word)| (user.to_owned(), Secret::new(word)));
+        // 12 is there and has no password: nobody signs in as it.
+        let users =
+            [("10", "secret"), ("11", "other"), ("12", "")].map(|(user, word)| (user.to_owned(), Secret::new(word)));
         let phones = PhoneSettings {
             policy: Policy { longest: Duration::from_secs(300), probe_every: Some(Duration::from_secs(30)) },
             texting: ["gsm".to_owned()].into(),
@@ -102,7 +110,13 @@ impl Bench {
     fn asks(&mut self, from: &str, text: &str) -> Response {
         match self.hears(from, text).into_iter().next_back() {
             Some((to, Message::Response(response))) => {
-                assert_eq!(to, hop(from), "answers go where the question came from");
+                let from = hop(from);
+                // On a connection its end is enough.
+                let same = (to.transport, to.link, to.ip()) == (from.transport, from.link, from.ip());
+                assert!(
+                    same && (to == from || from.transport.is_reliable()),
+                    "{to}: answers go where they were asked for"
+                );
                 response
             }
             other => panic!("{other:?}"),
@@ -156,9 +170,13 @@ impl Bench {
     }
 
     fn ring(&mut self) -> Vec<(Hop, Request)> {
+        self.ring_with(session())
+    }
+
+    fn ring_with(&mut self, offer: SessionDescription) -> Vec<(Hop, Request)> {
         let ring_timeout = Duration::from_secs(60);
         let (user, caller_name, call_id) = ("10".into(), Some("Box".into()), "ring".into());
-        self.agent.ring(CallKey(1), RingOrder { user, caller_name, offer: session(), ring_timeout, call_id }, self.now);
+        self.agent.ring(CallKey(1), RingOrder { user, caller_name, offer, ring_timeout, call_id }, self.now);
         requests(self.sent())
     }
 
@@ -211,6 +229,8 @@ fn the_first_phone_that_answers_has_the_call_and_the_other_is_cancelled() {
     let sent = bench.answer(MOBILE, &of(MOBILE), 200, true);
     assert_eq!(methods(&sent), ["ACK", "CANCEL"]);
     assert_eq!((sent[0].0, sent[1].0), (hop(MOBILE), hop(DESK)));
+    let why: Vec<_> = sent[1].1.fields.all("Reason").collect();
+    assert_eq!(why, ["SIP;cause=200;text=\"Call completed elsewhere\""], "RFC 3326 §3.1");
     assert!(matches!(bench.events.last(), Some(CallEvent::Answered { .. })), "{:?}", bench.events);
     // It is a call like any other to its owner.
     bench.agent.command(CallKey(1), Command::HangUp, bench.now);
@@ -221,6 +241,45 @@ fn the_first_phone_that_answers_has_the_call_and_the_other_is_cancelled() {
     bench.answer(DESK, &of(DESK), 487, false);
     bench.passes(120);
     assert_eq!(bench.events.len(), told, "the loser is not heard of");
+}
+
+#[test]
+fn a_caller_that_hangs_up_is_no_call_completed_elsewhere() {
+    let mut bench = Bench::new();
+    bench.register(DESK, "10.0.0.5:5060", "");
+    let rung = bench.ring();
+    bench.answer(DESK, &rung[0].1, 180, false);
+    bench.agent.command(CallKey(1), Command::HangUp, bench.now);
+    let sent = requests(bench.sent());
+    assert_eq!(methods(&sent), ["CANCEL"]);
+    assert!(sent[0].1.fields.all("Reason").all(|why| !why.contains("cause=200")), "a missed call is to be shown");
+}
+
+#[test]
+fn keys_go_to_phones_over_tls_only() {
+    let terms =
+        |srtp| Terms { codecs: &[AudioCodec::Pcmu], order: CodecOrder::Offer, srtp, random: |bytes| bytes.fill(7) };
+    let at = ([192, 0, 2, 100], 4000).into();
+    let body = |request: &Request| String::from_utf8(request.body.to_vec()).expect("text");
+    let mut bench = Bench::new();
+    bench.register(DESK, "10.0.0.5:5060", "");
+    let required = SessionDescription::propose(1, at, &terms(SrtpPolicy::Required));
+    assert!(bench.ring_with(required.clone()).is_empty(), "there is nobody who may hear the keys");
+    assert!(matches!(bench.events.pop(), Some(CallEvent::Rejected { code: 488, .. })));
+    bench.register(SAFE, "10.0.0.7:5061", "");
+    let rung = bench.ring_with(required);
+    assert_eq!(rung.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [hop(SAFE)]);
+    assert!(body(&rung[0].1).contains("RTP/SAVP"));
+    let mut bench = Bench::new();
+    bench.register(DESK, "10.0.0.5:5060", "");
+    bench.register(SAFE, "10.0.0.7:5061", "");
+    let rung = bench.ring_with(SessionDescription::propose(1, at, &terms(SrtpPolicy::Offered)));
+    assert_eq!(rung.len(), 2);
+    for (to, invite) in rung {
+        let offer = body(&invite);
+        assert!(offer.contains("RTP/AVP"), "{offer}");
+        assert_eq!(offer.contains("a=crypto"), to == hop(SAFE), "{to}: {offer}");
+    }
 }
 
 #[test]
@@ -285,6 +344,44 @@ fn nobody_registers_for_another_and_unknown_users_get_what_known_ones_get() {
     assert_eq!((known.code(), shape(&known)), (unknown.code(), shape(&unknown)));
     assert_eq!(known.code(), 401);
     assert!(bench.ring().is_empty());
+}
+
+/// The octets of an answer, without what differs each time: the nonce, our tag, and what repeats the question.
+fn octets(answer: &Response) -> String {
+    let text = String::from_utf8(answer.write().expect("writable").to_vec()).expect("text");
+    let without = |text: &str, begin: &str, end: &str| match text.split_once(begin) {
+        Some((head, rest)) => format!("{head}{begin}{}", rest.find(end).map_or("", |at| &rest[at..])),
+        None => text.to_owned(),
+    };
+    let repeats = ["Via:", "From:", "Call-ID:", "CSeq:"];
+    let lines = text.split("\r\n").filter(|line| !repeats.iter().any(|name| line.starts_with(name)));
+    let line = |line: &str| match line.split_once(':') {
+        Some(("To", _)) => "To".to_owned(),
+        _ => without(line, "nonce=\"", "\""),
+    };
+    lines.map(line).collect::<Vec<_>>().join("\r\n")
+}
+
+#[test]
+fn nobody_learns_from_an_answer_which_users_there_are() {
+    // The right password of nobody, a wrong one, one that may not sign in, and its empty password.
+    let kinds = [("10", "wrong"), ("99", "secret"), ("12", "wrong"), ("12", "")];
+    for method in ["REGISTER", "INVITE", "MESSAGE", "OPTIONS"] {
+        let answers = kinds.map(|(user, word)| {
+            let mut bench = Bench::new();
+            let plain = bench.request(method, user, "Contact: <sip:x@10.0.0.5>\r\n", "");
+            let challenge = octets(&bench.asks(DESK, &plain));
+            let lines = "Contact: <sip:x@10.0.0.5>\r\n";
+            let (refusal, _) = bench.signed(DESK, method, (user, word), lines, "");
+            (challenge, octets(&refusal))
+        });
+        let (challenge, refusal) = &answers[0];
+        assert!(challenge.starts_with("SIP/2.0 401 ") && challenge.contains("WWW-Authenticate: Digest"), "{challenge}");
+        assert_eq!(challenge, refusal, "{method}: a wrong password is challenged like none");
+        for (kind, answer) in kinds.iter().zip(&answers) {
+            assert_eq!(answer, &answers[0], "{method} of {kind:?}");
+        }
+    }
 }
 
 #[test]

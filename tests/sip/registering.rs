@@ -135,13 +135,17 @@ fn a_new_address_of_ours_is_registered_within_seconds() {
 #[test]
 fn a_silent_registrar_is_left_for_the_next_and_both_are_tried_again_later() {
     let mut bench = Bench::new();
-    bench.run(Duration::from_secs(33));
+    bench.run(Duration::from_secs(4));
     assert_eq!(bench.registers.iter().map(|(to, _)| to.as_str()).collect::<Vec<_>>(), [FIRST, SECOND]);
     assert_eq!(bench.registration(), Registered::Pending, "one is still being asked");
     bench.run(Duration::from_secs(32));
     assert_eq!(bench.registration(), Registered::No);
     assert!(bench.last.as_ref().is_some_and(|status| !status.is_usable() && status.problem.is_some()));
-    bench.run(Duration::from_secs(10));
+    for _ in 0..10 {
+        if bench.registers.len() == 2 {
+            bench.run(Duration::from_secs(1));
+        }
+    }
     assert_eq!(bench.registers.len(), 3, "and again after a pause");
     bench.answer(200, true);
     assert!(matches!(bench.registration(), Registered::Until(_)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
@@ -17,10 +17,11 @@ use crate::api::authenticate;
 use crate::api::body;
 use crate::api::dialect::Context;
 use crate::api::fields::Fields;
+use crate::api::idempotency;
 use crate::api::page::{Query, Window};
 use crate::api::problem::{ErrorBody, Problem};
 use crate::api::refusal;
-use crate::call::message::{SendError, SendMessage};
+use crate::call::message::{SendError, SendMessage, Sending};
 use crate::identity::Principal;
 
 pub(in crate::api) fn routes(context: &Arc<Context>) -> Router {
@@ -30,28 +31,41 @@ pub(in crate::api) fn routes(context: &Arc<Context>) -> Router {
         .with_state(Arc::clone(context))
 }
 
-/// `{to, text, from?, trunk?}` → 202 with the record: it is on disk and will be sent.
+/// `{to, text, from?, trunk?}` → 202 with the record: it is on disk and will be sent. The same under the same
+/// `Idempotency-Key` is the same text: 202 with its record as it stands.
 async fn send(State(context): State<Arc<Context>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let order = async {
         let principal = authenticate::admin(&parts.extensions)?;
-        order(&context, principal, body).await
+        order(&context, principal, &parts.headers, body).await
     };
     match order.await {
         Err(problem) => refusal::render(&problem),
         Ok(order) => match context.calls.messages().send(order).await {
-            Ok(message) => (StatusCode::ACCEPTED, axum::Json(message.shown())).into_response(),
+            Ok(Sending { message, replayed }) => {
+                let mut response = (StatusCode::ACCEPTED, axum::Json(message.shown())).into_response();
+                if replayed {
+                    idempotency::mark_replayed(&mut response);
+                }
+                response
+            }
             Err(error) => refused(error),
         },
     }
 }
 
-async fn order(context: &Context, principal: Principal, body: Body) -> Result<SendMessage, Problem> {
+async fn order(
+    context: &Context,
+    principal: Principal,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<SendMessage, Problem> {
     let bytes = body::read(body, context.limits).await?;
     let map = body::json_object(&bytes)?;
     let fields = Fields(&map);
     let line = |name| fields.line(name, 128).map(|text| text.map(str::to_owned));
     Ok(SendMessage {
+        idempotency: idempotency::of(headers, "messages", &principal, &map)?,
         organization: principal.organization,
         requested_by: principal.actor,
         trunk: line("trunk")?,
@@ -105,7 +119,7 @@ fn refused(error: SendError) -> Response {
             let body = ErrorBody { error: "not_allowed", error_description: &text };
             (StatusCode::FORBIDDEN, axum::Json(body)).into_response()
         }
-        SendError::Invalid { .. } => refusal::render(&Problem::BadRequest(text)),
+        SendError::Invalid { .. } | SendError::KeyReused => refusal::render(&Problem::BadRequest(text)),
         SendError::NotConfigured => refusal::render(&Problem::BridgeNotConfigured(text)),
         SendError::Unavailable => refusal::render(&Problem::BridgeUnreachable(text)),
         SendError::Full => refusal::render(&Problem::Overloaded(text)),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::api::body;
 use crate::api::dialect::Context;
+use crate::api::idempotency;
 use crate::api::page::{Listed, Query, Window};
 use crate::api::problem::Problem;
 use crate::call::record::CallFilter;
@@ -59,12 +60,12 @@ pub(super) async fn place(
     let fields = body::json_object(&bytes)?;
     let organization = tenant(&context.directory, &headers, &principal)?;
     let mut order = order::order(&fields, organization, &principal, |text| context.calls.is_extension(text))?;
-    order.idempotency = order::idempotency(&headers, &principal, &fields)?;
+    order.idempotency = idempotency::of(&headers, "codeb", &principal, &fields)?;
     let placed = context.calls.place(order).await?;
     let replayed = placed.replayed;
     let mut response = axum::Json(placed_body(placed)).into_response();
     if replayed {
-        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+        idempotency::mark_replayed(&mut response);
     }
     Ok(response)
 }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName};
 use lettre::Address;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::api::fields::{Fields, bad, one_line};
 use crate::api::problem::Problem;
@@ -22,8 +20,6 @@ const LONGEST_MODEL: usize = 128;
 const LONGEST_PROMPT: usize = 64 * 1024;
 const LONGEST_KEY: usize = 4096;
 const LONGEST_EMAIL: usize = 254;
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LONGEST_IDEMPOTENCY_KEY: usize = 255;
 
 /// Reads the body's fields.
 pub(super) fn order(
@@ -114,45 +110,6 @@ fn schedule(fields: &Fields<'_>) -> Result<Option<UtcTime>, Problem> {
 /// ISO 8601; without an offset it is UTC, which the fields' names promise.
 pub(super) fn iso_utc(text: &str) -> Option<UtcTime> {
     UtcTime::parse(text).or_else(|| UtcTime::parse(&format!("{text}Z")))
-}
-
-/// `Idempotency-Key`, scoped by who asks, with a digest of what was asked.
-pub(super) fn idempotency(
-    headers: &HeaderMap,
-    principal: &Principal,
-    body: &Map<String, Value>,
-) -> Result<Option<(String, [u8; 32])>, Problem> {
-    let Some(value) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
-    let good = |text: &&str| (1..=LONGEST_IDEMPOTENCY_KEY).contains(&text.trim().len());
-    let key = value
-        .to_str()
-        .ok()
-        .filter(good)
-        .ok_or_else(|| Problem::BadRequest("Idempotency-Key must have 1 to 255 visible ASCII characters".into()))?;
-    // Members are written in one order, so that the same request is recognised however it is spelled.
-    let canonical = canonical(&Value::Object(body.clone()));
-    // With its length, so that no two pairs of name and key read the same.
-    let scoped = format!("codeb:{}:{}:{}", principal.actor.len(), principal.actor, key.trim());
-    Ok(Some((scoped, Sha256::digest(canonical).into())))
-}
-
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            let mut members: Vec<_> = map.iter().collect();
-            members.sort_unstable_by_key(|(name, _)| name.as_str());
-            let members: Vec<String> = members
-                .into_iter()
-                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", members.join(","))
-        }
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(canonical).collect();
-            format!("[{}]", items.join(","))
-        }
-        scalar => scalar.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -320,26 +277,6 @@ mod tests {
         {
             assert_eq!(due(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn the_same_request_has_the_same_digest_however_it_is_spelled() {
-        let mut headers = HeaderMap::new();
-        let of = |headers: &HeaderMap, text: &str| {
-            idempotency(
-                headers,
-                &stefan(),
-                serde_json::from_str::<Value>(text).expect("JSON").as_object().expect("object"),
-            )
-        };
-        assert_eq!(of(&headers, "{}"), Ok(None));
-        headers.insert(IDEMPOTENCY_KEY, "order-7".parse().expect("header"));
-        let one = of(&headers, r#"{"a":1,"b":{"c":2,"d":[1,2]}}"#).expect("key").expect("key");
-        assert_eq!(one.0, "codeb:6:stefan:order-7");
-        assert_eq!(of(&headers, r#" { "b":{"d":[1,2],"c":2}, "a":1 } "#).expect("key").expect("key"), one);
-        assert_ne!(of(&headers, r#"{"a":2,"b":{"c":2,"d":[1,2]}}"#).expect("key").expect("key").1, one.1);
-        headers.insert(IDEMPOTENCY_KEY, "x".repeat(256).parse().expect("header"));
-        assert!(of(&headers, "{}").is_err());
     }
 
     proptest! {

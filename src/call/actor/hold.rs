@@ -42,7 +42,7 @@ impl Actor {
         }
         // Nothing is to be heard in either direction: there is no music on hold.
         let direction = if on { Direction::Inactive } else { Direction::SendRecv };
-        let ability = ability(&self.room, &self.line.trunk, sip.control.is_secure());
+        let ability = ability(&self.room, &self.line.trunk, sip, media);
         let fresh = media.local.propose_again(&ability.terms());
         let session = wire::next_version(&media.local, SessionDescription { direction, ..fresh });
         let (done, outcome) = oneshot::channel();

@@ -67,6 +67,8 @@ pub(super) struct Actor {
 pub(super) struct SipLeg {
     pub(super) control: CallControl,
     pub(super) events: mpsc::Receiver<CallEvent>,
+    /// The peer, when it is one of the box's own phones.
+    pub(super) extension: Option<String>,
 }
 
 pub(super) struct MediaLeg {

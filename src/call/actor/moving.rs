@@ -13,6 +13,7 @@
 
 use super::wire::{self, Ability};
 use super::{Actor, SipLeg, outbound};
+use crate::call::internal;
 use crate::call::lines::Line;
 use crate::call::machine::{Event, State};
 use crate::call::transfer::dial::{self, Dialling};
@@ -135,9 +136,9 @@ impl Actor {
         if let Err(code) = self.replace(&incoming) {
             return incoming.control.reject(code);
         }
-        let IncomingCall { control, events, caller, .. } = incoming;
+        let IncomingCall { control, events, caller, origin, .. } = incoming;
         self.room.traces.joined(self.call.id, control.sip_call_id());
-        self.adopt(SipLeg { control, events });
+        self.adopt(SipLeg { control, events, extension: origin.extension() });
         self.follow();
         self.note_transfer(&caller, TransferMode::Moved);
         self.settle_transfer(TransferOutcome::Answered).await;
@@ -147,7 +148,10 @@ impl Actor {
         let talking = matches!(self.state, State::Talking { .. } | State::Stopping { .. });
         let media = self.media.as_mut().filter(|_| talking && self.moving.is_none()).ok_or(503_u16)?;
         let trunk = self.room.trunk(&self.line.trunk);
-        let ability = trunk.map_or_else(|| Ability::of_extension(incoming.control.is_secure()), Ability::of_trunk);
+        let ability = match trunk {
+            Some(trunk) => Ability::of_trunk(trunk),
+            None => internal::ability(&self.room, incoming)?,
+        };
         let (id, terms, address) = (outbound::session_id(), ability.terms(), media.local.address);
         match &incoming.offer {
             Some(offer) => {

@@ -228,7 +228,7 @@ impl Actor {
             Ok((control, events)) => {
                 self.room.registry.note_leg(self.call.id, control.key());
                 self.room.traces.joined(self.call.id, control.sip_call_id());
-                self.sip = Some(SipLeg { control, events });
+                self.sip = Some(SipLeg { control, events, extension: None });
                 None
             }
             Err(error) => Some(Event::Unready(error.to_string())),
@@ -241,10 +241,12 @@ impl Actor {
         let towards = self.room.endpoint.address_towards_extension(&extension).await;
         let media = self.media.as_mut()?;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), media.leg.local_rtp_port);
-        media.local = SessionDescription::propose(session_id(), at, &Ability::of_extension(false).terms());
+        // Keys go to the phones that are there over TLS.
+        let ability = Ability::of_extension(self.room.extension(&extension), true);
+        media.local = SessionDescription::propose(session_id(), at, &ability.terms());
         let invite = OutboundInvite {
             trunk: String::new(),
-            destination: Destination::Extension(extension),
+            destination: Destination::Extension(extension.clone()),
             caller_number: None,
             caller_name: Some(self.room.directory.organization("").name.clone()),
             offer: media.local.clone(),
@@ -255,7 +257,7 @@ impl Actor {
             Ok((control, events)) => {
                 self.room.registry.note_leg(self.call.id, control.key());
                 self.room.traces.joined(self.call.id, control.sip_call_id());
-                self.sip = Some(SipLeg { control, events });
+                self.sip = Some(SipLeg { control, events, extension: Some(extension) });
                 None
             }
             Err(error) => Some(Event::Unready(error.to_string())),
@@ -326,7 +328,7 @@ impl Actor {
     /// The far end changes the session, or asks for our offer.
     pub(super) fn on_offer(&mut self, offer: Option<&SessionDescription>) {
         let (Some(sip), Some(media)) = (&self.sip, &mut self.media) else { return };
-        let ability = ability(&self.room, &self.line.trunk, sip.control.is_secure());
+        let ability = ability(&self.room, &self.line.trunk, sip, media);
         let terms = ability.terms();
         let Some(offer) = offer else {
             // All that we can do, as in a first offer: that is how a hold is ended, too (RFC 6337 §5.3).
@@ -359,11 +361,14 @@ impl Actor {
     }
 }
 
-/// What we bring into a change of the session with the peer of this line.
-pub(in crate::call) fn ability(room: &Room, trunk: &str, secure: bool) -> Ability {
+/// What we bring into a change of the session with the peer of these legs. A phone that was rung with keys got them over
+/// TLS.
+pub(in crate::call) fn ability(room: &Room, trunk: &str, sip: &SipLeg, media: &MediaLeg) -> Ability {
+    let keyed = media.remote.as_ref().is_some_and(|remote| remote.srtp.is_some());
+    let extension = sip.extension.as_deref().and_then(|user| room.extension(user));
     match room.trunk(trunk) {
         Some(trunk) => Ability::of_trunk(trunk),
-        None => Ability::of_extension(secure),
+        None => Ability::of_extension(extension, keyed || sip.control.is_secure()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Session descriptions of SIP in the media room's terms.
 
-use crate::config::{CodecName, CodecOrder, DtmfMode, SrtpPolicy, TrunkConfig};
+use crate::config::{CodecName, CodecOrder, DtmfMode, ExtensionConfig, SrtpPolicy, TrunkConfig};
 use crate::media::{Codec, ComfortNoise, KeyFormat, KeyWay, OpusTuning, Remote, SrtpKey, SrtpKeys, Suite};
 use crate::sip::sdp::{
     Agreed, AudioCodec, CryptoKey, CryptoSuite, Direction, EventFormat, OpusFormat, SessionDescription, Srtp, Terms,
@@ -98,10 +98,15 @@ impl Ability {
         Ability { codecs: codecs(&trunk.codecs), order: trunk.codec_order, srtp: trunk.srtp }
     }
 
-    /// Of a phone that calls the box directly: encrypted when it asks for it over TLS.
-    pub(in crate::call) fn of_extension(secure: bool) -> Ability {
-        let srtp = if secure { SrtpPolicy::Offered } else { SrtpPolicy::Off };
+    /// Of a phone of the box itself, whose signalling is over TLS or is not.
+    pub(in crate::call) fn of_extension(extension: Option<&ExtensionConfig>, secure: bool) -> Ability {
+        let srtp = extension.map_or(SrtpPolicy::Off, |extension| extension.srtp_over(secure));
         Ability { codecs: codecs(&EXTENSION_CODECS), order: CodecOrder::Offer, srtp }
+    }
+
+    /// No sound without keys.
+    pub(in crate::call) fn wants_keys(&self) -> bool {
+        self.srtp == SrtpPolicy::Required
     }
 
     pub(in crate::call) fn terms(&self) -> Terms<'_> {

@@ -8,11 +8,13 @@
 //! | – | text comes in, for the first time | written, `message_received` | received |
 //! | received | the same text again (Call-ID, CSeq, From tag) within a day | nothing | received |
 //! | – | order of the API, within the dial policy | written | queued |
+//! | any | the same order under the same idempotency key | nothing | as it was |
 //! | queued | due, 2xx | `message_sent` | sent |
 //! | queued | due, 408, 480, 5xx, silence or no way, tries left | next try noted | queued |
 //! | queued | due, the same, no tries left | `message_failed` | failed |
 //! | queued | due, any other refusal | `message_failed` | failed |
 //! | queued | due, no longer within the dial policy | `message_failed` | failed |
+//! | received, sent, failed | older than `[state] message_days` | removed | – |
 //! | sent | delivery report | `message_delivered` or `message_failed` | sent with its fate |
 //!
 //! Every try of one text carries the same Call-ID and CSeq, so that a peer whose answer was lost can know it again. What
@@ -23,6 +25,7 @@ mod outbound;
 mod record;
 mod send;
 mod tables;
+mod trim;
 
 use std::sync::Arc;
 
@@ -30,7 +33,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use record::{Delivery, Message, MessagePage, MessageStatus};
-pub use send::{SendError, SendMessage};
+pub use send::{SendError, SendMessage, Sending};
+pub use trim::trim;
 
 use super::record::Direction;
 use super::room::Room;
@@ -58,10 +62,12 @@ impl Messages {
     }
 
     /// Takes an order; returns once it is on disk, never waits for the peer.
-    pub async fn send(&self, order: SendMessage) -> Result<Message, SendError> {
-        let message = send::accept(&self.room, order).await?;
-        self.due.notify_one();
-        Ok(message)
+    pub async fn send(&self, order: SendMessage) -> Result<Sending, SendError> {
+        let sending = send::accept(&self.room, order).await?;
+        if !sending.replayed {
+            self.due.notify_one();
+        }
+        Ok(sending)
     }
 
     pub fn message(&self, organization: Uuid, id: Uuid) -> Result<Option<Message>, StoreError> {

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::record::{Message, MessageStatus};
-use super::tables::{self, BY_DUE};
+use super::tables::{self, BY_DUE, MESSAGES};
+use crate::call::once::{Made, Once, Seen};
 use crate::call::record::Direction;
 use crate::call::room::Room;
 use crate::directory::{DialVerdict, normalize};
@@ -21,6 +22,16 @@ pub struct SendMessage {
     /// A number, or the user of an extension.
     pub to: String,
     pub text: String,
+    /// Key under which the same order is recognised for 24 h, with a hash of the request; scoped by the caller.
+    pub idempotency: Option<(String, [u8; 32])>,
+}
+
+/// An order that was taken.
+#[derive(Debug, Clone)]
+pub struct Sending {
+    pub message: Message,
+    /// The order was seen before; `message` is the first one's, as it stands.
+    pub replayed: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +49,9 @@ pub enum SendError {
     Unavailable,
     #[error("too many text messages are waiting")]
     Full,
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key belongs to another request")]
+    KeyReused,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -50,7 +64,7 @@ const MAX_WAITING: u64 = 10_000;
 const LONGEST_FROM: usize = 64;
 
 /// Checks the order and puts it on disk as a text that waits.
-pub(super) async fn accept(room: &Room, order: SendMessage) -> Result<Message, SendError> {
+pub(super) async fn accept(room: &Room, order: SendMessage) -> Result<Sending, SendError> {
     if room.is_draining() {
         return Err(SendError::Unavailable);
     }
@@ -59,9 +73,9 @@ pub(super) async fn accept(room: &Room, order: SendMessage) -> Result<Message, S
         check_from(from)?;
     }
     let (to, trunk) = destination(room, &order)?;
-    if room.store.read()?.count(&BY_DUE)? >= MAX_WAITING {
-        return Err(SendError::Full);
-    }
+    let forbidden = !trunk.is_empty() && room.directory.may_dial(order.organization, &to)? != DialVerdict::Allowed;
+    let full = room.store.read()?.count(&BY_DUE)? >= MAX_WAITING;
+    let once = order.idempotency.as_ref().map(|key| Once::of(order.organization, key));
     let now = room.clock.utc();
     let message = Message {
         id: room.clock.id(),
@@ -84,8 +98,27 @@ pub(super) async fn accept(room: &Room, order: SendMessage) -> Result<Message, S
     };
     room.store
         .write(move |change| {
+            match once.map(|once| once.look(change, now)).transpose()? {
+                Some(Seen::Another) => return Err(SendError::KeyReused),
+                Some(Seen::Same(made)) => {
+                    if let Some(message) = change.get(&MESSAGES, &made.id)? {
+                        return Ok(Sending { message, replayed: true });
+                    }
+                }
+                Some(Seen::Never) | None => {}
+            }
+            if forbidden {
+                return Err(SendError::Forbidden);
+            }
+            if full {
+                return Err(SendError::Full);
+            }
             tables::save(change, &message)?;
-            Ok(message)
+            if let Some(once) = once {
+                let made = Made { id: message.id, whitelist_added: false, whitelist_error: None };
+                once.remember(change, made, now)?;
+            }
+            Ok(Sending { message, replayed: false })
         })
         .await
 }
@@ -104,9 +137,6 @@ fn destination(room: &Room, order: &SendMessage) -> Result<(String, String), Sen
             .ok_or(SendError::Invalid { field: "trunk", problem: "must name a trunk that carries text messages" })?,
         None => carriers.next().ok_or(SendError::NotConfigured)?,
     };
-    if room.directory.may_dial(order.organization, &to)? != DialVerdict::Allowed {
-        return Err(SendError::Forbidden);
-    }
     Ok((to, trunk.name.clone()))
 }
 

@@ -47,6 +47,10 @@ impl Dialling<'_> {
         line: &Line,
     ) -> Result<(SipLeg, SessionDescription), TransferError> {
         let call = self.call;
+        let extension = match &self.route.through {
+            Through::Extension(user) => Some(user.clone()),
+            Through::AnyTrunk | Through::Trunk(_) => None,
+        };
         let invite = match &self.route.through {
             Through::Extension(user) => self.ringing(room, user).await,
             Through::AnyTrunk | Through::Trunk(_) => self.invite(room, line).await?,
@@ -54,7 +58,7 @@ impl Dialling<'_> {
         let local = invite.offer.clone();
         let (control, events) = room.endpoint.invite(invite).map_err(|_| TransferError::Malformed)?;
         room.traces.joined(call, control.sip_call_id());
-        Ok((SipLeg { control, events }, local))
+        Ok((SipLeg { control, events, extension }, local))
     }
 
     async fn invite(self, room: &Room, line: &Line) -> Result<OutboundInvite, TransferError> {
@@ -75,12 +79,14 @@ impl Dialling<'_> {
     async fn ringing(self, room: &Room, user: &str) -> OutboundInvite {
         let towards = room.endpoint.address_towards_extension(user).await;
         let at = SocketAddr::new(towards.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), self.port);
+        // Keys go to the phones that are there over TLS.
+        let ability = Ability::of_extension(room.extension(user), true);
         OutboundInvite {
             trunk: String::new(),
             destination: Destination::Extension(user.to_owned()),
             caller_number: None,
             caller_name: self.caller_name,
-            offer: SessionDescription::propose(outbound::session_id(), at, &Ability::of_extension(false).terms()),
+            offer: SessionDescription::propose(outbound::session_id(), at, &ability.terms()),
             ring_timeout: Duration::from_secs(RING_SECONDS),
             policy: DialPolicy::default(),
         }

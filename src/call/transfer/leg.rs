@@ -160,7 +160,7 @@ impl Person {
 
     /// The person's phone changes the session: hold, resume, a new address.
     fn follow(&mut self, offer: Option<&SessionDescription>, room: &Room) {
-        let ability = outbound::ability(room, &self.line.trunk, false);
+        let ability = outbound::ability(room, &self.line.trunk, &self.sip, &self.media);
         let terms = ability.terms();
         let local = &self.media.local;
         let Some(offer) = offer else {

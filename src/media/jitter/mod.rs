@@ -35,7 +35,9 @@ use crate::media::codec::Sound;
 use crate::media::jitter::arrival::Arrival;
 use crate::media::jitter::delay::Delays;
 use crate::media::jitter::pieces::{Piece, Pieces};
-use crate::media::jitter::timeline::{FRAME_MICROS, STALL, TICKS, Timeline, assembly, later, micros, micros_since, scale};
+use crate::media::jitter::timeline::{
+    FRAME_MICROS, STALL, TICKS, Timeline, assembly, later, micros, micros_since, scale,
+};
 
 /// Largest move of `due` in one silent frame.
 const MOVE: i64 = 5_000;

@@ -135,8 +135,8 @@ fn what_waits_at_a_change_is_heard_before_what_comes_after_it() {
     for change in [ANOTHER_SSRC, Change { ssrc: false, jump: 1_000_000, codec: Codec::Pcmu }] {
         // Four packets arrive late together, right before the change: some wait when it comes.
         let mut sent = on_time();
-        for number in 46..50 {
-            sent[number].at = 49.0 * 20.0 + (number - 46) as f64;
+        for (after, sent) in sent[46..50].iter_mut().enumerate() {
+            sent.at = 49.0 * 20.0 + after as f64;
         }
         let listened = listen(sent, change);
         assert_eq!(listened.numbers(), (0..100).collect::<Vec<u16>>(), "{change:?}");

@@ -70,12 +70,7 @@ fn run(codec: Codec, arrivals: &[Duration], asleep: &[std::ops::Range<u32>]) -> 
 
 /// The listener looks when a packet comes and when a frame is due, but for the `asleep` milliseconds.
 /// Packet `lost` never comes.
-fn run_without(
-    codec: Codec,
-    arrivals: &[Duration],
-    asleep: &[std::ops::Range<u32>],
-    lost: Option<usize>,
-) -> Outcome {
+fn run_without(codec: Codec, arrivals: &[Duration], asleep: &[std::ops::Range<u32>], lost: Option<usize>) -> Outcome {
     let start = Instant::now();
     let mut reception = Reception::new(LIMIT);
     let mut layout = Layout::new(start, codec.rate());
@@ -90,7 +85,8 @@ fn run_without(
         }
         while next < payloads.len() && start + arrivals[next] <= now {
             let (sequence, timestamp) = (next as u16, (next as u32).wrapping_mul(codec.clock() / 50));
-            let packet = Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &payloads[next] };
+            let packet =
+                Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &payloads[next] };
             if lost != Some(next) {
                 reception.packet(&packet, Content::Audio(Sound::Voice(codec)), now);
             }
@@ -171,7 +167,8 @@ fn the_listener_gets_every_frame_once_in_order_and_no_more_time_than_the_longest
     let sent: Vec<[u8; 160]> = packets(Codec::Pcmu).iter().map(|octets| octets[..].try_into().unwrap()).collect();
     let stalls = [(30, 3), (70, 1), (110, 6), (150, 2), (190, 10), (230, 4), (260, 8)];
     let stalled = run(Codec::Pcmu, &departures(&stalls), &[]);
-    let real: Vec<[u8; 160]> = stalled.heard.iter().filter_map(|frame| frame.encoded.map(|(_, octets)| octets)).collect();
+    let real: Vec<[u8; 160]> =
+        stalled.heard.iter().filter_map(|frame| frame.encoded.map(|(_, octets)| octets)).collect();
     assert!(real == sent, "{} of {} frames", real.len(), sent.len());
     let last = stalled.heard.iter().rposition(|frame| !frame.stands_in).unwrap();
     let stand_ins = stalled.heard[..last].iter().filter(|frame| frame.stands_in).count();

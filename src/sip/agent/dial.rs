@@ -16,6 +16,7 @@ use crate::sip::resolve::{Families, Server, Site, Wanted, in_order};
 use crate::sip::sdp::SessionDescription;
 use crate::sip::transport::Transport;
 use crate::sip::trunk::caller_id::{self, Caller, Shown};
+use crate::sip::trunk::health::Health;
 use crate::sip::trunk::places::Choice;
 use crate::sip::trunk::{MAX_SERVERS, Trunk};
 
@@ -130,6 +131,7 @@ impl UserAgent {
         let routes = if known { trunk.routes() } else { Vec::new() };
         // A registrar's edge finds our binding by the account that stands in Contact.
         let contact = if trunk.registration.is_some() { trunk.account() } else { caller.as_str() };
+        let down = home && trunk.health.as_ref().is_some_and(Health::is_down);
         let secure = order.target.secure;
         let target = |server: &Server| {
             let to = trunk.hop(server.transport, server.address);
@@ -156,6 +158,7 @@ impl UserAgent {
             ring_until,
             local,
             others,
+            down,
             auth,
             call_id: order.call_id.clone(),
             local_tag: tag.clone(),

@@ -1,10 +1,9 @@
 //! Text messages (RFC 3428): from trunks that carry them and from extensions, to both.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::errand::{Errand, Purpose};
 use super::invite::RETRY_AFTER;
-use super::phones::{Errand, Purpose};
 use super::register::request_to;
 use super::{MAX_ANSWERING, Origin, Output, ServerOwner, UserAgent, number_on};
 use crate::sip::dialog::call::ALLOW;
@@ -171,20 +170,26 @@ impl UserAgent {
         let random = self.random();
         let trunk = self.trunks.find(trunk).ok_or_else(|| unreachable("there is no such trunk"))?;
         let target = number_on(trunk, number).ok_or_else(|| unreachable("the number cannot stand in a SIP URI"))?;
-        let server = match trunk.choice(now, &mut || random) {
-            Choice::Servers(servers) => servers.first().copied(),
-            Choice::Resting(_) => return Err(unreachable("every server of the trunk asked for a pause")),
-            Choice::Unknown => None,
+        let servers = match trunk.choice(now, &mut || random) {
+            Choice::Servers(servers) => servers,
+            Choice::Resting(pause) => {
+                let retry_after = Some(Duration::from_secs(pause.as_secs() + 1));
+                return Err(MessageOutcome::Refused { code: 503, reason: "Service Unavailable".into(), retry_after });
+            }
+            Choice::Unknown => return Err(unreachable("the trunk's host has no address")),
         };
-        let server = server.ok_or_else(|| unreachable("the trunk's host has no address"))?;
-        let to = trunk.hop(server.transport, server.address);
-        let from = order.from.clone().or_else(|| trunk.caller.clone()).unwrap_or_else(|| "anonymous".into());
-        let from = format!("sip:{}@{}", escape_user(&from), trunk.host);
+        let servers = servers.iter().map(|server| trunk.hop(server.transport, server.address)).collect();
+        let from = order.from.as_deref().or(trunk.caller.as_deref()).unwrap_or("anonymous");
+        let from = format!("sip:{}@{}", escape_user(&trunk.numbers.caller_out(from)), trunk.host);
         let auth = Authentication::new(trunk.credentials.clone());
-        let target = Uri::Sip(target);
-        let mut request = Request::new(rsip::Method::Message.into(), target.clone());
+        let mut request = Request::new(rsip::Method::Message.into(), Uri::Sip(target));
+        for route in trunk.routes() {
+            request.fields.push("Route", route);
+        }
         request.fields.push("Max-Forwards", "70");
-        Ok(self.text(key, request, &from, &target, order, to, auth))
+        let request = self.text(request, &from, order);
+        let errand = Errand::new(Purpose::Text(key), request, servers);
+        errand.map(|errand| errand.signed_by(auth)).ok_or_else(|| unreachable("the trunk's host has no address"))
     }
 
     fn text_to_phone(
@@ -204,31 +209,19 @@ impl UserAgent {
             Some(from) => format!("sip:{}@{host}", escape_user(from)),
             None => format!("sip:{host}"),
         };
-        let request = request_to(&binding, rsip::Method::Message);
-        let target = request.uri.clone();
-        Ok(self.text(key, request, &from, &target, order, binding.hop, Authentication::default()))
+        let request = self.text(request_to(&binding, rsip::Method::Message), &from, order);
+        let errand = Errand::new(Purpose::Text(key), request, [binding.hop].into());
+        errand.ok_or_else(|| MessageOutcome::Unreachable("the phone has no address".into()))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn text(
-        &self,
-        key: MessageKey,
-        mut request: Request,
-        from: &str,
-        target: &Uri,
-        order: &MessageOrder,
-        to: Hop,
-        auth: Authentication,
-    ) -> Errand {
-        let local = self.local_end(to, "");
+    fn text(&self, mut request: Request, from: &str, order: &MessageOrder) -> Request {
         let tag = order.call_id.get(..16).unwrap_or(&order.call_id);
         request.fields.push("From", format!("<{from}>;tag={tag}"));
-        request.fields.push("To", format!("<{target}>"));
+        request.fields.push("To", format!("<{}>", request.uri));
         request.fields.push("Call-ID", order.call_id.clone());
         request.fields.push("CSeq", "1 MESSAGE");
-        request.fields.push("User-Agent", local.user_agent.clone());
-        let request = request.with_body("text/plain;charset=UTF-8", order.text.clone());
-        Errand { purpose: Purpose::Text(key), request: Arc::new(request), to, local, auth }
+        request.fields.push("User-Agent", self.settings.user_agent.clone());
+        request.with_body("text/plain;charset=UTF-8", order.text.clone())
     }
 
     pub(super) fn text_done(&mut self, key: MessageKey, outcome: MessageOutcome) {

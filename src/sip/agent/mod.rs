@@ -2,6 +2,7 @@
 //! datagrams, commands and instants go in, [`Output`]s come out.
 
 mod dial;
+mod errand;
 mod gate;
 mod invite;
 pub mod message;
@@ -38,12 +39,12 @@ use super::trunk::Trunks;
 use super::trunk::status::TrunkStatus;
 
 pub use dial::{DialOrder, dialable, number_on};
+use errand::Errand;
 pub use message::{MessageKey, MessageOrder, MessageOutcome, MessageRoute, ReceivedMessage};
 pub use phones::PhoneSettings;
 pub use refer::Referred;
 pub use ring::RingOrder;
 use schedule::{Schedule, Wake};
-use trunk_ask::Asked;
 pub use way::MOST_OVER_UDP;
 use way::Ways;
 
@@ -111,6 +112,16 @@ pub enum Origin {
     Extension(String),
 }
 
+impl Origin {
+    /// The user, when it is an extension.
+    pub fn extension(&self) -> Option<String> {
+        match self {
+            Origin::Extension(user) => Some(user.clone()),
+            Origin::Trunk(_) => None,
+        }
+    }
+}
+
 pub struct Settings {
     pub user_agent: String,
     pub timers: Timers,
@@ -143,8 +154,8 @@ pub struct UserAgent {
     unresolved: HashMap<CallKey, DialOrder>,
     /// What our sockets reach.
     families: Families,
-    /// REGISTER and OPTIONS of ours to trunks.
-    asks: Clients<Asked>,
+    /// Requests of ours outside of calls.
+    errands: Clients<Errand>,
     /// How each trunk was said to be.
     told: HashMap<TrunkId, TrunkStatus>,
     /// Begins the Call-ID of every REGISTER between two starts (RFC 3261 §10.2).
@@ -219,7 +230,7 @@ impl UserAgent {
             merged: HashMap::new(),
             unresolved: HashMap::new(),
             families: Families { v4: true, v6: true },
-            asks: Clients::new(),
+            errands: Clients::new(),
             told: HashMap::new(),
             leaving: false,
             phones: phones::Phones::default(),
@@ -302,7 +313,7 @@ impl UserAgent {
             return;
         }
         let Some(key) = ClientKey::of_response(response) else { return };
-        if self.ask_answered(&key, response, source, now) || self.on_errand_response(&key, response, now) {
+        if self.on_errand_response(&key, response, source, now) {
             return;
         }
         let Some(client) = self.clients.find(&key) else { return };
@@ -513,7 +524,6 @@ impl UserAgent {
                 }
                 Wake::Call(key) if self.call_is_due(key, now) => self.with_call(key, now, Call::tick),
                 Wake::Trunk(id) => self.tick_trunk(id, now),
-                Wake::Ask(key) => self.tick_ask(&key, now),
                 Wake::Errand(key) => self.tick_errand(&key, now),
                 Wake::Phones => self.mind_phones(now),
                 // Whoever is gone, or wants nothing any more.

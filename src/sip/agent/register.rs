@@ -1,14 +1,13 @@
 //! REGISTER of a phone, and the probes that tell whether it is still there.
 
-use std::sync::Arc;
 use std::time::Instant;
 
+use super::errand::{Errand, Purpose};
 use super::invite::RETRY_AFTER;
-use super::phones::{Errand, FLOW_TIMER, Purpose};
+use super::phones::FLOW_TIMER;
 use super::schedule::Wake;
 use super::{MAX_ANSWERING, ServerOwner, UserAgent};
 use crate::sip::dialog::call::ALLOW;
-use crate::sip::digest::client::Authentication;
 use crate::sip::message::uri::unescape;
 use crate::sip::message::{Checked, Request, Response, Uri};
 use crate::sip::registrar::location::Probed;
@@ -86,8 +85,9 @@ impl UserAgent {
     /// Ends what is over and probes whom it is time to probe.
     pub(super) fn mind_phones(&mut self, now: Instant) {
         for binding in self.phones.location.due_probes(now) {
-            let errand = self.probe(&binding);
-            self.run_errand(errand, now);
+            if let Some(errand) = self.probe(&binding) {
+                self.run_errand(errand, now);
+            }
         }
         self.phones_changed();
     }
@@ -102,7 +102,7 @@ impl UserAgent {
         metrics::gauge!("trunkline_sip_registered_contacts").set(self.phones.location.len() as f64);
     }
 
-    fn probe(&mut self, binding: &Binding) -> Errand {
+    fn probe(&mut self, binding: &Binding) -> Option<Errand> {
         let local = self.local_end(binding.hop, "");
         let mut request = request_to(binding, rsip::Method::Options);
         let (tag, call_id) = ((self.settings.tokens)(), (self.settings.tokens)());
@@ -113,8 +113,7 @@ impl UserAgent {
         request.fields.push("Contact", local.contact.clone());
         request.fields.push("Accept", "application/sdp");
         request.fields.push("User-Agent", local.user_agent.clone());
-        let (purpose, auth) = (Purpose::Probe(binding.id), Authentication::default());
-        Errand { purpose, request: Arc::new(request), to: binding.hop, local, auth }
+        Errand::new(Purpose::Probe(binding.id), request, [binding.hop].into())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::sip::message::params::quote;
 use crate::sip::registrar::fork::Act;
 use crate::sip::registrar::{Binding, Fork};
 use crate::sip::sdp::SessionDescription;
+use crate::sip::transport::Transport;
 
 /// A call to an extension.
 #[derive(Debug, Clone)]
@@ -40,6 +41,13 @@ pub(super) struct Ringing {
 /// Nobody waits longer, whatever is asked for.
 const LONGEST_RING: Duration = Duration::from_secs(3_600);
 
+/// Those that may be offered it: what means nothing without keys goes to phones over TLS only.
+fn hearing(groups: Vec<Vec<Binding>>, offer: &SessionDescription) -> Vec<Vec<Binding>> {
+    let hears = |binding: &Binding| binding.hop.transport == Transport::Tls || offer.over_plain().is_some();
+    let groups = groups.into_iter().map(|group| group.into_iter().filter(hears).collect::<Vec<_>>());
+    groups.filter(|group| !group.is_empty()).collect()
+}
+
 impl UserAgent {
     /// Rings every phone of the extension under a key of the caller's choice: those of the highest q together, then
     /// the next.
@@ -47,9 +55,12 @@ impl UserAgent {
         if let Some(trace) = &self.trace {
             trace.open(&order.call_id);
         }
-        let waiting: VecDeque<Vec<Binding>> = self.phones.location.targets(&order.user, now).into();
+        let groups = self.phones.location.targets(&order.user, now);
+        let registered = !groups.is_empty();
+        let waiting: VecDeque<Vec<Binding>> = hearing(groups, &order.offer).into();
         let Ok(groups @ 1..) = u32::try_from(waiting.len()) else {
-            let event = CallEvent::Rejected { code: 480, reason: "Not Registered".into(), retry_after: None };
+            let (code, reason) = if registered { (488, "Not Over TLS") } else { (480, "Not Registered") };
+            let event = CallEvent::Rejected { code, reason: reason.into(), retry_after: None };
             self.out.push(Output::Event { call, event });
             return;
         };
@@ -72,6 +83,9 @@ impl UserAgent {
     }
 
     fn ring_one(&mut self, key: CallKey, binding: &Binding, order: &RingOrder, ring_until: Instant, now: Instant) {
+        // Keys go over TLS only, whatever else the extension's other phones speak.
+        let plain = if binding.hop.transport == Transport::Tls { None } else { order.offer.over_plain() };
+        let offer = plain.unwrap_or_else(|| order.offer.clone());
         let local = self.local_end(binding.hop, "");
         let tag = (self.settings.tokens)();
         let name = order.caller_name.as_deref().map(|name| format!("{} ", quote(name))).unwrap_or_default();
@@ -83,14 +97,15 @@ impl UserAgent {
         invite.fields.push("Contact", local.contact.clone());
         invite.fields.push("Allow", ALLOW);
         invite.fields.push("User-Agent", local.user_agent.clone());
-        let invite = invite.with_body("application/sdp", order.offer.write());
+        let invite = invite.with_body("application/sdp", offer.write());
         let dial = Dial {
             invite,
             to: binding.hop,
-            offer: order.offer.clone(),
+            offer,
             ring_until,
             local,
             others: VecDeque::new(),
+            down: false,
             auth: Authentication::default(),
             call_id: order.call_id.clone(),
             local_tag: tag.clone(),

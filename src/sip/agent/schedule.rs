@@ -14,8 +14,6 @@ pub enum Wake {
     Call(CallKey),
     /// A trunk registers or is asked whether it lives.
     Trunk(TrunkId),
-    /// The transaction of such a question.
-    Ask(ClientKey),
     /// A request of ours outside of calls.
     Errand(ClientKey),
     /// The bindings of registered phones.

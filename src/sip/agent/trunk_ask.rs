@@ -1,35 +1,22 @@
-//! What trunks are asked outside of calls: REGISTER and OPTIONS, each in a transaction of its own.
+//! What trunks are asked outside of calls: REGISTER and OPTIONS.
 //!
 //! The machines of [`crate::sip::trunk`] decide; here requests are written, servers chosen, and outcomes brought back.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::errand::{Errand, Purpose, Useless};
 use super::schedule::Wake;
 use super::{Output, UserAgent};
 use crate::sip::dialog::call::ALLOW;
 use crate::sip::message::uri::escape_user;
 use crate::sip::message::{Request, Response, SipUri, Uri};
-use crate::sip::resolve::{Families, Server, Site, Wanted};
-use crate::sip::transaction::{ClientKey, ClientOutput};
-use crate::sip::transport::{Hop, Transport, TrunkId};
+use crate::sip::resolve::{Families, Site, Wanted};
+use crate::sip::transport::{Hop, TrunkId};
 use crate::sip::trunk::Trunk;
 use crate::sip::trunk::health::Health;
 use crate::sip::trunk::places::Choice;
 use crate::sip::trunk::registration::{Register, Registration, Surroundings};
-
-/// A REGISTER or OPTIONS under way.
-pub(super) struct Asked {
-    trunk: TrunkId,
-    what: What,
-    /// Request-URI, for an answer to a challenge.
-    uri: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Register,
-    Options,
-}
 
 /// How often our own address is compared with the one that was registered.
 const LOOK_AROUND: Duration = Duration::from_secs(15);
@@ -71,7 +58,7 @@ impl UserAgent {
             let Some(trunk) = self.trunks.by_id_mut(id) else { continue };
             trunk.health.iter_mut().for_each(Health::end);
             let wish = trunk.registration.as_mut().and_then(|registration| registration.leave(now));
-            self.register(id, wish, true, now);
+            self.register(id, wish, None, now);
             self.note_trunk(id, now);
         }
     }
@@ -91,9 +78,9 @@ impl UserAgent {
             wish => wish,
         });
         let ask = trunk.health.as_mut().is_some_and(|health| health.tick(now));
-        self.register(id, wish, true, now);
+        self.register(id, wish, None, now);
         if ask {
-            self.options_round(id, now);
+            self.ask_alive(id, now);
         }
         self.note_trunk(id, now);
     }
@@ -106,25 +93,16 @@ impl UserAgent {
         trunk.registers > 0 && ours.is_some_and(|ours| !ours.is_unspecified() && trunk.contact.host.ip() != Some(ours))
     }
 
-    /// Sends a REGISTER to the first server of a new round, or to the next of this one.
-    fn register(&mut self, id: TrunkId, wish: Option<Register>, new_round: bool, now: Instant) {
+    /// Sends a REGISTER to the first of `servers`, the others to follow; to whichever come first when absent.
+    fn register(&mut self, id: TrunkId, wish: Option<Register>, servers: Option<VecDeque<Hop>>, now: Instant) {
         let Some(wish) = wish else { return };
-        if new_round {
-            let servers = self.servers(id, now);
-            if let Some(trunk) = self.trunks.by_id_mut(id) {
-                trunk.register_round = servers.into();
-            }
-        }
-        let server = self.trunks.by_id(id).and_then(|trunk| trunk.register_round.front().copied());
-        let Some(server) = server else {
-            return self.registration_heard(id, "", now, |registration, around| {
+        let servers = servers.unwrap_or_else(|| self.servers(id, now));
+        let Some(hop) = servers.front().copied() else {
+            return self.registration_heard(id, "", servers, now, |registration, around| {
                 registration.unanswered("no server of the trunk takes requests now", around)
             });
         };
-        let (hop, user) = match self.trunks.by_id(id) {
-            Some(trunk) => (trunk.hop(server.transport, server.address), trunk.account().to_owned()),
-            None => return,
-        };
+        let Some(user) = self.trunks.by_id(id).map(|trunk| trunk.account().to_owned()) else { return };
         let local = self.local_end(hop, &user);
         let contact = contact_uri(&local.contact);
         let Some(trunk) = self.trunks.by_id_mut(id) else { return };
@@ -136,7 +114,6 @@ impl UserAgent {
         let account = SipUri { user: Some(escape_user(&user)), ..domain.clone() };
         let target = Uri::Sip(domain);
         let mut request = Request::new(rsip::Method::Register.into(), target.clone());
-        request.fields.push("Via", local.via(&(self.settings.tokens)()));
         if let Some(proxy) = &trunk.proxy {
             request.fields.push("Route", format!("<{proxy}>"));
         }
@@ -154,33 +131,25 @@ impl UserAgent {
             request.fields.push(name, value);
         }
         metrics::counter!("trunkline_trunk_registers_total", "trunk" => trunk.name.clone()).increment(1);
-        self.ask(Asked { trunk: id, what: What::Register, uri: target.to_string() }, &request, hop, now);
+        self.ask(Purpose::Register(id), request, servers, user, now);
     }
 
-    fn options_round(&mut self, id: TrunkId, now: Instant) {
-        let servers = self.servers(id, now);
-        if let Some(trunk) = self.trunks.by_id_mut(id) {
-            trunk.options_round = servers.into();
-        }
-        self.ask_alive(id, now);
-    }
-
-    /// OPTIONS to the next server of this round.
+    /// OPTIONS to the servers of the trunk, one after the other until one answers.
     fn ask_alive(&mut self, id: TrunkId, now: Instant) {
+        let servers = self.servers(id, now);
         let Some(trunk) = self.trunks.by_id(id) else { return };
-        let Some(server) = trunk.options_round.front().copied() else {
-            return self.lived(id, Err("none of its servers answers OPTIONS"), now);
+        let Some(hop) = servers.front().copied() else {
+            return self.lived(id, Err("none of its servers takes requests now"), now);
         };
-        let hop = trunk.hop(server.transport, server.address);
-        let local = self.local_end(hop, trunk.default_caller());
+        let caller = trunk.default_caller().to_owned();
+        let local = self.local_end(hop, &caller);
         let domain = SipUri::new(None, trunk.host.clone(), trunk.explicit_port.then_some(trunk.port));
         let target = Uri::Sip(domain);
         let mut request = Request::new(rsip::Method::Options.into(), target.clone());
-        let (user, host) = (escape_user(trunk.default_caller()), trunk.host.clone());
+        let (user, host) = (escape_user(&caller), trunk.host.clone());
         let at = if user.is_empty() { "" } else { "@" };
         let routes = trunk.routes();
         let tokens = &mut *self.settings.tokens;
-        request.fields.push("Via", local.via(&tokens()));
         for route in routes {
             request.fields.push("Route", route);
         }
@@ -192,116 +161,34 @@ impl UserAgent {
         request.fields.push("Contact", local.contact);
         request.fields.push("Accept", "application/sdp");
         request.fields.push("User-Agent", local.user_agent);
-        self.ask(Asked { trunk: id, what: What::Options, uri: target.to_string() }, &request, hop, now);
+        self.ask(Purpose::Options(id), request, servers, caller, now);
     }
 
-    fn ask(&mut self, asked: Asked, request: &Request, to: Hop, now: Instant) {
-        let Ok(datagram) = request.write() else {
-            return self.unanswered(&asked, "the request cannot be written", now);
-        };
-        let key = ClientKey::of_request(request);
-        let outputs = self.asks.start(key.clone(), datagram, to, asked, None, self.settings.timers, now);
-        self.ask_outputs(&key, outputs, now);
-    }
-
-    /// Whether the response is one to a trunk's question; then it is dealt with.
-    pub(super) fn ask_answered(&mut self, key: &ClientKey, response: &Response, source: Hop, now: Instant) -> bool {
-        let Some(client) = self.asks.find(key) else { return false };
-        // What was asked over TLS is not answered in plain text.
-        if client.to.transport == Transport::Tls && source.transport != Transport::Tls {
-            return true;
-        }
-        let address = client.to.address;
-        let asked = Asked { uri: client.owner.uri.clone(), ..client.owner };
-        let outputs = self.asks.response(key, response, now);
-        let deliver = outputs.contains(&ClientOutput::Deliver) && response.code() >= 200;
-        self.ask_outputs(key, outputs, now);
-        if !deliver {
-            return true;
-        }
-        self.note_answer(address, response, now);
-        let id = asked.trunk;
-        match asked.what {
-            What::Options if Health::is_good(response.code()) => self.lived(id, Ok(()), now),
-            What::Options => self.next_options(id, now),
-            What::Register => {
-                let failed = response.code() == 503;
-                self.registration_heard_from(id, &asked.uri, failed, now, |registration, around| {
-                    registration.answered(response, around)
-                });
-            }
-        }
-        true
-    }
-
-    pub(super) fn tick_ask(&mut self, key: &ClientKey, now: Instant) {
-        let outputs = self.asks.tick(key, now);
-        self.ask_outputs(key, outputs, now);
-    }
-
-    /// Whether the failed transaction is one of a trunk's questions; then it is dealt with.
-    pub(super) fn ask_failed(&mut self, key: &ClientKey, problem: &'static str, now: Instant) -> bool {
-        if self.asks.find(key).is_none() {
-            return false;
-        }
-        let outputs = self.asks.transport_failed(key, problem, self.settings.timers, now);
-        self.ask_outputs(key, outputs, now);
-        true
-    }
-
-    /// A connection is gone: what was asked on it is asked once more on a new one, when it ever stood.
-    pub(super) fn ask_line_lost(&mut self, line: u64, opened: bool, problem: &'static str, now: Instant) {
-        for key in self.asks.unanswered_on(line) {
-            let again = if opened { self.asks.again(&key) } else { Vec::new() };
-            if again.is_empty() {
-                self.ask_failed(&key, problem, now);
-            } else {
-                self.ask_outputs(&key, again, now);
-            }
+    fn ask(&mut self, purpose: Purpose, request: Request, servers: VecDeque<Hop>, contact: String, now: Instant) {
+        if let Some(errand) = Errand::new(purpose, request, servers) {
+            self.run_errand(errand.reached_as(contact), now);
         }
     }
 
-    fn ask_outputs(&mut self, key: &ClientKey, outputs: Vec<ClientOutput>, now: Instant) {
-        let Some(client) = self.asks.find(key) else { return };
-        let to = client.to;
-        let mut failures = Vec::new();
-        for output in outputs {
-            match output {
-                ClientOutput::Send(datagram) => {
-                    self.out.push(Output::Transmit { to, datagram, transaction: Some(key.clone()) });
-                }
-                ClientOutput::Deliver => {}
-                ClientOutput::TimedOut => failures.push("it does not answer"),
-                ClientOutput::Failed => failures.push("it cannot be reached"),
-            }
-        }
-        self.schedule.at(self.asks.wake_at(key), Wake::Ask(key.clone()));
-        let over = self.asks.reap(key);
-        if let (Some(problem), Some(asked)) = (failures.first(), over) {
-            self.trunks.silent(to.address, now);
-            self.unanswered(&asked, problem, now);
-        }
+    /// A final response to a REGISTER. What follows goes to the server that answered.
+    pub(super) fn register_answered(&mut self, id: TrunkId, errand: &Errand, response: &Response, now: Instant) {
+        let uri = errand.request.uri.to_string();
+        self.registration_heard(id, &uri, errand.servers(), now, |registration, around| {
+            registration.answered(response, around)
+        });
     }
 
-    fn unanswered(&mut self, asked: &Asked, problem: &'static str, now: Instant) {
-        match asked.what {
-            What::Options => self.next_options(asked.trunk, now),
-            What::Register => {
-                self.registration_heard_from(asked.trunk, &asked.uri, true, now, |registration, around| {
-                    registration.unanswered(problem, around)
-                })
-            }
-        }
+    /// A server is of no use to a REGISTER now.
+    pub(super) fn register_useless(&mut self, id: TrunkId, errand: &Errand, useless: &Useless, now: Instant) {
+        let uri = errand.request.uri.to_string();
+        self.registration_heard(id, &uri, errand.others.clone(), now, |registration, around| match useless {
+            Useless::Silent => registration.unanswered("it does not answer", around),
+            Useless::Unreachable => registration.unanswered("it cannot be reached", around),
+            Useless::Answered(response) => registration.answered(response, around),
+        });
     }
 
-    fn next_options(&mut self, id: TrunkId, now: Instant) {
-        if let Some(trunk) = self.trunks.by_id_mut(id) {
-            trunk.options_round.pop_front();
-        }
-        self.ask_alive(id, now);
-    }
-
-    fn lived(&mut self, id: TrunkId, outcome: Result<(), &str>, now: Instant) {
+    pub(super) fn lived(&mut self, id: TrunkId, outcome: Result<(), &str>, now: Instant) {
         let Some(trunk) = self.trunks.by_id_mut(id) else { return };
         let Some(health) = &mut trunk.health else { return };
         if health.heard(outcome.is_ok(), now) {
@@ -319,31 +206,18 @@ impl UserAgent {
         self.note_trunk(id, now);
     }
 
-    /// `failed`: the server at hand is of no use now; the next of the round gets its try.
-    fn registration_heard_from(
-        &mut self,
-        id: TrunkId,
-        uri: &str,
-        failed: bool,
-        now: Instant,
-        act: impl FnOnce(&mut Registration, &Surroundings<'_>) -> Option<Register>,
-    ) {
-        if failed && let Some(trunk) = self.trunks.by_id_mut(id) {
-            trunk.register_round.pop_front();
-        }
-        self.registration_heard(id, uri, now, act);
-    }
-
+    /// `servers`: where the REGISTER that may follow goes.
     fn registration_heard(
         &mut self,
         id: TrunkId,
         uri: &str,
+        servers: VecDeque<Hop>,
         now: Instant,
         act: impl FnOnce(&mut Registration, &Surroundings<'_>) -> Option<Register>,
     ) {
         let (random, cnonce) = (self.random(), (self.settings.tokens)());
         let Some(trunk) = self.trunks.by_id_mut(id) else { return };
-        let another = !trunk.register_round.is_empty();
+        let another = !servers.is_empty();
         let (Some(registration), contact) = (&mut trunk.registration, &trunk.contact) else { return };
         let (stood, problem) = (registration.standing(now).is_some(), registration.problem().map(str::to_owned));
         let around = Surroundings { contact, uri, cnonce: &cnonce, another, random, now };
@@ -356,7 +230,7 @@ impl UserAgent {
             }
             _ => {}
         }
-        self.register(id, wish, false, now);
+        self.register(id, wish, Some(servers), now);
         self.note_trunk(id, now);
     }
 
@@ -369,12 +243,15 @@ impl UserAgent {
         }
     }
 
-    fn servers(&mut self, id: TrunkId, now: Instant) -> Vec<Server> {
+    /// The ways to the servers of a trunk, best first.
+    fn servers(&mut self, id: TrunkId, now: Instant) -> VecDeque<Hop> {
         let tokens = &mut *self.settings.tokens;
-        let Some(trunk) = self.trunks.by_id(id) else { return Vec::new() };
+        let Some(trunk) = self.trunks.by_id(id) else { return VecDeque::new() };
         match trunk.choice(now, &mut || random_of(&tokens())) {
-            Choice::Servers(servers) => servers,
-            Choice::Resting(_) | Choice::Unknown => Vec::new(),
+            Choice::Servers(servers) => {
+                servers.iter().map(|server| trunk.hop(server.transport, server.address)).collect()
+            }
+            Choice::Resting(_) | Choice::Unknown => VecDeque::new(),
         }
     }
 

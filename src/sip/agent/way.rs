@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use super::{CallKey, ClientOwner, Output, Purpose, UserAgent, ack_builder};
 use crate::sip::event::CallFailure;
 use crate::sip::message::reader::fields_of;
-use crate::sip::message::{Request, Via};
+use crate::sip::message::{Request, Via, WriteError};
 use crate::sip::transaction::ClientKey;
-use crate::sip::transaction::table::Fallback;
+use crate::sip::transaction::table::{Fallback, Outgoing};
 use crate::sip::transport::framing::Refusal;
 use crate::sip::transport::{Hop, Link, Transport, TrunkId};
 use crate::sip::trunk::Trunk;
@@ -52,37 +52,44 @@ impl UserAgent {
         let of_invite = ClientKey::new(&request.branch(), "INVITE");
         let cancelled = self.clients.find(&of_invite).filter(|_| purpose == Purpose::Cancel).map(|invite| invite.to);
         let to = cancelled.unwrap_or(to);
-        let carried = Arc::new(self.carried_by(request, to.transport));
-        let datagram = match carried.write() {
-            Ok(datagram) => datagram,
+        let outgoing = match self.outgoing(request, to, cancelled.is_none(), now) {
+            Ok(outgoing) => outgoing,
             Err(problem) => {
                 tracing::warn!(%problem, method = %request.method, "a request was not sent");
                 let failure = CallFailure::Unreachable("the request would hold a line break".into());
                 return self.with_call(call, now, |call, step| call.failed(purpose, request, failure, step));
             }
         };
-        let invite = request.is(rsip::Method::Invite);
-        let ack = |request: &Arc<Request>| invite.then(|| ack_builder(request.clone()));
-        if invite && let Some(entry) = self.calls.get_mut(&call) {
+        if request.is(rsip::Method::Invite)
+            && let Some(entry) = self.calls.get_mut(&call)
+        {
             entry.invites.retain(|invite| self.clients.find(invite).is_some());
             entry.invites.push(key.clone());
         }
         let owner = ClientOwner { call, purpose, request: request.clone() };
-        let timers = self.settings.timers;
-        let large = to.transport == Transport::Udp && datagram.len() > MOST_OVER_UDP && cancelled.is_none();
-        let over_tcp = large.then(|| Arc::new(self.carried_by(request, Transport::Tcp)));
-        let over_tcp = over_tcp.filter(|_| !self.refuses_tcp(to.address, now));
-        let outputs = match over_tcp.and_then(|request| request.write().ok().map(|bytes| (request, bytes))) {
-            Some((switched, bytes)) => {
-                let hop = Hop::new(Transport::Tcp, to.address, Link::Any);
-                let outputs = self.clients.start(key.clone(), bytes, hop, owner, ack(&switched), timers, now);
-                let fallback = Fallback { request: datagram, to, ack: ack(&carried) };
-                self.clients.fall_back_to(&key, fallback);
-                outputs
-            }
-            None => self.clients.start(key.clone(), datagram, to, owner, ack(&carried), timers, now),
-        };
+        let outputs = self.clients.send(key.clone(), outgoing, owner, self.settings.timers, now);
         self.client_outputs(&key, outputs, now);
+    }
+
+    /// How a request goes out: over the transport of `to`, or, when it is large and `switches`, over TCP first.
+    pub(super) fn outgoing(
+        &self,
+        request: &Request,
+        to: Hop,
+        switches: bool,
+        now: Instant,
+    ) -> Result<Outgoing, WriteError> {
+        let ack = |request: &Arc<Request>| request.is(rsip::Method::Invite).then(|| ack_builder(request.clone()));
+        let carried = Arc::new(self.carried_by(request, to.transport));
+        let datagram = carried.write()?;
+        let large = switches && to.transport == Transport::Udp && datagram.len() > MOST_OVER_UDP;
+        if large && !self.refuses_tcp(to.address, now) {
+            let switched = Arc::new(self.carried_by(request, Transport::Tcp));
+            let over_tcp = Hop::new(Transport::Tcp, to.address, Link::Any);
+            let fallback = Some(Fallback { request: datagram, to, ack: ack(&carried) });
+            return Ok(Outgoing { request: switched.write()?, to: over_tcp, ack: ack(&switched), fallback });
+        }
+        Ok(Outgoing { request: datagram, to, ack: ack(&carried), fallback: None })
     }
 
     /// The request as `transport` carries it: only Via differs.
@@ -104,27 +111,31 @@ impl UserAgent {
 
     /// The socket or the connection refused a message of that transaction.
     pub fn transport_failed(&mut self, key: &ClientKey, problem: &'static str, now: Instant) {
-        if self.ask_failed(key, problem, now) || self.errand_transport_failed(key, problem, now) {
+        if self.errand_transport_failed(key, problem, now) {
             return;
         }
         let Some(client) = self.clients.find(key) else { return };
         let before = client.to;
         let outputs = self.clients.transport_failed(key, problem, self.settings.timers, now);
         let after = self.clients.find(key).map(|client| client.to);
+        self.note_fallback(before, after, now);
+        self.client_outputs(key, outputs, now);
+    }
+
+    /// A request that fell back to UDP says that nobody takes TCP there.
+    pub(super) fn note_fallback(&mut self, before: Hop, after: Option<Hop>, now: Instant) {
         if before.transport == Transport::Tcp && after.is_some_and(|after| after.transport == Transport::Udp) {
             self.ways.no_tcp.retain(|_, until| now < *until);
             if self.ways.no_tcp.len() < MOST_NO_TCP {
                 self.ways.no_tcp.insert(before.address, now + NO_TCP_KEPT);
             }
         }
-        self.client_outputs(key, outputs, now);
     }
 
     /// A message of that transaction went out on that connection.
     pub fn sent_on(&mut self, key: &ClientKey, line: u64) {
         self.clients.sent_on(key, line);
-        self.asks.sent_on(key, line);
-        self.errand_sent_on(key, line);
+        self.errands.sent_on(key, line);
     }
 
     /// A connection is gone; `opened` when it ever stood.
@@ -139,7 +150,6 @@ impl UserAgent {
                 self.client_outputs(&key, again, now);
             }
         }
-        self.ask_line_lost(line, opened, problem, now);
     }
 
     /// The certificate shown on that connection was verified and carries the names of these trunks.

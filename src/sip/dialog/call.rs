@@ -39,6 +39,8 @@ pub struct Dial {
     pub local: LocalEnd,
     /// Tried in turn when `to` is silent, unreachable or answers 503.
     pub others: VecDeque<Target>,
+    /// The trunk is held to be down: the call fails as soon as the last of them has been silent for 8·T1.
+    pub down: bool,
     pub auth: Authentication,
     pub call_id: String,
     pub local_tag: String,
@@ -249,7 +251,7 @@ impl Call {
         timer.ask(&mut dial.invite.fields);
         let common = Common::new(dial.local, dial.local_tag.clone(), dial.auth, true);
         let redirects = Redirects::new(dial.policy, &dial.invite.uri);
-        let way = Way { to: dial.to, others: dial.others, redirects };
+        let way = Way { to: dial.to, others: dial.others, redirects, down: dial.down };
         let dialling = Dialling::start(dial.invite, way, dial.offer, timer, dial.ring_until, step);
         let phase = Phase::Dialling(Box::new(dialling));
         Call { call_id: dial.call_id, local_tag: dial.local_tag, common, phase }

@@ -38,6 +38,8 @@ pub(super) struct Way {
     /// Where else the trunk can be reached, best first.
     pub others: VecDeque<Target>,
     pub redirects: Redirects,
+    /// The trunk is held to be down: the call is a try, and not a long one.
+    pub down: bool,
 }
 
 /// One address of the called host, and how we name ourselves towards it.
@@ -65,7 +67,7 @@ impl Dialling {
         let invite = Arc::new(invite);
         step.out.push(Act::Send { request: invite.clone(), to: way.to, purpose: Purpose::Invite });
         Dialling {
-            next_at: patience(&way.others, step),
+            next_at: patience(&way, step),
             invite,
             way,
             offer,
@@ -349,7 +351,7 @@ impl Dialling {
         self.way.to = to;
         self.provisional = false;
         self.close_forks(common, step);
-        self.next_at = patience(&self.way.others, step);
+        self.next_at = patience(&self.way, step);
         step.out.push(Act::Send { request: self.invite.clone(), to, purpose: Purpose::Invite });
         true
     }
@@ -383,7 +385,10 @@ impl Dialling {
         }
         if self.next_at.is_some_and(|at| step.now >= at) {
             self.next_at = None;
-            self.try_next(common, step);
+            if !self.try_next(common, step) {
+                common.tell(CallEvent::Failed(CallFailure::TrunkDown), step);
+                self.cancel(Reason::sip(408, "Request Timeout"), common, step);
+            }
         }
         if self.ring_until.is_some_and(|until| step.now >= until) {
             let failure = if self.provisional { CallFailure::NoAnswer } else { CallFailure::TrunkSilent };
@@ -406,9 +411,10 @@ impl Dialling {
     }
 }
 
-/// An address that has said nothing for 8·T1, four transmissions, is left for the next one; the last has all of timer B.
-fn patience(others: &VecDeque<Target>, step: &Step<'_>) -> Option<Instant> {
-    (!others.is_empty()).then(|| step.now + step.timers.t1 * 8)
+/// An address that has said nothing for 8·T1, four transmissions, is left for the next one; the last has all of timer B,
+/// but not when the trunk has left the health check unanswered as well.
+fn patience(way: &Way, step: &Step<'_>) -> Option<Instant> {
+    (!way.others.is_empty() || way.down).then(|| step.now + step.timers.patience())
 }
 
 /// The CANCEL of an INVITE (RFC 3261 §9.1).

@@ -78,11 +78,10 @@ impl Credentials {
     fn authorize(&self, challenge: &Challenge, method: &str, uri: &str, cnonce: &str) -> String {
         // One request a nonce: the count is always one.
         let nc = "00000001";
+        let account = challenge.algorithm.account(&self.username, &challenge.realm, self.password.expose());
         let response = Inputs {
             algorithm: challenge.algorithm,
-            username: &self.username,
-            realm: &challenge.realm,
-            password: self.password.expose(),
+            account: &account,
             method,
             uri,
             nonce: &challenge.nonce,

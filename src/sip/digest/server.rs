@@ -2,6 +2,9 @@
 //!
 //! A nonce carries its time and the caller's address under an HMAC, so that no state is kept for strangers; state (the
 //! last nonce count) begins only with a correct password.
+//!
+//! Nobody shall learn which users there are. Each has its H(A1) from the start, and whoever is unknown or has no password
+//! is judged by that of a decoy: the same steps over texts of the same lengths, whatever the name and the password.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -26,13 +29,36 @@ pub struct Authority {
     /// Offered and taken, preferred first.
     algorithms: Vec<Algorithm>,
     start: Instant,
-    users: HashMap<String, Secret>,
+    /// H(A1) of those who have a password.
+    users: HashMap<String, Accounts>,
+    /// Whom everybody else is judged as; nobody knows its password.
+    decoy: Accounts,
     /// Highest count seen of each nonce that a correct response used.
     counts: HashMap<String, u32>,
     /// The same nonces by the end of their life.
     ends: VecDeque<Used>,
     /// Nonces issued until then may have been forgotten: unless known, they are stale. Milliseconds since `start`.
     forgotten_until: Option<u64>,
+}
+
+/// H(A1) by algorithm.
+struct Accounts {
+    md5: String,
+    sha256: String,
+}
+
+impl Accounts {
+    fn new(user: &str, realm: &str, password: &str) -> Accounts {
+        let account = |algorithm: Algorithm| algorithm.account(user, realm, password);
+        Accounts { md5: account(Algorithm::Md5), sha256: account(Algorithm::Sha256) }
+    }
+
+    fn of(&self, algorithm: Algorithm) -> &str {
+        match algorithm {
+            Algorithm::Md5 => &self.md5,
+            Algorithm::Sha256 => &self.sha256,
+        }
+    }
 }
 
 struct Used {
@@ -65,12 +91,17 @@ impl Authority {
         users: impl IntoIterator<Item = (String, Secret)>,
         start: Instant,
     ) -> Authority {
+        let users = users.into_iter().filter(|(_, password)| !password.is_empty()).map(|(user, password)| {
+            let accounts = Accounts::new(&user, realm, password.expose());
+            (user, accounts)
+        });
         Authority {
+            decoy: Accounts::new("", realm, &hex(&key)),
+            users: users.collect(),
             key,
             realm: realm.to_owned(),
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             start,
-            users: users.into_iter().collect(),
             counts: HashMap::new(),
             ends: VecDeque::new(),
             forgotten_until: None,
@@ -133,13 +164,12 @@ impl Authority {
         }
         // First, so that made-up nonces cost no password hash.
         let genuine = self.genuine(nonce, source, now)?;
-        let nothing = Secret::default();
         let known = self.users.get(username);
-        let password = known.unwrap_or(&nothing).expose();
+        let account = known.unwrap_or(&self.decoy).of(algorithm);
         let qop = Some((nc, cnonce));
-        let expected = Inputs { algorithm, username, realm: &self.realm, password, method, uri, nonce, qop }.response();
+        let expected = Inputs { algorithm, account, method, uri, nonce, qop }.response();
         let same: bool = expected.as_bytes().ct_eq(get("response")?.to_ascii_lowercase().as_bytes()).into();
-        if !same || known.is_none_or(Secret::is_empty) {
+        if !same || known.is_none() {
             return Some(Verdict::Wrong);
         }
         let count = u32::from_str_radix(nc, 16).ok()?;
@@ -219,7 +249,7 @@ mod tests {
     impl Bench {
         fn new() -> Bench {
             let now = Instant::now();
-            let users = [("200".to_owned(), Secret::new("pw"))];
+            let users = [("200".to_owned(), Secret::new("pw")), ("off".to_owned(), Secret::default())];
             Bench { authority: Authority::new([7; 32], "trunkline", users, now), now }
         }
 
@@ -250,7 +280,7 @@ mod tests {
     #[test]
     fn a_wrong_password_and_an_unknown_user_look_the_same() {
         let mut bench = Bench::new();
-        for (user, password) in [("200", "wrong"), ("nobody", "pw"), ("nobody", "")] {
+        for (user, password) in [("200", "wrong"), ("nobody", "pw"), ("nobody", ""), ("off", ""), ("", "")] {
             let value = bench.phone(user, password);
             assert_eq!(bench.judge(&value), Verdict::Wrong, "{user}");
         }

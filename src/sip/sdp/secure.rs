@@ -31,6 +31,13 @@ use crate::config::SrtpPolicy;
 use super::crypto::{Crypto, CryptoKey, CryptoSuite, Randomness, Srtp};
 use super::{Profile, SdpError, SessionDescription};
 
+impl SessionDescription {
+    /// The same for a peer whose signalling anybody can read: without keys. `None` when it means nothing without them.
+    pub fn over_plain(&self) -> Option<SessionDescription> {
+        (!self.profile.is_secure()).then(|| SessionDescription { crypto: Vec::new(), ..self.clone() })
+    }
+}
+
 /// The profile and the lines of our offer. `before` is our last description in the same session.
 pub(super) fn offered(
     policy: SrtpPolicy,

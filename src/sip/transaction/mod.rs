@@ -90,6 +90,11 @@ impl Timers {
         Timers { reliable: transport.is_reliable(), ..self }
     }
 
+    /// 8·T1, four transmissions: a server that has said nothing until then is left where another is there.
+    pub fn patience(&self) -> Duration {
+        self.t1 * 8
+    }
+
     /// 64·T1: timers B, D, F, H, J, L, M.
     pub fn give_up(&self) -> Duration {
         self.t1 * 64

@@ -39,6 +39,16 @@ pub struct Client<O> {
     pub problem: Option<&'static str>,
 }
 
+/// A request on its way to the wire.
+pub struct Outgoing {
+    pub request: Bytes,
+    pub to: Hop,
+    /// There for INVITE and only then.
+    pub ack: Option<AckBuilder>,
+    /// What is tried instead when the transport refuses it.
+    pub fallback: Option<Fallback>,
+}
+
 /// The same request over another transport.
 pub struct Fallback {
     pub request: Bytes,
@@ -77,35 +87,33 @@ impl ClientMachine {
     }
 }
 
+impl<O> Client<O> {
+    /// Not even a provisional response came.
+    pub fn is_unanswered(&self) -> bool {
+        self.machine.is_unanswered()
+    }
+}
+
 impl<O> Clients<O> {
     pub fn new() -> Clients<O> {
         Clients(HashMap::new())
     }
 
-    /// Starts a transaction; `ack` is there for INVITE and only then.
-    #[allow(clippy::too_many_arguments)]
-    pub fn start(
+    /// Starts a transaction.
+    pub fn send(
         &mut self,
         key: ClientKey,
-        request: Bytes,
-        to: Hop,
+        outgoing: Outgoing,
         owner: O,
-        ack: Option<AckBuilder>,
         timers: Timers,
         now: Instant,
     ) -> Vec<ClientOutput> {
         let mut out = Vec::new();
+        let Outgoing { request, to, ack, fallback } = outgoing;
         let machine = ClientMachine::start(request, ack.is_some(), timers.over(to.transport), now, &mut out);
-        let client = Client { machine, to, owner, ack, line: None, again: false, fallback: None, problem: None };
+        let client = Client { machine, to, owner, ack, line: None, again: false, fallback, problem: None };
         self.0.insert(key, client);
         out
-    }
-
-    /// Should the transport refuse that request, it is sent this way.
-    pub fn fall_back_to(&mut self, key: &ClientKey, fallback: Fallback) {
-        if let Some(client) = self.0.get_mut(key) {
-            client.fallback = Some(fallback);
-        }
     }
 
     pub fn sent_on(&mut self, key: &ClientKey, line: u64) {
@@ -207,8 +215,8 @@ impl<O> Clients<O> {
     }
 
     /// Forgets the transaction wherever it is: nobody is left to hear of it.
-    pub fn forget(&mut self, key: &ClientKey) {
-        self.0.remove(key);
+    pub fn forget(&mut self, key: &ClientKey) -> Option<O> {
+        self.0.remove(key).map(|client| client.owner)
     }
 
     /// Forgets the transaction when it is over and hands back its owner.

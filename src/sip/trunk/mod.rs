@@ -10,7 +10,6 @@ pub mod places;
 pub mod registration;
 pub mod status;
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use crate::config::{IdentityHeader, TransportName, TrunkConfig};
 
 use super::digest::client::Credentials;
 use super::message::{Host, SipUri, Uri};
-use super::resolve::{Families, Server, Site, Wanted};
+use super::resolve::{Families, Site, Wanted};
 use super::transport::{Hop, Link, Transport, TrunkId};
 use health::Health;
 use numbers::Numbers;
@@ -54,9 +53,6 @@ pub struct Trunk {
     /// The contact of the last REGISTER, and how many were sent.
     pub contact: SipUri,
     pub registers: u32,
-    /// Servers that the REGISTER, or the OPTIONS, of this round has not tried.
-    pub register_round: VecDeque<Server>,
-    pub options_round: VecDeque<Server>,
     /// Why its host could not be found, or OPTIONS were not answered.
     pub trouble: Option<String>,
     places: Places,
@@ -98,8 +94,6 @@ impl Trunk {
             pace: Pace::new(config.calls_per_second),
             credentials,
             registers: 0,
-            register_round: VecDeque::new(),
-            options_round: VecDeque::new(),
             trouble: None,
             sources: config.sources.clone(),
         }

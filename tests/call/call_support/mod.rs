@@ -31,6 +31,8 @@ pub const CALLEE: &str = "+493012345678";
 
 /// What a test has in mind for its box, on top of what every box has.
 pub struct Plan {
+    /// Further keys of `[sip]`.
+    pub sip: String,
     pub trunks: String,
     pub engine: &'static str,
     pub extra: String,
@@ -43,6 +45,7 @@ impl Plan {
     /// One trunk towards `phone`, the echo engine.
     pub fn towards(phone: &Phone) -> Plan {
         Plan {
+            sip: String::new(),
             trunks: trunk("office", phone.address(), ""),
             engine: "echo",
             extra: String::new(),
@@ -68,8 +71,9 @@ pub struct Gateway {
 impl Gateway {
     pub async fn start(state: &Path, plan: Plan) -> Gateway {
         let text = format!(
-            "[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n[media]\nports = [0, 0]\nthreads = 1\n{}\n\
+            "[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n{}\n[media]\nports = [0, 0]\nthreads = 1\n{}\n\
              [engine]\nkind = \"{}\"\n[state]\ndirectory = \"{}\"\n{}\n{}",
+            plan.sip,
             plan.media,
             plan.engine,
             state.display(),
@@ -230,7 +234,7 @@ impl Phone {
         phone
     }
 
-    async fn of(trunk: &str) -> Phone {
+    pub async fn of(trunk: &str) -> Phone {
         let text =
             format!("[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n[media]\nports = [0, 0]\nthreads = 1\n{trunk}");
         let config: Config = toml::from_str(&text).expect("a valid configuration");
@@ -298,7 +302,7 @@ impl Phone {
         }
     }
 
-    async fn open(&self) -> Leg {
+    pub async fn open(&self) -> Leg {
         let options = LegOptions { bind: Ipv4Addr::LOCALHOST.into(), recording: None };
         self.media.open(options).await.expect("a media leg")
     }
