@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::keys::Keys;
 use super::played::Item;
 use crate::ai::{Audio, Command, Event, Session, Usage};
-use crate::media::bridge::Ringback;
+use crate::media::bridge::{Early, Ringback, Sounding};
 use crate::media::{HeardFrame, Peer, Playout};
 
 #[cfg(test)]
@@ -121,8 +121,10 @@ pub(super) struct Bridge {
     interruption: Option<Interruption>,
     /// The far end put the call on hold: what it sends is no speech of the caller.
     on_hold: bool,
-    /// The caller is being connected to a person and hears ringback; the agent is not heard and hears nothing.
-    parked: Option<Ringback>,
+    /// The caller is being connected to a person; the agent is not heard and hears nothing.
+    parked: Option<Parked>,
+    /// Early sound of the person.
+    early: Option<mpsc::Receiver<Box<Early>>>,
     /// The agent wants a person; reported once everything queued has gone out.
     wanted: Option<(String, Option<String>)>,
     /// The agent wants to leave; reported once everything queued has gone out.
@@ -132,6 +134,25 @@ pub(super) struct Bridge {
     sent: Duration,
     last_sent: Option<Instant>,
     seen: Option<Instant>,
+}
+
+/// What the caller hears meanwhile: ringback, until the person's side sends something better.
+#[derive(Default)]
+struct Parked {
+    ringback: Ringback,
+    early: Option<Box<Early>>,
+}
+
+impl Parked {
+    fn feed(&mut self, context: &mut Context<'_>, playout: &mut dyn Playout) {
+        let sounding = self.early.as_mut().map(|early| early.feed(context, playout));
+        if sounding == Some(Sounding::Over) {
+            self.early = None;
+        }
+        if sounding != Some(Sounding::Now) {
+            self.ringback.feed(playout);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -172,6 +193,7 @@ impl Bridge {
             interruption: None,
             on_hold: false,
             parked: None,
+            early: None,
             wanted: None,
             leaving: None,
             last_activity: None,
@@ -179,6 +201,12 @@ impl Bridge {
             last_sent: None,
             seen: None,
         }
+    }
+
+    /// The same; a caller who waits hears what comes through `early`.
+    pub(super) fn with_early(mut self, early: mpsc::Receiver<Box<Early>>) -> Bridge {
+        self.early = Some(early);
+        self
     }
 
     fn on_event(&mut self, event: Event, playout: &mut dyn Playout) {
@@ -290,7 +318,7 @@ impl Bridge {
         for item in std::mem::take(&mut self.items) {
             self.cut_item(&item, sent, now);
         }
-        self.parked = Some(Ringback::default());
+        self.parked = Some(Parked::default());
     }
 
     /// The caller is back.
@@ -510,8 +538,13 @@ impl Peer for Bridge {
             taken += 1;
             self.on_event(event, playout);
         }
-        if let Some(ringback) = &mut self.parked {
-            ringback.feed(playout);
+        while let Some(Poll::Ready(Some(early))) = self.early.as_mut().map(|early| early.poll_recv(context)) {
+            if let Some(parked) = &mut self.parked {
+                parked.early = Some(early);
+            }
+        }
+        if let Some(parked) = &mut self.parked {
+            parked.feed(context, playout);
         }
         self.look(playout);
         // The leg ends when the actor closes it, not when the agent is through.

@@ -98,11 +98,7 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> 
         state: State::answering(&terms, room.clock.now()),
         terms,
         orders,
-        sip: Some(SipLeg {
-            control: incoming.control,
-            events: incoming.events,
-            extension: incoming.origin.extension(),
-        }),
+        sip: Some(SipLeg::new(incoming.control, incoming.events, incoming.origin.extension())),
         media: Some(media),
         voice,
         assembly: Assembly::default(),

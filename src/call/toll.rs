@@ -45,7 +45,8 @@ fn told(organization: uuid::Uuid, alert: DialAlert, clock: &Clock) -> Event {
     }
 }
 
-/// Enters the talk time of `call` when `events` say that an attempt of it ended.
+/// Enters the talk time of `call` when `events` say that an attempt of it ended: its own, where we called, and that of
+/// second legs through a trunk.
 pub(super) fn charge(
     directory: &Directory,
     change: &mut Change<'_>,
@@ -53,10 +54,11 @@ pub(super) fn charge(
     events: &[Event],
 ) -> Result<(), StoreError> {
     let ended = events.iter().any(|event| event.kind == EventKind::CallEnded);
-    match call.ended_at.filter(|_| ended && call.direction == Direction::Outbound) {
-        Some(at) => directory.charge(change, call.organization, at, call.talk_seconds()),
-        None => Ok(()),
-    }
+    let Some(at) = call.ended_at.filter(|_| ended) else { return Ok(()) };
+    let own = if call.direction == Direction::Outbound { call.talk_seconds() } else { 0 };
+    let legs = call.transfers.iter().filter_map(|transfer| transfer.leg.as_ref());
+    let others: u64 = legs.map(|leg| leg.seconds(at)).sum();
+    directory.charge(change, call.organization, at, own + others)
 }
 
 #[cfg(test)]
@@ -66,6 +68,7 @@ mod tests {
     use super::*;
     use crate::call::ledger;
     use crate::call::scribe::{Desk, Entry};
+    use crate::call::transfer::{Transfer, TransferMode, TrunkLeg};
     use crate::clock::UtcTime;
     use crate::config::Config;
     use crate::directory::DialVerdict;
@@ -99,8 +102,19 @@ mod tests {
         call.direction = Direction::Inbound;
         desk.write_once(call.id, entry(&call, EventKind::CallEnded)).await.expect("written");
         assert_eq!(verdict(), DialVerdict::Allowed, "what comes in costs nothing");
-        call.direction = Direction::Outbound;
+        // A person was called for it, for two minutes, and another one until the end, for one.
+        let begin = clock.utc();
+        for (answered, ended) in [(0, Some(2)), (4, None)] {
+            let at = |minutes: u64| begin + Duration::from_secs(minutes * 60);
+            let (answered_at, ended_at) = (at(answered), ended.map(at));
+            let leg = Some(TrunkLeg { trunk: "a".into(), answered_at, ended_at });
+            let (mode, destination) = (TransferMode::Bridge, String::new());
+            call.transfers.push(Transfer { destination, mode, asked_at: begin, settled_at: None, outcome: None, leg });
+        }
         desk.write_once(call.id, entry(&call, EventKind::CallEnded)).await.expect("written");
-        assert_eq!(verdict(), DialVerdict::MinutesUsed);
+        assert_eq!(verdict(), DialVerdict::Allowed, "eight of ten");
+        call.transfers.pop();
+        desk.write_once(call.id, entry(&call, EventKind::CallEnded)).await.expect("written");
+        assert_eq!(verdict(), DialVerdict::MinutesUsed, "ten of ten");
     }
 }

@@ -15,6 +15,7 @@
 //! | referring | REFER refused, the person not reached, time over | over | note, back |
 //! | ringing | answered, nothing to whisper | joined | note answered, join |
 //! | ringing | answered | whispering | whisper |
+//! | ringing | the trunk failed, and another leads there | ringing | dial |
 //! | ringing | refused, failed | over | note, drop, back |
 //! | ringing | time over | over | note no-answer, drop, back |
 //! | whispering | whispered, time over | joined | note answered, join |
@@ -135,6 +136,24 @@ pub struct Transfer {
     /// When the outcome was known; of an answered one, when caller and person were joined.
     pub settled_at: Option<UtcTime>,
     pub outcome: Option<TransferOutcome>,
+    /// The box's own leg through a trunk, from its answer on: what it adds to the day's minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leg: Option<TrunkLeg>,
+}
+
+/// A second leg that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkLeg {
+    pub trunk: String,
+    pub answered_at: UtcTime,
+    pub ended_at: Option<UtcTime>,
+}
+
+impl TrunkLeg {
+    /// Its talk time when the call ended at `end`.
+    pub(super) fn seconds(&self, end: UtcTime) -> u64 {
+        self.ended_at.unwrap_or(end).since(self.answered_at).as_secs()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +179,8 @@ pub(super) enum Event {
     Refer(ReferNews),
     Answered,
     Failed(TransferOutcome),
+    /// The trunk failed before anybody was reached; a line of another one is reserved.
+    Elsewhere,
     Whispered,
     PersonLeft,
     PersonSilent,
@@ -212,8 +233,10 @@ pub(super) fn step(state: State, event: Event, limits: Limits, now: Instant) -> 
         (State::Referring { until, .. }, Event::Tick) if now >= until => back(TransferOutcome::NoAnswer),
         (State::Ringing { whisper: false, .. }, Event::Answered) => join(),
         (State::Ringing { .. }, Event::Answered) => (State::Whispering { until: now + limits.whisper }, vec![Whisper]),
+        (State::Ringing { whisper, .. }, Event::Elsewhere) => (State::Ringing { until, whisper }, vec![Dial]),
         (State::Ringing { .. }, Event::Failed(outcome)) => drop(outcome),
-        (State::Ringing { .. }, Event::PersonLeft | Event::PersonSilent) => drop(TransferOutcome::Failed),
+        // Early sound that pauses is no loss.
+        (State::Ringing { .. }, Event::PersonLeft) => drop(TransferOutcome::Failed),
         (State::Ringing { until, .. }, Event::Tick) if now >= until => drop(TransferOutcome::NoAnswer),
         (State::Whispering { .. }, Event::Whispered) => join(),
         (State::Whispering { until }, Event::Tick) if now >= until => join(),

@@ -3,8 +3,8 @@
 //! | Bound | Counted | Beyond it |
 //! |---|---|---|
 //! | `hours`, in the organization's time zone | – | [`DialVerdict::OutsideHours`] |
-//! | `max_calls` | places held: outbound calls from the dial to the end | no place; whoever dials waits |
-//! | `max_minutes_per_day` | talk time of ended outbound calls of that local day, on disk with the end of each call, and what live ones have held so far | [`DialVerdict::MinutesUsed`] |
+//! | `max_calls` | places held: outbound calls, and second legs through a trunk (a person that is called), from the dial to the end | no place; whoever dials waits |
+//! | `max_minutes_per_day` | talk time of ended outbound calls and second legs of that local day, on disk with the end of each call, and what live ones have held so far | [`DialVerdict::MinutesUsed`] |
 //!
 //! At four fifths and at the whole of either cap an alert is raised, once a day each.
 

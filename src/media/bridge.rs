@@ -10,6 +10,7 @@
 //!
 //! The frame in hand costs 20 ms and bridges the time between the clock of the one leg and that of the other.
 
+mod early;
 mod ringback;
 
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::media::{HeardFrame, Peer, PeerFactory, Playout};
 
+pub use early::{Early, Sounding, early};
 pub use ringback::Ringback;
 
 /// Frames and keys on their way from leg to leg; more are lost.
@@ -40,7 +42,7 @@ pub fn pair() -> (PeerFactory, PeerFactory) {
 }
 
 fn factory(out: mpsc::Sender<Passed>, come: mpsc::Receiver<Passed>) -> PeerFactory {
-    Box::new(move || Box::new(End { out, come, begun: false, waiting: None }))
+    Box::new(move || Box::new(End::new(out, come)))
 }
 
 // Boxed, a frame would cost an allocation.
@@ -73,11 +75,23 @@ struct End {
     come: mpsc::Receiver<Passed>,
     /// What was queued before the bridge has been thrown away.
     begun: bool,
+    pacer: Pacer,
+}
+
+impl End {
+    fn new(out: mpsc::Sender<Passed>, come: mpsc::Receiver<Passed>) -> End {
+        End { out, come, begun: false, pacer: Pacer::default() }
+    }
+}
+
+/// Keeps the queue of one leg at the pace of the other, as the table says.
+#[derive(Default)]
+struct Pacer {
     /// The first of two pieces that begin together.
     waiting: Option<Piece>,
 }
 
-impl End {
+impl Pacer {
     fn play(&mut self, piece: Piece, playout: &mut dyn Playout) {
         let starved = playout.queued().is_zero()
             && playout.last_sent().is_none_or(|last| playout.now().saturating_duration_since(last) >= MISSED);
@@ -117,7 +131,7 @@ impl Peer for End {
         }
         while let Poll::Ready(Some(passed)) = self.come.poll_recv(context) {
             match passed {
-                Passed::Sound(piece) => self.play(piece, playout),
+                Passed::Sound(piece) => self.pacer.play(piece, playout),
                 Passed::Key(key) => playout.send_keys(key.encode_utf8(&mut [0; 4])),
             }
         }

@@ -10,6 +10,7 @@ mod extensions;
 mod inside;
 mod keys;
 mod life;
+mod second_leg;
 mod srtp;
 mod toll;
 mod transfer;

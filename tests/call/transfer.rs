@@ -38,12 +38,26 @@ impl Scene {
         trunk_keys: &str,
         offer: fn(&mut SessionDescription),
     ) -> Scene {
+        Scene::build(engine, format!("{MORE}{more}"), trunk_keys, offer).await
+    }
+
+    /// With further keys of `[dial]`.
+    pub async fn capped(dial_keys: &str) -> Scene {
+        Scene::build("echo", MORE.replacen("[dial]", &format!("[dial]\n{dial_keys}"), 1), "", |_| {}).await
+    }
+
+    async fn build(
+        engine: &'static str,
+        extra: String,
+        trunk_keys: &str,
+        offer: fn(&mut SessionDescription),
+    ) -> Scene {
         let state = tempfile::tempdir().expect("state");
         let person = Phone::start().await;
         let plan = Plan {
             engine,
             trunks: trunk("office", person.address(), trunk_keys),
-            extra: format!("{MORE}{more}"),
+            extra,
             ..Plan::towards(&person)
         };
         let gateway = Gateway::start(state.path(), plan).await;

@@ -22,6 +22,7 @@ use super::transfer::{self as handover, PersonNews};
 use super::{Cause, HungUp, LiveFact, ledger, outcome};
 use crate::ai::Command;
 use crate::clock::UtcTime;
+use crate::directory::DialPlace;
 use crate::media::{Leg, LegEvent, Remote};
 use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd, OfferOutcome};
 use crate::sip::sdp::SessionDescription;
@@ -69,6 +70,18 @@ pub(super) struct SipLeg {
     pub(super) events: mpsc::Receiver<CallEvent>,
     /// The peer, when it is one of the box's own phones.
     pub(super) extension: Option<String>,
+    /// Its place among the calls that cost money, where nobody else holds it.
+    pub(super) _place: Option<DialPlace>,
+}
+
+impl SipLeg {
+    pub(super) fn new(
+        control: CallControl,
+        events: mpsc::Receiver<CallEvent>,
+        extension: Option<String>,
+    ) -> SipLeg {
+        SipLeg { control, events, extension, _place: None }
+    }
 }
 
 pub(super) struct MediaLeg {

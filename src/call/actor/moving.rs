@@ -6,6 +6,7 @@
 //! | REFER | otherwise | 403, or 603 while something else is under way |
 //! | the target rings | | NOTIFY of its 1xx |
 //! | the target answers | | NOTIFY of 200, BYE; its dialog is the call's |
+//! | the trunk fails before the target rings | another leads there | INVITE through that one |
 //! | the target refuses, fails | | NOTIFY of the refusal; the call goes on |
 //! | the referrer leaves meanwhile | | the call waits for the target |
 //! | INVITE that replaces our dialog (RFC 3891) | somebody talks, and it can be agreed on | 200; BYE in the old dialog |
@@ -16,6 +17,8 @@ use super::{Actor, SipLeg, outbound};
 use crate::call::internal;
 use crate::call::lines::Line;
 use crate::call::machine::{Event, State};
+use crate::call::outcome;
+use crate::call::record::Direction;
 use crate::call::transfer::dial::{self, Dialling};
 use crate::call::transfer::route::{self, Route, Through};
 use crate::call::transfer::{TransferError, TransferMode, TransferOutcome};
@@ -32,6 +35,10 @@ pub(in crate::call) struct Moving {
     early: Option<SessionDescription>,
     /// Of another trunk than the call's.
     line: Option<Line>,
+    route: Route,
+    referred_by: Option<String>,
+    tried: Vec<String>,
+    rang: bool,
 }
 
 impl Actor {
@@ -53,24 +60,29 @@ impl Actor {
         let destination = referral.target.uri.to_string();
         self.note_transfer(&destination, TransferMode::Moved);
         let referred_by = referral.referred_by.filter(|value| value.len() <= LONGEST_REFERRED_BY);
-        if let Err(code) = self.move_to(&route, referred_by).await {
+        if let Err(code) = self.move_to(route, referred_by, Vec::new()).await {
             self.not_moved(code).await;
         }
     }
 
-    async fn move_to(&mut self, route: &Route, referred_by: Option<String>) -> Result<(), u16> {
+    async fn move_to(&mut self, route: Route, referred_by: Option<String>, tried: Vec<String>) -> Result<(), u16> {
         let port = self.media.as_ref().map(|media| media.leg.local_rtp_port).ok_or(503_u16)?;
         // On the same trunk the new leg takes the place of the old one.
-        let same = match &route.through {
-            Through::AnyTrunk => !self.line.trunk.is_empty(),
-            Through::Trunk(name) => *name == self.line.trunk,
-            Through::Extension(_) => self.line.trunk.is_empty(),
-        };
-        let line = if same { None } else { Some(dial::line(&self.room, route, &[]).ok_or(503_u16)?) };
-        let dialling = Dialling { call: self.call.id, route, port, referred_by, caller_name: None };
-        let dialled = dialling.through(&self.room, line.as_ref().unwrap_or(&self.line)).await;
+        let same = tried.is_empty()
+            && match &route.through {
+                Through::AnyTrunk => !self.line.trunk.is_empty(),
+                Through::Trunk(name) => *name == self.line.trunk,
+                Through::Extension(_) => self.line.trunk.is_empty(),
+            };
+        let line = if same { None } else { Some(dial::line(&self.room, &route, &tried).ok_or(503_u16)?) };
+        let replaces = self.call.direction == Direction::Outbound && !self.line.trunk.is_empty();
+        let (call, said) = (self.call.id, referred_by.clone());
+        let dialling = Dialling { call, route: &route, port, referred_by: said, caller_name: None, replaces };
+        let through = line.as_ref().unwrap_or(&self.line);
+        let tried = tried.into_iter().chain([through.trunk.clone()]).collect();
+        let dialled = dialling.through(&self.room, through).await;
         let (sip, local) = dialled.map_err(|error| if error == TransferError::Malformed { 404_u16 } else { 503 })?;
-        self.moving = Some(Moving { sip, local, early: None, line });
+        self.moving = Some(Moving { sip, local, early: None, line, route, referred_by, tried, rang: false });
         Ok(())
     }
 
@@ -79,15 +91,32 @@ impl Actor {
             Some(CallEvent::Ringing { code, session }) => {
                 if let Some(moving) = &mut self.moving {
                     moving.early = session.or(moving.early.take());
+                    moving.rang = true;
                 }
                 self.report_refer(code);
             }
             Some(CallEvent::Answered { session }) => self.on_moved(session).await,
-            Some(CallEvent::Rejected { code, .. }) => self.not_moved(code).await,
+            Some(CallEvent::Rejected { code, .. }) => {
+                self.not_reached(code, outcome::of_response(code, "").trunk_trouble).await;
+            }
             Some(CallEvent::Failed(CallFailure::NoAnswer)) => self.not_moved(480).await,
-            Some(CallEvent::Failed(_)) | None => self.not_moved(503).await,
+            Some(CallEvent::Failed(failure)) => {
+                self.not_reached(503, outcome::of_failure(&failure).trunk_trouble).await;
+            }
+            None => self.not_moved(503).await,
             Some(CallEvent::Ended { .. }) => self.not_moved(487).await,
             Some(_) => {}
+        }
+    }
+
+    /// The target was not reached; where that is the trunk's `trouble`, another one is tried.
+    async fn not_reached(&mut self, code: u16, trouble: bool) {
+        let Some(Moving { route, referred_by, tried, rang, .. }) = self.moving.take() else { return };
+        if let Some(trunk) = tried.last().filter(|_| trouble) {
+            self.room.lines.in_trouble(trunk, self.room.clock.now());
+        }
+        if !trouble || rang || self.move_to(route, referred_by, tried).await.is_err() {
+            self.not_moved(code).await;
         }
     }
 
@@ -103,6 +132,11 @@ impl Actor {
         media.remote = Some(wire::remote(&agreed));
         self.report_refer(200);
         self.adopt(sip);
+        let trunk = line.as_ref().map_or(&self.line.trunk, |line| &line.trunk).clone();
+        // Of a call that we placed the whole is charged anyhow.
+        if self.call.direction == Direction::Inbound {
+            self.leg_answered(trunk);
+        }
         if let Some(line) = line {
             self.call.trunk.clone_from(&line.trunk);
             self.call.trunk_id = match line.trunk.as_str() {
@@ -138,7 +172,7 @@ impl Actor {
         }
         let IncomingCall { control, events, caller, origin, .. } = incoming;
         self.room.traces.joined(self.call.id, control.sip_call_id());
-        self.adopt(SipLeg { control, events, extension: origin.extension() });
+        self.adopt(SipLeg::new(control, events, origin.extension()));
         self.follow();
         self.note_transfer(&caller, TransferMode::Moved);
         self.settle_transfer(TransferOutcome::Answered).await;
@@ -168,6 +202,7 @@ impl Actor {
     /// From now on `sip` is the call's dialog; the one before is ended.
     fn adopt(&mut self, sip: SipLeg) {
         self.room.registry.note_leg(self.call.id, sip.control.key());
+        self.legs_ended();
         // What was agreed with the dialog before does not bind the new one.
         self.voice.change = None;
         self.voice.held_by_us = false;

@@ -228,7 +228,7 @@ impl Actor {
             Ok((control, events)) => {
                 self.room.registry.note_leg(self.call.id, control.key());
                 self.room.traces.joined(self.call.id, control.sip_call_id());
-                self.sip = Some(SipLeg { control, events, extension: None });
+                self.sip = Some(SipLeg::new(control, events, None));
                 None
             }
             Err(error) => Some(Event::Unready(error.to_string())),
@@ -257,7 +257,7 @@ impl Actor {
             Ok((control, events)) => {
                 self.room.registry.note_leg(self.call.id, control.key());
                 self.room.traces.joined(self.call.id, control.sip_call_id());
-                self.sip = Some(SipLeg { control, events, extension: Some(extension) });
+                self.sip = Some(SipLeg::new(control, events, Some(extension)));
                 None
             }
             Err(error) => Some(Event::Unready(error.to_string())),

@@ -7,11 +7,11 @@ use crate::ai::Command;
 use crate::call::ledger;
 use crate::call::machine;
 use crate::call::transfer::dial;
-use crate::call::transfer::leg::UnderWay;
+use crate::call::transfer::leg::{Told, UnderWay};
 use crate::call::transfer::route::{self, Through};
 use crate::call::transfer::{
     Action, Event, Limits, Person, PersonNews, State, Transfer, TransferError, TransferMode, TransferOrder,
-    TransferOutcome, step,
+    TransferOutcome, TrunkLeg, step,
 };
 use crate::events::EventKind;
 
@@ -48,7 +48,9 @@ impl Actor {
         self.note_transfer(&order.destination, mode);
         self.note(Vec::new()).await;
         let state = State::Idle;
-        self.transfer = Some(UnderWay { state, route, whisper: order.whisper, person: None, late: None });
+        let (tried, next_line) = (Vec::new(), None);
+        let (whisper, person, late) = (order.whisper, None, None);
+        self.transfer = Some(UnderWay { state, route, whisper, person, tried, next_line, late });
         self.feed_transfer(event).await;
         let refused = self.call.transfers.last().and_then(|transfer| transfer.outcome);
         if refused == Some(TransferOutcome::NotAllowed) { Err(TransferError::NoLine) } else { Ok(mode) }
@@ -80,9 +82,49 @@ impl Actor {
 
     pub(super) async fn on_person(&mut self, news: PersonNews) {
         let room = self.room.clone();
-        let person = self.transfer.as_mut().and_then(|transfer| transfer.person.as_mut());
-        if let Some(event) = person.and_then(|person| person.take(news, &room)) {
-            self.feed_transfer(event).await;
+        let Some(person) = self.transfer.as_mut().and_then(|transfer| transfer.person.as_mut()) else { return };
+        let told = person.take(news, &room);
+        if let Some(early) = person.early_sound() {
+            self.voice.play_early(early);
+        }
+        let trunk = person.trunk().to_owned();
+        let event = match told {
+            Some(Told::Event(event)) => event,
+            Some(Told::Trouble(outcome)) if self.reserve_another_for_person() => {
+                tracing::info!(call = %self.call.id, ?outcome, "the person is called through another trunk");
+                Event::Elsewhere
+            }
+            Some(Told::Trouble(outcome)) => Event::Failed(outcome),
+            None => return,
+        };
+        if event == Event::Answered {
+            self.leg_answered(trunk);
+        }
+        self.feed_transfer(event).await;
+    }
+
+    /// The leg to the person is over; whether there is a line of another trunk.
+    fn reserve_another_for_person(&mut self) -> bool {
+        let Some(transfer) = &mut self.transfer else { return false };
+        // Its line and its place are given back first.
+        transfer.person = None;
+        transfer.next_line = dial::line(&self.room, &transfer.route, &transfer.tried);
+        transfer.next_line.is_some()
+    }
+
+    /// A second leg through `trunk` was answered; one to a phone of the box costs nothing.
+    pub(super) fn leg_answered(&mut self, trunk: String) {
+        let answered_at = self.room.clock.utc();
+        if let Some(transfer) = self.call.transfers.last_mut().filter(|_| !trunk.is_empty()) {
+            transfer.leg = Some(TrunkLeg { trunk, answered_at, ended_at: None });
+        }
+    }
+
+    /// Whatever second leg there was is over.
+    pub(super) fn legs_ended(&mut self) {
+        let now = self.room.clock.utc();
+        for leg in self.call.transfers.iter_mut().filter_map(|transfer| transfer.leg.as_mut()) {
+            leg.ended_at.get_or_insert(now);
         }
     }
 
@@ -154,21 +196,28 @@ impl Actor {
         let (Some(transfer), Some(media)) = (&mut self.transfer, &self.media) else {
             return Err(TransferOutcome::Failed);
         };
-        let line = dial::line(&self.room, &transfer.route, &[]).ok_or(TransferOutcome::NotAllowed)?;
-        let person = Person::call(&self.room, &self.call, &media.leg, line, &transfer.route).await;
-        transfer.person = Some(person.map_err(|_| TransferOutcome::Failed)?);
+        let line = transfer.next_line.take().or_else(|| dial::line(&self.room, &transfer.route, &[]));
+        let line = line.ok_or(TransferOutcome::NotAllowed)?;
+        transfer.tried.push(line.trunk.clone());
+        match Person::call(&self.room, &self.call, &media.leg, line, &transfer.route).await {
+            Ok(person) => transfer.person = Some(person),
+            Err(TransferError::NoLine) => return Err(TransferOutcome::NotAllowed),
+            Err(_) => return Err(TransferOutcome::Failed),
+        }
         Ok(())
     }
 
     pub(super) fn drop_person(&mut self) {
         if let Some(person) = self.transfer.as_mut().and_then(|transfer| transfer.person.take()) {
             person.hang_up();
+            self.legs_ended();
         }
     }
 
     /// The call ends: so does whatever was done for it.
     pub(super) fn end_transfer(&mut self) {
         self.drop_person();
+        self.legs_ended();
         self.moving = None;
         let now = self.room.clock.utc();
         let state = self.transfer.as_ref().map(|transfer| transfer.state);
@@ -189,7 +238,7 @@ impl Actor {
         }
         let asked_at = self.room.clock.utc();
         let destination = destination.trim().to_owned();
-        self.call.transfers.push(Transfer { destination, mode, asked_at, settled_at: None, outcome: None });
+        self.call.transfers.push(Transfer { destination, mode, asked_at, settled_at: None, outcome: None, leg: None });
     }
 
     /// Enters the outcome of the newest transfer, with the event that it raises.

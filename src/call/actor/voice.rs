@@ -12,12 +12,15 @@ use crate::call::record::{Call, EndReason, Speaker, Turn};
 use crate::call::room::Room;
 use crate::call::transcript::join_phrases;
 use crate::config::Secret;
+use crate::media::bridge::Early;
 use crate::sip::sdp::SessionDescription;
 
 /// Reports on their way from the media thread.
 const REPORTS: usize = 256;
 /// Commands on their way to it.
 const COMMANDS: usize = 32;
+/// Early sounds on their way to it: there is one person at a time.
+const EARLY: usize = 2;
 
 /// The agent's side of the call.
 #[derive(Default)]
@@ -25,6 +28,8 @@ pub(in crate::call) struct Voice {
     /// How the session will be opened; taken when it is.
     plan: Option<Plan>,
     commands: Option<mpsc::Sender<Command>>,
+    /// To a caller who waits for a person.
+    early_sound: Option<mpsc::Sender<Box<Early>>>,
     pub(super) reports: Option<mpsc::Receiver<Report>>,
     /// The session description of a 183.
     pub(super) early: Option<SessionDescription>,
@@ -65,7 +70,10 @@ impl Voice {
         let session = room.engines.session(options);
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let (report_outbox, reports) = mpsc::channel(REPORTS);
-        media.leg.control.attach(Box::new(move || Box::new(Bridge::new(session(), command_inbox, report_outbox))));
+        let (early_sound, early) = mpsc::channel(EARLY);
+        let bridge = move || Bridge::new(session(), command_inbox, report_outbox).with_early(early);
+        media.leg.control.attach(Box::new(move || Box::new(bridge())));
+        self.early_sound = Some(early_sound);
         self.commands = Some(commands);
         self.reports = Some(reports);
     }
@@ -77,6 +85,15 @@ impl Voice {
             self.tell(Command::Hold(on_hold));
         }
         news
+    }
+
+    /// The caller, who waits for a person, hears what that person's side sends.
+    pub(super) fn play_early(&self, early: Box<Early>) {
+        if let Some(sender) = &self.early_sound
+            && sender.try_send(early).is_err()
+        {
+            tracing::debug!("the caller hears ringback in place of early sound");
+        }
     }
 
     pub(super) fn tell(&self, command: Command) {

@@ -47,7 +47,7 @@ pub(in crate::call) fn text(call: &Call, turns: &[Turn]) -> String {
 fn facts(call: &Call) -> Vec<(UtcTime, String)> {
     let line = |at: UtcTime, text: String| (at, format!("[{}] -- {}\n", at.rfc3339(), one_line(&text)));
     let mut facts = Vec::new();
-    for Transfer { destination, mode, asked_at, settled_at, outcome } in &call.transfers {
+    for Transfer { destination, mode, asked_at, settled_at, outcome, .. } in &call.transfers {
         let verb = if *mode == TransferMode::Moved { "moved" } else { "transferred" };
         facts.push(line(*asked_at, format!("being {verb} to {destination}")));
         if let (Some(at), Some(outcome)) = (settled_at, outcome) {

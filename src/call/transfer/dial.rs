@@ -24,6 +24,8 @@ pub(in crate::call) struct Dialling<'a> {
     pub(in crate::call) port: u16,
     pub(in crate::call) referred_by: Option<String>,
     pub(in crate::call) caller_name: Option<String>,
+    /// It takes the place of a leg that holds one among the calls that cost money.
+    pub(in crate::call) replaces: bool,
 }
 
 /// A line that leads to `route`, of a trunk that was not `tried` yet.
@@ -51,6 +53,8 @@ impl Dialling<'_> {
             Through::Extension(user) => Some(user.clone()),
             Through::AnyTrunk | Through::Trunk(_) => None,
         };
+        let costs = !self.replaces && !matches!(self.route.through, Through::Extension(_));
+        let place = if costs { Some(room.directory.dial_place().ok_or(TransferError::NoLine)?) } else { None };
         let invite = match &self.route.through {
             Through::Extension(user) => self.ringing(room, user).await,
             Through::AnyTrunk | Through::Trunk(_) => self.invite(room, line).await?,
@@ -58,7 +62,7 @@ impl Dialling<'_> {
         let local = invite.offer.clone();
         let (control, events) = room.endpoint.invite(invite).map_err(|_| TransferError::Malformed)?;
         room.traces.joined(call, control.sip_call_id());
-        Ok((SipLeg { control, events, extension }, local))
+        Ok((SipLeg { _place: place, ..SipLeg::new(control, events, extension) }, local))
     }
 
     async fn invite(self, room: &Room, line: &Line) -> Result<OutboundInvite, TransferError> {

@@ -14,6 +14,7 @@ use crate::call::machine;
 use crate::call::outcome;
 use crate::call::record::Call;
 use crate::call::room::Room;
+use crate::media::bridge::Early;
 use crate::media::{Leg, LegEvent, LegOptions};
 use crate::sip::endpoint::{CallEvent, CallFailure};
 use crate::sip::sdp::SessionDescription;
@@ -24,6 +25,9 @@ pub(in crate::call) struct UnderWay {
     pub(in crate::call) route: Route,
     pub(in crate::call) whisper: Option<String>,
     pub(in crate::call) person: Option<Person>,
+    /// Trunks that the person was called through, and the line of the next one.
+    pub(in crate::call) tried: Vec<String>,
+    pub(in crate::call) next_line: Option<Line>,
     /// What the agent did meanwhile that ends the call once it has the caller again.
     pub(in crate::call) late: Option<machine::Event>,
 }
@@ -33,6 +37,10 @@ pub(in crate::call) struct Person {
     sip: SipLeg,
     media: MediaLeg,
     early: Option<SessionDescription>,
+    /// A provisional answer came: whoever fails now, it is not the trunk.
+    rang: bool,
+    /// What the caller may hear of it, until it is fetched.
+    early_sound: Option<Box<Early>>,
     /// Of the announcement.
     reports: Option<mpsc::Receiver<Report>>,
     _commands: Option<mpsc::Sender<Command>>,
@@ -44,6 +52,13 @@ pub(in crate::call) enum PersonNews {
     Sip(Option<CallEvent>),
     Leg(Option<LegEvent>),
     Report(Option<Report>),
+}
+
+/// What it means.
+pub(in crate::call) enum Told {
+    Event(super::Event),
+    /// The trunk failed before anybody was reached.
+    Trouble(TransferOutcome),
 }
 
 const REPORTS: usize = 64;
@@ -60,10 +75,18 @@ impl Person {
         let options = LegOptions { bind: room.endpoint.local_address().ip(), recording: None };
         let leg = room.media.open_beside(beside, options).await.map_err(|_| TransferError::NoLine)?;
         let caller_name = caller_name(call);
-        let dialling = Dialling { call: call.id, route, port: leg.local_rtp_port, referred_by: None, caller_name };
+        let dialling = Dialling {
+            call: call.id,
+            route,
+            port: leg.local_rtp_port,
+            referred_by: None,
+            caller_name,
+            replaces: false,
+        };
         let (sip, local) = dialling.through(room, &line).await?;
         let media = MediaLeg { leg, local, remote: None };
-        Ok(Person { sip, media, early: None, reports: None, _commands: None, line })
+        let (early, early_sound, rang) = (None, None, false);
+        Ok(Person { sip, media, early, rang, early_sound, reports: None, _commands: None, line })
     }
 
     pub(in crate::call) async fn next(&mut self) -> PersonNews {
@@ -82,10 +105,10 @@ impl Person {
     }
 
     /// What `news` means for the transfer.
-    pub(in crate::call) fn take(&mut self, news: PersonNews, room: &Room) -> Option<super::Event> {
-        use super::Event::{Answered, Failed, PersonLeft, PersonSilent, Whispered};
-        match news {
-            PersonNews::Sip(Some(event)) => self.take_sip(event, room),
+    pub(in crate::call) fn take(&mut self, news: PersonNews, room: &Room) -> Option<Told> {
+        use super::Event::{Failed, PersonLeft, PersonSilent, Whispered};
+        let event = match news {
+            PersonNews::Sip(Some(event)) => return self.take_sip(event, room),
             PersonNews::Sip(None) => Some(PersonLeft),
             PersonNews::Leg(Some(LegEvent::Silent)) => {
                 let held = self.media.remote.as_ref().is_some_and(|remote| !remote.send);
@@ -103,15 +126,17 @@ impl Person {
                 self.reports = None;
                 Some(Whispered)
             }
-        }
-        .filter(|event| *event != Answered || self.media.remote.is_some())
+        };
+        event.map(Told::Event)
     }
 
-    fn take_sip(&mut self, event: CallEvent, room: &Room) -> Option<super::Event> {
+    fn take_sip(&mut self, event: CallEvent, room: &Room) -> Option<Told> {
         use super::Event::{Answered, Failed, PersonLeft};
-        match event {
+        let told = match event {
             CallEvent::Ringing { session, .. } => {
-                self.early = session.or(self.early.take());
+                self.rang = true;
+                room.lines.works(&self.line.trunk);
+                self.hear_early(session, room);
                 None
             }
             CallEvent::Answered { session } => Some(match self.agree(session, room) {
@@ -119,17 +144,13 @@ impl Person {
                 false => Failed(TransferOutcome::Failed),
             }),
             CallEvent::Rejected { code, .. } => {
-                if outcome::of_response(code, "").trunk_trouble {
-                    room.lines.in_trouble(&self.line.trunk, room.clock.now());
-                }
-                Some(Failed(TransferOutcome::of_code(code)))
+                let trouble = outcome::of_response(code, "").trunk_trouble;
+                return Some(self.failed(TransferOutcome::of_code(code), trouble, room));
             }
             CallEvent::Failed(CallFailure::NoAnswer) => Some(Failed(TransferOutcome::NoAnswer)),
             CallEvent::Failed(failure) => {
-                if outcome::of_failure(&failure).trunk_trouble {
-                    room.lines.in_trouble(&self.line.trunk, room.clock.now());
-                }
-                Some(Failed(TransferOutcome::Failed))
+                let trouble = outcome::of_failure(&failure).trunk_trouble;
+                return Some(self.failed(TransferOutcome::Failed, trouble, room));
             }
             CallEvent::Ended { .. } => Some(PersonLeft),
             CallEvent::Offer { session } => {
@@ -146,7 +167,37 @@ impl Person {
                 None
             }
             _ => None,
+        };
+        told.map(Told::Event)
+    }
+
+    fn failed(&self, outcome: TransferOutcome, trouble: bool, room: &Room) -> Told {
+        if trouble {
+            room.lines.in_trouble(&self.line.trunk, room.clock.now());
         }
+        if trouble && !self.rang { Told::Trouble(outcome) } else { Told::Event(super::Event::Failed(outcome)) }
+    }
+
+    /// Listens to what its side sends before anybody answers.
+    fn hear_early(&mut self, session: Option<SessionDescription>, room: &Room) {
+        let Some(session) = session else { return };
+        let first = self.early.replace(session.clone()).is_none();
+        let can = self.agree(Some(session), room) && self.media.remote.as_ref().is_some_and(|remote| remote.receive);
+        if can && first {
+            let (phone, early) = crate::media::bridge::early();
+            self.media.leg.control.attach(phone);
+            self.early_sound = Some(early);
+        }
+    }
+
+    /// Early sound for the caller, once.
+    pub(in crate::call) fn early_sound(&mut self) -> Option<Box<Early>> {
+        self.early_sound.take()
+    }
+
+    /// The trunk that it is called through; empty for phones of the box.
+    pub(in crate::call) fn trunk(&self) -> &str {
+        &self.line.trunk
     }
 
     fn agree(&mut self, session: Option<SessionDescription>, room: &Room) -> bool {

@@ -10,6 +10,9 @@
 //! | `sip:` elsewhere, without `Replaces` | its user part is a number that the dial rules allow | any trunk, as that number |
 //! | anything else | never | |
 //!
+//! A URI that names a transport is called over it, unless that leads out of an encrypted trunk into the clear, or nobody
+//! here speaks it: then it may not be called.
+//!
 //! An internal trunk is a PBX of the house: who is behind it may call there anyhow. Of a carrier nobody knows who asks.
 //! Where an extension and a number are written alike, the extension is meant, as in an order to call.
 
@@ -19,9 +22,11 @@ use uuid::Uuid;
 
 use super::TransferError;
 use crate::call::room::Room;
-use crate::config::TrunkConfig;
+use crate::config::{TransportName, TrunkConfig};
 use crate::directory::{DialVerdict, normalize};
 use crate::sip::endpoint::{Host, Referred, Target, Uri};
+use crate::sip::message::SipUri;
+use crate::sip::transport::Transport;
 
 /// A destination that may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +147,9 @@ fn decide(
     };
     // The one that asks comes first: two trunks may lead to one host.
     let home = from.filter(there).or_else(|| trunks.iter().find(there));
+    if home.or(from).is_some_and(|trunk| !may_be_spoken(uri, trunk)) {
+        return None;
+    }
     match (home, from) {
         (Some(trunk), _) if trunk.internal && not_denied && uri.user.is_some() => {
             Some(Route { through: through(trunk), target: target.clone() })
@@ -149,7 +157,10 @@ fn decide(
         (Some(trunk), _) if allowed => Some(Route { through: through(trunk), target: target.clone() }),
         (None, _) if extension.is_some() => inside(),
         (None, Some(from)) if from.internal && not_denied => {
-            let moved = at(uri.user.as_deref().map(|_| target.uri.number())?.as_str(), from);
+            let mut moved = at(uri.user.as_deref().map(|_| target.uri.number())?.as_str(), from);
+            if let (Uri::Sip(moved), Some(transport)) = (&mut moved, uri.params.value("transport")) {
+                moved.params.set("transport", transport.to_ascii_lowercase());
+            }
             let target = Target { uri: moved, replaces: target.replaces.clone() };
             Some(Route { through: through(from), target })
         }
@@ -158,10 +169,20 @@ fn decide(
     }
 }
 
+/// Whether what `uri` says of its transport can be done without taking the calls of `trunk` out of TLS.
+fn may_be_spoken(uri: &SipUri, trunk: &TrunkConfig) -> bool {
+    let asked = uri.params.value("transport").map(Transport::parse);
+    match asked {
+        Some(None) => false,
+        Some(Some(transport)) => transport == Transport::Tls || uri.secure || trunk.transport != TransportName::Tls,
+        None => true,
+    }
+}
+
 /// `user` at the host of `trunk`.
 fn at(user: &str, trunk: &TrunkConfig) -> Uri {
     let (host, port) = Host::parse_with_port(&trunk.host).unwrap_or_else(|_| (Host::Name(trunk.host.clone()), None));
-    Uri::Sip(crate::sip::message::SipUri::new(Some(user), host, port))
+    Uri::Sip(SipUri::new(Some(user), host, port))
 }
 
 #[cfg(test)]
@@ -217,6 +238,12 @@ mod tests {
         let elsewhere = format!("<sip:+4930123@elsewhere.example{replaces}>");
         assert_eq!(route(&elsewhere, Some(1), Some(Allowed)), None);
         assert_eq!(route("sip:201@pbx.local", None, Some(NotWhitelisted)), None, "an API client is no PBX");
+        // Over a transport that it names.
+        let tcp = to("pbx", "sip:201@192.0.2.1;transport=tcp");
+        assert_eq!(route("<sip:201@192.0.2.1;transport=tcp>", Some(0), None), tcp);
+        assert_eq!(route("<sip:201@pbx.local;transport=TCP>", Some(0), None), tcp);
+        assert_eq!(route("<sip:201@192.0.2.1;transport=sctp>", Some(0), None), None);
+        assert_eq!(route("<sip:201@pbx.local;transport=ws>", Some(0), None), None);
         // A phone of the box.
         for target in ["tel:100", "sip:100@box.example"] {
             for (from, verdict) in [(None, NotWhitelisted), (None, Denied), (Some(0), NotWhitelisted)] {
@@ -227,6 +254,21 @@ mod tests {
         assert_eq!(route("sip:100@box.example", Some(1), Some(Allowed)), None);
         assert_eq!(route(&format!("<sip:100@box.example{replaces}>"), Some(0), None), None);
         assert_eq!(route("sip:100@192.0.2.1", None, Some(NotWhitelisted)), to("pbx", "sip:100@192.0.2.1"));
+    }
+
+    #[test]
+    fn no_target_leads_out_of_an_encrypted_trunk() {
+        let tls = TrunkConfig { transport: TransportName::Tls, ..trunk("pbx", "192.0.2.1", true) };
+        for (target, may) in [
+            ("<sip:201@192.0.2.1>", true),
+            ("<sip:201@192.0.2.1;transport=tls>", true),
+            ("<sip:201@192.0.2.1;transport=udp>", false),
+            ("<sip:201@pbx.local;transport=tcp>", false),
+        ] {
+            let target = Target::parse(target).expect("a target");
+            let route = decide(std::slice::from_ref(&tls), &target, Some(&tls), None, None, None);
+            assert_eq!(route.is_some(), may, "{}", target.uri);
+        }
     }
 
     #[test]

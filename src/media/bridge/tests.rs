@@ -164,3 +164,27 @@ fn a_phone_on_hold_holds_nothing_up() {
     }
     assert!(other.queued() <= TOO_MUCH + FRAME);
 }
+
+#[test]
+fn early_sound_takes_the_ear_once_it_comes_and_gives_it_back_when_the_phone_is_gone() {
+    let start = Instant::now();
+    let (phone, mut early) = early();
+    let mut phone = phone();
+    let (mut theirs, mut caller) = (Phone::new(start), Phone::new(start));
+    let mut context = Context::from_waker(Waker::noop());
+    caller.push(&[77; 480], 8_000);
+    phone.key('5', &mut theirs);
+    assert_eq!(early.feed(&mut context, &mut caller), Sounding::NotYet, "a key is no sound");
+    assert!(!caller.queued().is_zero(), "ringback goes on");
+    for n in 0..10u32 {
+        frame(phone.as_mut(), &mut theirs, 1_000 + i16::try_from(n).unwrap());
+        assert_eq!(early.feed(&mut context, &mut caller), Sounding::Now);
+        caller.speak(start + FRAME * n);
+    }
+    caller.speak(start + FRAME * 12);
+    let heard: Vec<i16> = caller.heard.iter().flatten().copied().collect();
+    assert_eq!(heard, (0..10).map(|n| 1_000 + n).collect::<Vec<i16>>(), "the rest of the ringback is gone");
+    assert_eq!(caller.keys, "");
+    drop(phone);
+    assert_eq!(early.feed(&mut context, &mut caller), Sounding::Over);
+}

@@ -65,6 +65,7 @@ pub struct Gateway {
     pub media: MediaPlane,
     pub store: Store,
     pub organization: Uuid,
+    pub directory: Directory,
     pub config: Arc<Config>,
 }
 
@@ -95,14 +96,14 @@ impl Gateway {
             config: config.clone(),
             clock,
             store: store.clone(),
-            directory,
+            directory: directory.clone(),
             endpoint: endpoint.clone(),
             media: media.clone(),
             engines,
             mailer: Arc::new(mailer),
         };
         let calls = Calls::start_tuned(services, inbound, plan.tuning).await.expect("calls");
-        Gateway { calls, endpoint, media, store, organization, config }
+        Gateway { calls, endpoint, media, store, organization, directory, config }
     }
 
     pub fn order(&self) -> PlaceCall {
@@ -260,12 +261,24 @@ impl Phone {
     }
 
     pub async fn answer(&self, call: IncomingCall) -> Talk {
+        let (talk, answer) = self.open_for(call).await;
+        talk.control.answer(answer);
+        talk
+    }
+
+    /// Rings with sound of its own (183); answered with what comes second.
+    pub async fn announce(&self, call: IncomingCall) -> (Talk, SessionDescription) {
+        let (talk, answer) = self.open_for(call).await;
+        talk.control.ringing(Some(answer.clone()));
+        (talk, answer)
+    }
+
+    async fn open_for(&self, call: IncomingCall) -> (Talk, SessionDescription) {
         let leg = self.open().await;
         let at = SocketAddr::from((Ipv4Addr::LOCALHOST, leg.local_rtp_port));
         let offer = call.offer.expect("an offer");
         let (answer, agreed) = offer.answer(7, at, &[AudioCodec::Pcmu]).expect("a codec in common");
-        call.control.answer(answer);
-        Talk::begin(call.control, call.events, leg, &agreed)
+        (Talk::begin(call.control, call.events, leg, &agreed), answer)
     }
 
     /// Calls `number` at the box; the talk, or what the box said instead.
