@@ -46,20 +46,11 @@ impl Scene {
         Scene::build("echo", MORE.replacen("[dial]", &format!("[dial]\n{dial_keys}"), 1), "", |_| {}).await
     }
 
-    async fn build(
-        engine: &'static str,
-        extra: String,
-        trunk_keys: &str,
-        offer: fn(&mut SessionDescription),
-    ) -> Scene {
+    async fn build(engine: &'static str, extra: String, trunk_keys: &str, offer: fn(&mut SessionDescription)) -> Scene {
         let state = tempfile::tempdir().expect("state");
         let person = Phone::start().await;
-        let plan = Plan {
-            engine,
-            trunks: trunk("office", person.address(), trunk_keys),
-            extra,
-            ..Plan::towards(&person)
-        };
+        let plan =
+            Plan { engine, trunks: trunk("office", person.address(), trunk_keys), extra, ..Plan::towards(&person) };
         let gateway = Gateway::start(state.path(), plan).await;
         let phone = Phone::calling(gateway.endpoint.local_address()).await;
         let caller = phone.call_offering("1234", offer).await.expect("answered");

@@ -75,11 +75,7 @@ pub(super) struct SipLeg {
 }
 
 impl SipLeg {
-    pub(super) fn new(
-        control: CallControl,
-        events: mpsc::Receiver<CallEvent>,
-        extension: Option<String>,
-    ) -> SipLeg {
+    pub(super) fn new(control: CallControl, events: mpsc::Receiver<CallEvent>, extension: Option<String>) -> SipLeg {
         SipLeg { control, events, extension, _place: None }
     }
 }
