@@ -6,10 +6,13 @@
 //! | open | elsewhere, and the signalled address is private (RFC 1918, 6598, 3927, 4193, `fe80::/10`) while the source is public: the phone sits behind a NAT and could only tell its inner address | latch onto it |
 //! | open | elsewhere | foreign |
 //! | latched | the latched address and port | ours |
+//! | latched onto another port of the signalled host | exactly the signalled address and port | latch onto it |
 //! | latched | anything else | foreign |
 //!
-//! A latch never moves. Only new signalling (a changed address in a session description) makes a new one. Two
-//! different private addresses do not latch: on a LAN everyone can reach us directly, and so could a stranger.
+//! A latch moves to where the phone said that it is, on the same host, and nowhere else: what an announcement's source
+//! still sends after the answer has named another port must not keep the call, and nobody but that host gains by it. Only
+//! new signalling (a changed address in a session description) makes a new latch. Two different private addresses do not
+//! latch: on a LAN everyone can reach us directly, and so could a stranger.
 //! The unspecified address (`c=0.0.0.0`, the old way to say "hold") latches onto nobody.
 
 use std::net::{IpAddr, SocketAddr};
@@ -56,7 +59,7 @@ impl Latch {
 
     fn would_admit(&self, source: SocketAddr) -> bool {
         match self.latched {
-            Some(latched) => latched == source,
+            Some(latched) => latched == source || (self.signalled == source && latched.ip() == source.ip()),
             None if self.signalled.ip().is_unspecified() => false,
             None => source.ip() == self.signalled.ip() || (is_private(self.signalled.ip()) && is_public(source.ip())),
         }
@@ -128,14 +131,17 @@ mod tests {
     }
 
     #[test]
-    fn latches_once() {
+    fn latches_once_and_moves_to_the_signalled_address_only() {
         let mut latch = Latch::new(at("192.0.2.1:4000"));
         assert_eq!(latch.destination(), at("192.0.2.1:4000"));
         assert_eq!(latch.admit(at("192.0.2.1:61000")), Origin::Ours);
-        assert_eq!(latch.admit(at("192.0.2.1:4000")), Origin::Foreign);
+        assert_eq!(latch.admit(at("192.0.2.1:61002")), Origin::Foreign);
         assert_eq!(latch.admit(at("192.0.2.1:61000")), Origin::Ours);
         assert_eq!(latch.destination(), at("192.0.2.1:61000"));
         assert!(latch.admits_control(at("192.0.2.1:61001")) && !latch.admits_control(at("192.0.2.9:61001")));
+        assert_eq!(latch.admit(at("192.0.2.1:4000")), Origin::Ours);
+        assert_eq!(latch.admit(at("192.0.2.1:61000")), Origin::Foreign);
+        assert_eq!(latch.destination(), at("192.0.2.1:4000"));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::media::{Codec, OpusTuning, PeerFactory, Quality, SrtpKeys};
+use crate::media::{Codec, FRAME, OpusTuning, PeerFactory, Quality, SrtpKeys};
 
 /// Commands that may wait; a leg reads them at every wake-up, at least every 20 ms once it is connected.
 pub(crate) const COMMANDS: usize = 64;
@@ -54,6 +55,9 @@ pub struct Remote {
     pub payload_type: u8,
     /// Every payload type that may come, with its codec.
     pub accepted: Vec<(u8, Codec)>,
+    /// Sound in a packet of ours: 10 to 60 ms in steps of 10, for Opus without 30 and 50. Packets that come may be of any
+    /// length up to 120 ms.
+    pub ptime: Duration,
     /// What keys are sent as.
     pub telephone_event: Option<KeyFormat>,
     /// Every form in which keys may come.
@@ -78,6 +82,7 @@ impl Remote {
             codec,
             payload_type: codec.payload_type(),
             accepted: vec![(codec.payload_type(), codec)],
+            ptime: FRAME,
             telephone_event: None,
             accepted_events: Vec::new(),
             comfort_noise: None,

@@ -160,7 +160,7 @@ pub struct Agreed {
     pub comfort_noise: Option<ComfortNoise>,
     /// What the peer wants to receive when `codec` is Opus.
     pub opus: OpusFormat,
-    /// Sound in a packet of ours, as the peer would like it: 10 to 60 ms in steps of 10.
+    /// Sound in a packet of ours, as the peer would like it: 10 to 60 ms in steps of 10, for Opus without 30 and 50.
     pub ptime: Duration,
     pub remote: SocketAddr,
     pub remote_rtcp: SocketAddr,

@@ -6,10 +6,12 @@ mod sip_support;
 #[path = "../speech/common.rs"]
 mod speech_common;
 
+mod early;
 mod extensions;
 mod inside;
 mod keys;
 mod life;
+mod packet_times;
 mod second_leg;
 mod srtp;
 mod toll;

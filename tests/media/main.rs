@@ -5,4 +5,5 @@ mod media_stage;
 mod codecs;
 mod leg;
 mod srtp;
+mod packet_times;
 mod wire;

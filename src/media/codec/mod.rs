@@ -20,7 +20,7 @@ use crate::media::{NARROW_BAND_HZ, WIDE_BAND_HZ};
 /// Ticks a second of the scale on which the clocks of all codecs are whole: that of Opus.
 pub const TICKS_HZ: u32 = 48_000;
 
-/// Most octets that an encoder makes of 20 ms.
+/// Most octets that an encoder makes of 60 ms.
 pub const MOST_OCTETS: usize = opus::MAX_PACKET;
 
 /// A codec that a leg can send and receive.
@@ -109,7 +109,7 @@ impl Sound {
 /// Ticks of [`TICKS_HZ`] in an octet of G.711 and G.722.
 pub const OCTET_TICKS: i64 = (TICKS_HZ / 8_000) as i64;
 
-/// Sound of a leg to payloads, 20 ms at a time.
+/// Sound of a leg to payloads, 10 to 60 ms at a time.
 pub struct Encoder {
     codec: Codec,
     state: State,
@@ -142,7 +142,7 @@ impl Encoder {
         self.codec
     }
 
-    /// Encodes 20 ms at the codec's rate; returns the octets of the payload, 0 when this silence needs no packet.
+    /// Encodes the sound of a packet at the codec's rate; returns the octets of the payload, 0 when this silence needs no packet.
     pub fn encode(&mut self, pcm: &[i16], payload: &mut [u8; MOST_OCTETS]) -> usize {
         match &mut self.state {
             State::Law(law) => law.encode(pcm, payload),

@@ -1,4 +1,4 @@
-//! Opus (RFC 6716, RFC 7587) through libopus: one voice in wide band, 20 ms at a time.
+//! Opus (RFC 6716, RFC 7587) through libopus: one voice in wide band, 10, 20, 40 or 60 ms at a time.
 //!
 //! **What the network loses.** The peer's reports tell the encoder how much of it is lost; [`Plan`] turns that into
 //! redundancy and bit rate:
@@ -112,7 +112,7 @@ impl OpusVoice {
         Ok(voice)
     }
 
-    /// Encodes 20 ms; returns the octets written, 0 when this silence needs no packet.
+    /// Encodes 10, 20, 40 or 60 ms; returns the octets written, 0 when this silence needs no packet.
     pub fn encode(&mut self, pcm: &[i16], packet: &mut [u8]) -> usize {
         let length = self.encoder.encode(pcm, packet).unwrap_or(0);
         // Every 400 ms of silence libopus makes a whole packet; the others, of one or two octets, need not be sent

@@ -242,8 +242,8 @@ fn a_thousand_packets_at_once_leave_the_newest_and_a_bounded_delay() {
 }
 
 #[test]
-fn packets_of_10_and_30_ms_make_whole_frames() {
-    for (ptime, length) in [(10.0, 80u32), (30.0, 240), (60.0, 480)] {
+fn packets_of_10_to_120_ms_make_whole_frames() {
+    for (ptime, length) in [(10.0, 80u32), (30.0, 240), (60.0, 480), (100.0, 800), (120.0, 960)] {
         let start = Instant::now();
         let mut reception = Reception::new(LIMIT);
         let mut frames = Vec::new();
@@ -269,7 +269,7 @@ fn packets_of_10_and_30_ms_make_whole_frames() {
             |heard: &Heard| heard.encoded.is_some_and(|(_, octets)| octets.windows(2).all(|w| w[0] == w[1] ^ 0x80));
         let broken = frames.iter().filter(|heard| !whole(heard)).count();
         assert!(broken <= 4, "ptime {ptime}: {broken} of {} broken", frames.len());
-        assert!(frames.len().abs_diff(148) <= 3, "{}", frames.len());
+        assert!(frames.len().abs_diff(148) <= 4, "{}", frames.len());
     }
 }
 

@@ -11,6 +11,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod outbox;
+mod packer;
 mod secure;
 mod tally;
 

@@ -8,11 +8,13 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 
 use crate::media::codec::{Codec, Encoder, MOST_OCTETS, comfort};
-use crate::media::dtmf::{KEYS_WAITING, KeySender, ToneSender};
+use crate::media::dtmf::{KEYS_WAITING, KeyPacket, KeySender, ToneSender};
 use crate::media::frame::Frame;
 use crate::media::playout::{PlayoutQueue, Slot};
 use crate::media::rtp::{HEADER, Packet};
 use crate::media::session::Session;
+use crate::media::session::link::Link;
+use crate::media::session::packer::{Packed, Packer};
 use crate::media::srtp::TRAILER;
 use crate::media::{KeyWay, OpusTuning, Remote};
 
@@ -25,6 +27,7 @@ const HUSH: u32 = 10;
 pub struct Talk {
     pub queue: PlayoutQueue,
     pub encoder: Encoder,
+    packer: Packer,
     pub way: KeyWay,
     pub keys: KeySender,
     pub tones: ToneSender,
@@ -40,6 +43,18 @@ pub struct Talk {
     hush: u32,
     /// The last slot went by without a packet.
     rested: bool,
+}
+
+/// What a slot carries.
+// Boxed, sound would cost an allocation a slot.
+#[allow(clippy::large_enum_variant)]
+enum Load {
+    Sound(Frame),
+    /// A key's packet, as it is.
+    Ready { payload_type: u8, marker: bool, timestamp: u32, payload: [u8; 4] },
+    /// How loud the silence is that follows.
+    Noise { payload_type: u8 },
+    Nothing,
 }
 
 /// Our RTP source.
@@ -74,6 +89,7 @@ impl Talk {
         Talk {
             queue: PlayoutQueue::new(rand::random()),
             encoder: Encoder::new(Codec::Pcmu, OpusTuning::default()),
+            packer: Packer::new(Codec::Pcmu),
             way: KeyWay::Events,
             keys: KeySender::default(),
             tones: ToneSender::default(),
@@ -90,6 +106,10 @@ impl Talk {
     /// Speaks as was agreed. A clock of another rate is another source (RFC 7160 §4.1).
     pub fn follow(&mut self, remote: &Remote) {
         self.way = remote.keys;
+        self.packer.tune(remote.codec, remote.ptime);
+        if !remote.send {
+            self.packer.clear();
+        }
         if remote.codec == self.encoder.codec() {
             self.encoder.tune(remote.opus);
             return;
@@ -142,51 +162,52 @@ impl Talk {
         self.keys.takes_slot() || self.tones.takes_slot()
     }
 
-    /// The packet of a slot: a key's, or audio; `None` when this slot needs none.
-    fn packet<'a>(&mut self, slot: &Slot, remote: &Remote, payload: &'a mut [u8; MOST_OCTETS]) -> Option<Packet<'a>> {
-        let key = remote.telephone_event.and_then(|kind| Some((kind, self.keys.slot(slot.timestamp, kind.clock)?)));
-        let (payload_type, marker, timestamp, length) = match key {
-            Some((kind, key)) => {
-                payload[..4].copy_from_slice(&key.payload);
-                self.deaf_until = Some(slot.due + ECHO);
-                self.hush = 0;
-                (kind.payload_type, key.marker, key.timestamp, 4)
-            }
-            None => {
-                let (payload_type, length) = self.sound(slot, remote, payload);
-                let rested = std::mem::replace(&mut self.rested, length == 0);
-                // RFC 3551 §4.1: the first packet after a silence that was not sent.
-                (payload_type, slot.marker || rested, slot.timestamp, length)
-            }
-        };
-        if length == 0 {
-            return None;
+    /// What a slot carries.
+    fn load(&mut self, slot: &Slot, remote: &Remote) -> Load {
+        if let Some(format) = remote.telephone_event
+            && let Some(key) = self.keys.slot(slot.timestamp, format.clock)
+        {
+            self.deaf_until = Some(slot.due + ECHO);
+            self.hush = 0;
+            let KeyPacket { marker, timestamp, payload } = key;
+            return Load::Ready { payload_type: format.payload_type, marker, timestamp, payload };
         }
-        self.stream.sequence = self.stream.sequence.wrapping_add(1);
-        let (sequence, ssrc) = (self.stream.sequence, self.stream.ssrc);
-        Some(Packet { marker, payload_type, sequence, timestamp, ssrc, payload: &payload[..length] })
-    }
-
-    /// Encodes the slot's sound; returns payload type and octets, none when nothing is to be sent.
-    fn sound(&mut self, slot: &Slot, remote: &Remote, payload: &mut [u8; MOST_OCTETS]) -> (u8, usize) {
         let rate = self.queue.rate();
         let tone = self.tones.slot(rate);
         if tone.is_some() {
             self.deaf_until = Some(slot.due + ECHO);
         }
-        let heard = tone.as_ref().or(slot.speech.as_ref());
+        let heard = tone.or_else(|| slot.speech.clone());
         self.hush = if heard.is_some() { 0 } else { self.hush.saturating_add(1) };
         if let Some(noise) = remote.comfort_noise.filter(|_| self.hush > HUSH && remote.codec.clock() == 8_000) {
-            let described = comfort::payload();
-            payload[..described.len()].copy_from_slice(&described);
             let due = (self.hush - HUSH - 1).is_multiple_of(HUSH);
-            return (noise.send, if due { described.len() } else { 0 });
+            return if due { Load::Noise { payload_type: noise.send } } else { Load::Nothing };
         }
-        let length = match heard {
-            Some(pcm) => self.encoder.encode(pcm, payload),
-            None => self.encoder.encode(&Frame::silent(rate), payload),
-        };
-        (remote.payload_type, length)
+        Load::Sound(heard.unwrap_or_else(|| Frame::silent(rate)))
+    }
+}
+
+/// A packet's way out.
+struct Exit<'a> {
+    socket: &'a UdpSocket,
+    link: &'a mut Link,
+    stream: &'a mut Stream,
+}
+
+impl Exit<'_> {
+    fn send(&mut self, payload_type: u8, marker: bool, timestamp: u32, payload: &[u8]) {
+        let Exit { socket, link, stream } = self;
+        stream.sequence = stream.sequence.wrapping_add(1);
+        let packet = Packet { marker, payload_type, sequence: stream.sequence, timestamp, ssrc: stream.ssrc, payload };
+        let mut datagram = [0; HEADER + MOST_OCTETS + TRAILER];
+        let Some(length) = packet.write(&mut datagram) else { return };
+        let Some(sealed) = link.seal(&mut datagram, length) else { return };
+        if send(socket, sealed, link.latch.destination()) {
+            stream.packets += 1;
+            stream.octets += (length - HEADER) as u64;
+        } else {
+            stream.refused += 1;
+        }
     }
 }
 
@@ -205,19 +226,35 @@ impl Session {
             self.talk.keys = KeySender::default();
         }
         while let Some(slot) = self.talk.queue.poll(now, self.talk.sounds_a_key()) {
-            let mut payload = [0; MOST_OCTETS];
-            let mut datagram = [0; HEADER + MOST_OCTETS + TRAILER];
-            let packet = self.talk.packet(&slot, &link.remote, &mut payload);
-            if let Some(length) = packet.and_then(|packet| packet.write(&mut datagram))
-                && let Some(sealed) = link.seal(&mut datagram, length)
-            {
-                let stream = &mut self.talk.stream;
-                if send(&self.sockets.rtp, sealed, link.latch.destination()) {
-                    stream.packets += 1;
-                    stream.octets += (length - HEADER) as u64;
-                } else {
-                    stream.refused += 1;
+            let load = self.talk.load(&slot, &link.remote);
+            let Talk { encoder, packer, stream, rested, .. } = &mut self.talk;
+            let speech_type = link.remote.payload_type;
+            let mut exit = Exit { socket: &self.sockets.rtp, link: &mut *link, stream };
+            let mut speak = |packed: Packed<'_>| {
+                let mut payload = [0; MOST_OCTETS];
+                let length = encoder.encode(packed.pcm, &mut payload);
+                // RFC 3551 §4.1: the first packet after a silence that was not sent.
+                let marker = std::mem::replace(rested, length == 0) || packed.marker;
+                if let Some(payload) = payload.get(..length).filter(|payload| !payload.is_empty()) {
+                    exit.send(speech_type, marker, packed.timestamp, payload);
                 }
+            };
+            if !matches!(load, Load::Sound(_)) || !packer.goes_on_at(slot.timestamp) {
+                packer.rest(&mut speak);
+            }
+            match load {
+                Load::Sound(pcm) => {
+                    packer.push(slot.timestamp, slot.marker, &pcm);
+                    packer.packets(speak);
+                }
+                Load::Ready { payload_type, marker, timestamp, payload } => {
+                    exit.send(payload_type, marker, timestamp, &payload);
+                }
+                Load::Noise { payload_type } => {
+                    let marker = std::mem::replace(rested, false) || slot.marker;
+                    exit.send(payload_type, marker, slot.timestamp, &comfort::payload());
+                }
+                Load::Nothing => *rested = true,
             }
             if let Some(pcm) = &slot.speech {
                 self.talk.last_speech = Some(now);

@@ -120,7 +120,7 @@ impl SessionDescription {
             comfort_noise: self.comfort_noise.filter(|_| has_comfort_noise(chosen.codec)),
             opus: OpusFormat::of(&[chosen.codec]),
             direction: self.direction.reversed(),
-            ptime: Some(self.ptime.unwrap_or(PTIME)),
+            ptime: Some(self.packet_time(chosen.codec)),
             max_ptime: None,
             other_media: self.other_media.clone(),
             alternatives: Vec::new(),
@@ -170,7 +170,7 @@ impl SessionDescription {
             accepted_events: ours.events.iter().filter(|event| hears(event.clock_rate)).copied().collect(),
             comfort_noise: noise.map(|(send, accept)| ComfortNoise { send, accept }),
             opus: self.opus,
-            ptime: self.packet_time(),
+            ptime: self.packet_time(chosen.codec),
             remote: self.address,
             remote_rtcp: self.rtcp.unwrap_or_else(|| following_port(self.address)),
             direction,
@@ -184,11 +184,17 @@ impl SessionDescription {
         same.or(self.events.first()).copied()
     }
 
-    /// What the writer likes in a packet, within what it can take.
-    fn packet_time(&self) -> Duration {
+    /// What the writer likes in a packet, within what it can take and what the codec can fill. Nothing below 10 ms.
+    fn packet_time(&self, codec: AudioCodec) -> Duration {
         let wish = self.ptime.unwrap_or(PTIME);
         let wish = self.max_ptime.map_or(wish, |most| wish.min(most)).as_millis() as u64;
-        Duration::from_millis((wish / 10 * 10).clamp(10, 60))
+        let milliseconds = match (codec, (wish / 10 * 10).clamp(10, 60)) {
+            // Frames of Opus are of these lengths (RFC 6716 §2.1.4).
+            (AudioCodec::Opus, 30) => 20,
+            (AudioCodec::Opus, 50) => 40,
+            (_, whole) => whole,
+        };
+        Duration::from_millis(milliseconds)
     }
 }
 
@@ -366,19 +372,32 @@ mod tests {
         let ms = Duration::from_millis;
         for (ptime, most, expected) in [
             (None, None, 20),
+            (None, Some(10), 10),
             (Some(30), None, 30),
             (Some(25), None, 20),
             (Some(120), None, 60),
             (Some(60), Some(20), 20),
             (Some(1), None, 10),
         ] {
-            let offer = SessionDescription {
-                ptime: ptime.map(ms),
-                max_ptime: most.map(ms),
-                ..SessionDescription::offer(1, address("192.0.2.1:4000"), &both())
-            };
-            assert_eq!(offer.answer(1, offer.address, &both()).expect("common").1.ptime, ms(expected));
+            assert_eq!(packet_times(ptime, most, &both()), (ms(expected), ms(expected)), "{ptime:?} {most:?}");
         }
+        for (ptime, expected) in [(10, 10), (20, 20), (30, 20), (40, 40), (50, 40), (60, 60), (120, 60)] {
+            assert_eq!(packet_times(Some(ptime), None, &[AudioCodec::Opus]), (ms(expected), ms(expected)), "{ptime}");
+        }
+        assert_eq!(packet_times(Some(60), Some(35), &[AudioCodec::Opus]).0, ms(20));
+    }
+
+    /// What we send to a peer that offers so, and what we answer; the same where it answers so.
+    fn packet_times(ptime: Option<u64>, most: Option<u64>, codecs: &[AudioCodec]) -> (Duration, Duration) {
+        let theirs = SessionDescription {
+            ptime: ptime.map(Duration::from_millis),
+            max_ptime: most.map(Duration::from_millis),
+            ..SessionDescription::offer(1, address("192.0.2.1:4000"), codecs)
+        };
+        let (answer, agreed) = theirs.answer(1, theirs.address, codecs).expect("common");
+        let ours = SessionDescription::offer(2, theirs.address, codecs);
+        assert_eq!(ours.agree(&theirs).expect("common").ptime, agreed.ptime);
+        (agreed.ptime, answer.ptime.expect("it is said"))
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Got {
     pub at: Instant,
     pub utc: UtcTime,
     pub payload_type: u8,
+    pub timestamp: u32,
+    pub octets: usize,
     pub loud: bool,
 }
 
@@ -168,9 +170,10 @@ async fn listen(socket: Arc<UdpSocket>, got: Arc<Mutex<Vec<Got>>>) {
         let (at, utc) = (Instant::now(), clock.utc());
         let Ok(packet) = Packet::read(&buffer[..length]) else { continue };
         let law = if packet.payload_type == 8 { Law::A } else { Law::Micro };
-        let mut pcm = [0; 160];
+        let mut pcm = [0; 960];
         let count = if packet.payload_type == 101 { 0 } else { law.decode(packet.payload, &mut pcm) };
         let loud = pcm[..count].iter().any(|sample| sample.unsigned_abs() > LOUD);
-        got.lock().expect("unharmed").push(Got { at, utc, payload_type: packet.payload_type, loud });
+        let (payload_type, timestamp, octets) = (packet.payload_type, packet.timestamp, packet.payload.len());
+        got.lock().expect("unharmed").push(Got { at, utc, payload_type, timestamp, octets, loud });
     }
 }

@@ -161,6 +161,7 @@ fn remote(agreed: &Agreed) -> Remote {
     Remote {
         rtcp: agreed.remote_rtcp,
         payload_type: agreed.payload_type,
+        ptime: agreed.ptime,
         accepted: agreed.accepted.iter().map(|offer| (offer.payload_type, codec(offer.codec))).collect(),
         telephone_event: agreed.telephone_event.map(events),
         accepted_events: agreed.accepted_events.iter().copied().map(events).collect(),
