@@ -35,7 +35,8 @@ impl Carrier {
 
     /// Answers the INVITE; nothing is said reliably.
     async fn says(&self, status: &str, session: &SessionDescription) {
-        let copied = ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(&self.invite, name)));
+        let copied =
+            ["Via", "From", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(&self.invite, name)));
         let body = session.write();
         let response = format!(
             "SIP/2.0 {status}\r\n{}To: {};tag=carrier\r\nContact: <sip:carrier@{}>\r\n\
@@ -59,7 +60,8 @@ impl Carrier {
     }
 
     async fn agrees_to(&self, request: &str) {
-        let copied = ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(request, name)));
+        let copied =
+            ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(request, name)));
         let response = format!("SIP/2.0 200 OK\r\n{}Content-Length: 0\r\n\r\n", copied.concat());
         self.peer.send_to(response.as_bytes(), self.gateway).await;
     }
@@ -72,7 +74,11 @@ fn described(line: &Line, session_id: u64, codec: AudioCodec) -> SessionDescript
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_200_decides_where_the_sound_goes_when_an_unreliable_183_said_something_else() {
-    let cases = [(AudioCodec::Pcmu, Codec::Pcmu, false), (AudioCodec::Pcma, Codec::Pcma, false), (AudioCodec::Pcmu, Codec::Pcmu, true)];
+    let cases = [
+        (AudioCodec::Pcmu, Codec::Pcmu, false),
+        (AudioCodec::Pcma, Codec::Pcma, false),
+        (AudioCodec::Pcmu, Codec::Pcmu, true),
+    ];
     for (answered, codec, announcement_goes_on) in cases {
         let state = tempfile::tempdir().expect("state");
         let peer = Peer::new(([127, 0, 0, 1], 9).into()).await;

@@ -81,17 +81,35 @@ async fn when_every_trunk_fails_the_caller_is_the_agents_again() {
     second.rings().await.control.reject(503);
     scene.transferred(1, TransferOutcome::Failed).await;
     scene.caller.hears_tone(CALLER_HZ).await;
-    // The first one has rung: what it says then is about the person, not the trunk. (Both rest now, so both are asked.)
+    scene.caller.control.hang_up();
+    scene.gateway.finished(scene.call.id).await;
+    scene.no_leg_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_after_it_rang_is_about_the_person_and_not_the_trunk() {
+    let second = Phone::start().await;
+    let other = trunk("other", second.address(), "priority = 9");
+    let mut scene = Scene::talking("echo", &other, "").await;
     scene.order(CALLEE, TransferMode::Bridge, None).await.expect("begun");
     let ringing = scene.person.rings().await;
     ringing.control.ringing(None);
     scene.caller.hears_tone(RINGBACK_HZ as u64).await;
     ringing.control.reject(503);
-    scene.transferred(2, TransferOutcome::Failed).await;
-    // A caller who leaves meanwhile stops the second try, too.
+    scene.transferred(1, TransferOutcome::Failed).await;
+    scene.caller.hears_tone(CALLER_HZ).await;
+    let sent: Vec<String> = invites(&scene).into_iter().map(|(_, to)| to).collect();
+    assert!(!sent.contains(&second.address().to_string()), "{sent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_leaves_ends_the_second_try_too() {
+    let mut second = Phone::start().await;
+    let other = trunk("other", second.address(), "priority = 9");
+    let mut scene = Scene::talking("echo", &other, "").await;
     scene.order(CALLEE, TransferMode::Bridge, None).await.expect("begun");
-    let (first, last) = (scene.person.rings(), second.rings());
-    let ringing = tokio::select! { ringing = first => ringing, ringing = last => ringing };
+    scene.person.rings().await.control.reject(503);
+    let ringing = second.rings().await;
     scene.caller.control.hang_up();
     is_cancelled(ringing).await;
     scene.no_leg_is_left().await;
@@ -109,7 +127,7 @@ async fn a_moved_leg_falls_over_too_and_a_named_transport_is_used() {
     let moved = scene.transferred(1, TransferOutcome::Answered).await;
     assert!(moved.leg.is_some_and(|leg| leg.trunk == "office"), "a call that came in and goes out now costs");
     let sent = invites(&scene);
-    assert!(sent.contains(&("TCP", scene.person.address().to_string())), "{sent:?}");
+    assert!(sent.contains(&("tcp", scene.person.address().to_string())), "{sent:?}");
     talk.control.hang_up();
     scene.gateway.finished(scene.call.id).await;
 

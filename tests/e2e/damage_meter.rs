@@ -1,9 +1,11 @@
 //! The ears of the end-to-end tests, tested themselves: on a clean passage they say nothing, on each deliberate
 //! breakage they say which.
 
+use crate::srtp::sentences;
 use crate::support;
 use support::audio;
 use support::damage::{Law, breakage, examine};
+use trunkline::speech::Voice;
 
 /// Four seconds with the make of speech: voiced syllables of moving pitch and colour, pauses between.
 fn speech(seed: f64) -> Vec<i16> {
@@ -65,6 +67,51 @@ fn a_skipped_packet_does_not_pass() {
     let reference = speech(0.3);
     let damage = examine(&reference, &breakage::skip(&heard(&reference), 8_123 + 12_000));
     assert!(!damage.none(), "{damage:?}");
+}
+
+/// Voices and where in them, samples from the beginning, a breakage is put: where they are loud.
+fn places() -> Vec<(String, Vec<i16>, Vec<usize>)> {
+    let made = [0.3, 1.1, 2.1, 3.7, 5.2].map(|seed| (format!("made of {seed}"), speech(seed)));
+    let spoken = [Voice::Kal, Voice::Slt]
+        .map(|voice| (format!("{voice:?}"), sentences("The quick brown fox jumps over the lazy dog.", voice).concat()));
+    let voices = made.into_iter().chain(spoken);
+    voices
+        .map(|(name, reference)| {
+            let level =
+                |at: usize| reference[at..at + 320].iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
+            let mut loud: Vec<usize> = (1_600..reference.len() - 3_200).step_by(560).collect();
+            loud.sort_by(|a, b| level(*b).total_cmp(&level(*a)));
+            loud.truncate(12);
+            (name, reference, loud)
+        })
+        .collect()
+}
+
+#[test]
+fn every_kind_of_damage_is_found_in_every_voice_and_none_where_there_is_none() {
+    type Break = fn(&[i16], usize) -> Vec<i16>;
+    let kinds: [(&str, Break); 5] = [
+        ("a hole of 20 ms", |heard, at| breakage::hole(heard, at, at + 320)),
+        ("a hole of 40 ms", |heard, at| [&heard[..at], &[0; 320], &heard[at + 320..]].concat()),
+        ("a frame left out", breakage::skip),
+        ("a frame twice", breakage::repeat),
+        ("two frames swapped", breakage::swap),
+    ];
+    let mut missed = Vec::new();
+    for (name, reference, places) in places() {
+        let whole = heard(&reference);
+        let clean = examine(&reference, &whole);
+        assert!(clean.none(), "{name}: {clean:?}");
+        for at in places {
+            for (kind, broken) in kinds {
+                let damage = examine(&reference, &broken(&whole, 8_123 + at));
+                if damage.none() {
+                    missed.push(format!("{kind} at {at} of {name}"));
+                }
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const REPLY: &str = "Thank you very much. I will come and collect it on Friday."
 const LIVE: Duration = Duration::from_secs(60);
 
 /// What the box's voice makes of `text`, sentence by sentence, at the phone's rate.
-fn sentences(text: &str, voice: Voice) -> Vec<Vec<i16>> {
+pub fn sentences(text: &str, voice: Voice) -> Vec<Vec<i16>> {
     let speech = Speech::start(&SpeechConfig::default()).expect("the speech threads start");
     let mut spoken = speech.speak(text.to_owned(), voice);
     let pieces = std::iter::from_fn(|| spoken.blocking_recv());

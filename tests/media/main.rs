@@ -4,6 +4,6 @@ mod media_stage;
 
 mod codecs;
 mod leg;
-mod srtp;
 mod packet_times;
+mod srtp;
 mod wire;

@@ -15,8 +15,8 @@ const PIECE: usize = RATE / 200;
 const SILENT_PIECES: usize = 3;
 /// Likeness (normalised correlation) of a clean G.711 passage is above 0.95; unrelated speech is below 0.3.
 const LIKE: f64 = 0.85;
-/// By so much another place must be liker before time is said to be missing.
-const CLEARLY: f64 = 0.05;
+/// A loud piece of 20 ms that is less like what was spoken is something else. Clean G.711 is above 0.95, Opus above 0.7.
+const UNLIKE: f64 = 0.5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Law {
@@ -176,11 +176,32 @@ fn holes(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)>
         silent = 0;
     }
     holes.extend(jumps(reference, heard, found));
+    holes.extend(strangers(reference, heard, found));
     holes
 }
 
+/// Frames that changed places, or came twice in place of others: loud pieces of 20 ms that are not what was spoken there.
+fn strangers(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)> {
+    let (window, slack) = (RATE / 50, RATE / 1_000);
+    let loud = rms(reference) * 0.7;
+    let mut strangers: Vec<(usize, usize)> = Vec::new();
+    for start in (0..reference.len().saturating_sub(window)).step_by(window / 2) {
+        let piece = &reference[start..start + window];
+        if rms(piece) < loud {
+            continue;
+        }
+        let there = (found.offset + start).saturating_sub(slack)..=found.offset + start + slack;
+        let likest = there.filter_map(|at| heard.get(at..at + window)).map(|there| like(piece, there));
+        if likest.fold(-1.0, f64::max) < UNLIKE {
+            strangers.push((start * 1000 / RATE, 20));
+        }
+    }
+    strangers
+}
+
 /// A packet that was dropped and not replaced leaves no silence: what follows comes too early. Each 200 ms of speech
-/// is looked for on its own; where its place differs from the whole's by 5 ms or more, time is missing or added.
+/// is looked for on its own; where it is not in its place but 5 ms or more beside it, time is missing or added. (A voice
+/// is like itself a pitch period later, so that another place may fit as well as its own.)
 fn jumps(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)> {
     let window = RATE / 5;
     let reach = RATE / 10;
@@ -195,9 +216,8 @@ fn jumps(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)>
         if rms(piece) > loud && to > from + window {
             let there = find(piece, &heard[from..to]);
             let shift = (from + there.offset).abs_diff(expected);
-            // A voice is like itself a pitch period later: the other place must be clearly the better one.
             let here = heard.get(expected..expected + window).map_or(0.0, |here| like(piece, here));
-            if there.likeness > LIKE.max(here + CLEARLY) && shift >= RATE / 200 {
+            if there.likeness > LIKE && here < LIKE && shift >= RATE / 200 {
                 jumps.push((start * 1000 / RATE, shift * 1000 / RATE));
             }
         }
@@ -217,7 +237,7 @@ fn rms(samples: &[i16]) -> f64 {
     (energy / samples.len().max(1) as f64).sqrt()
 }
 
-/// The three deliberate breakages, for tests that show that the ears work.
+/// Deliberate breakages, for tests that show that the ears work.
 pub mod breakage {
     use super::{RATE, audio};
 
@@ -237,6 +257,20 @@ pub mod breakage {
     pub fn skip(heard: &[i16], at: usize) -> Vec<i16> {
         let mut out = heard[..at].to_vec();
         out.extend_from_slice(&heard[at + RATE / 50..]);
+        out
+    }
+
+    /// 20 ms twice, the rest moved down.
+    pub fn repeat(heard: &[i16], at: usize) -> Vec<i16> {
+        let mut out = heard[..at + RATE / 50].to_vec();
+        out.extend_from_slice(&heard[at..]);
+        out
+    }
+
+    /// Two neighbouring pieces of 20 ms in each other's place.
+    pub fn swap(heard: &[i16], at: usize) -> Vec<i16> {
+        let (mut out, length) = (heard.to_vec(), RATE / 50);
+        out[at..at + 2 * length].rotate_left(length);
         out
     }
 

@@ -51,9 +51,16 @@ pub struct Talk {
 enum Load {
     Sound(Frame),
     /// A key's packet, as it is.
-    Ready { payload_type: u8, marker: bool, timestamp: u32, payload: [u8; 4] },
+    Ready {
+        payload_type: u8,
+        marker: bool,
+        timestamp: u32,
+        payload: [u8; 4],
+    },
     /// How loud the silence is that follows.
-    Noise { payload_type: u8 },
+    Noise {
+        payload_type: u8,
+    },
     Nothing,
 }
 
