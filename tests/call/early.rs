@@ -104,9 +104,12 @@ async fn the_200_decides_where_the_sound_goes_when_an_unreliable_183_said_someth
         assert_eq!(person.hears(10).await.payload_type, codec.payload_type());
         assert_eq!(announcer.packets_during(WINDOW).await, 0, "{answered:?}, {announcement_goes_on}");
         assert!(person.packets_during(WINDOW).await > 10);
-        gateway.calls.cancel(gateway.organization, id).await.expect("cancelled");
-        let bye = carrier.gets("BYE").await;
-        carrier.agrees_to(&bye).await;
+        let leaves = async {
+            let bye = carrier.gets("BYE").await;
+            carrier.agrees_to(&bye).await;
+        };
+        let (hung_up, ()) = tokio::join!(gateway.calls.hang_up(gateway.organization, id, "test"), leaves);
+        hung_up.expect("hung up");
         let call = gateway.finished(id).await;
         assert!(call.end_reason != Some(EndReason::EmptyRoom), "{:?}", call.end_reason);
     }
