@@ -134,13 +134,18 @@ async fn a_moved_leg_falls_over_too_and_a_named_transport_is_used() {
     let mut second = Phone::start().await;
     let other = trunk("other", second.address(), "priority = 9");
     let mut scene = Scene::talking("echo", &other, "").await;
-    scene.caller.control.refer(format!("tel:{CALLEE}"), None);
-    scene.person.rings().await.control.reject(503);
-    let talk = second.pick_up().await;
+    scene.caller.control.refer(format!("sip:{CALLEE}@elsewhere.example"), None);
+    // The trunk that the call came through is asked first.
+    let came_through_office = scene.call.trunk == "office";
+    let (first, next) =
+        if came_through_office { (&mut scene.person, &mut second) } else { (&mut second, &mut scene.person) };
+    first.rings().await.control.reject(503);
+    let talk = next.pick_up().await;
     talk.hum(1_400);
     assert_eq!(refer_news(&mut scene.caller).await.last(), Some(&ReferNews::Done(200)));
     talk.hears_tone(1_400).await;
-    assert_eq!(scene.gateway.call(scene.call.id).trunk, "other");
+    let trunk = if came_through_office { "other" } else { "office" };
+    assert_eq!(scene.gateway.call(scene.call.id).trunk, trunk);
     talk.control.hang_up();
     scene.gateway.finished(scene.call.id).await;
     scene.no_leg_is_left().await;

@@ -99,14 +99,18 @@ async fn a_key_between_long_packets_sends_what_waits_before_it() {
     let (singer, strings) = actor(Some((440.0, 8_000)), None);
     leg.control.attach(singer);
     leg.control.connect(remote(phone.port, Codec::Pcmu, 60));
-    while !phone.receive().await.is_speech() {}
+    let first = loop {
+        let packet = phone.receive().await;
+        if packet.is_speech() {
+            break packet;
+        }
+    };
     strings.cue(Cue::Keys("5")).await;
-    let mut packets = vec![phone.receive().await];
+    let mut packets = vec![first];
     while packets.iter().filter(|got| got.payload_type == 101).count() < 5 {
         packets.push(phone.receive().await);
     }
     let key = packets.iter().position(|got| got.payload_type == 101).unwrap();
-    assert!(key > 0, "some sound comes before the key");
     // All sound up to the key has been sent, and none of it twice.
     for pair in packets[..=key].windows(2) {
         let length = pair[0].payload.len() as u32;
