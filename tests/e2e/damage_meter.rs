@@ -4,7 +4,7 @@
 use crate::srtp::sentences;
 use crate::support;
 use support::audio;
-use support::damage::{Law, breakage, examine};
+use support::damage::{Law, breakage, examine, like};
 use trunkline::speech::Voice;
 
 /// Four seconds with the make of speech: voiced syllables of moving pitch and colour, pauses between.
@@ -71,7 +71,7 @@ fn a_skipped_packet_does_not_pass() {
 
 /// Voices and where in them, samples from the beginning, a breakage is put: where they are loud.
 fn places() -> Vec<(String, Vec<i16>, Vec<usize>)> {
-    let made = [0.3, 1.1, 2.1, 3.7, 5.2].map(|seed| (format!("made of {seed}"), speech(seed)));
+    let made = [0.3, 2.1, 5.2].map(|seed| (format!("made of {seed}"), speech(seed)));
     let spoken = [Voice::Kal, Voice::Slt]
         .map(|voice| (format!("{voice:?}"), sentences("The quick brown fox jumps over the lazy dog.", voice).concat()));
     let voices = made.into_iter().chain(spoken);
@@ -79,9 +79,11 @@ fn places() -> Vec<(String, Vec<i16>, Vec<usize>)> {
         .map(|(name, reference)| {
             let level =
                 |at: usize| reference[at..at + 320].iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
-            let mut loud: Vec<usize> = (1_600..reference.len() - 3_200).step_by(560).collect();
+            // Two frames that are one like the other can change places without harm.
+            let differ = |at: &usize| like(&reference[*at..at + 160], &reference[at + 160..at + 320]) < 0.8;
+            let mut loud: Vec<usize> = (1_600..reference.len() - 3_200).step_by(560).filter(differ).collect();
             loud.sort_by(|a, b| level(*b).total_cmp(&level(*a)));
-            loud.truncate(12);
+            loud.truncate(4);
             (name, reference, loud)
         })
         .collect()

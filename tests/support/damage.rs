@@ -15,8 +15,10 @@ const PIECE: usize = RATE / 200;
 const SILENT_PIECES: usize = 3;
 /// Likeness (normalised correlation) of a clean G.711 passage is above 0.95; unrelated speech is below 0.3.
 const LIKE: f64 = 0.85;
-/// A loud piece of 20 ms that is less like what was spoken is something else. Clean G.711 is above 0.95, Opus above 0.7.
-const UNLIKE: f64 = 0.5;
+/// A loud piece of 20 ms that is less like what was spoken is something else. Clean G.711 is above 0.95.
+const SAME: f64 = 0.9;
+/// The same for codecs that keep the sound and not the wave.
+const ALIKE: f64 = 0.5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Law {
@@ -45,10 +47,19 @@ impl Damage {
     }
 }
 
-/// Looks for `reference` in `heard` (both 8 kHz) and says what became of it.
+/// Looks for `reference` in `heard` (both 8 kHz) and says what became of it on a way that keeps the wave (G.711).
 pub fn examine(reference: &[i16], heard: &[i16]) -> Damage {
+    examine_by(reference, heard, SAME)
+}
+
+/// The same where a codec keeps the sound and not the wave.
+pub fn examine_lossy(reference: &[i16], heard: &[i16]) -> Damage {
+    examine_by(reference, heard, ALIKE)
+}
+
+fn examine_by(reference: &[i16], heard: &[i16], same: f64) -> Damage {
     let plain = find(reference, heard);
-    let holes = holes(reference, heard, &plain);
+    let holes = holes(reference, heard, &plain, same);
     if plain.likeness >= LIKE {
         return Damage { likeness: plain.likeness, holes, speed: 1.0, law: Law::AsSent, offset: plain.offset };
     }
@@ -154,7 +165,7 @@ fn correlate(long: &[f64], short: &[f64]) -> Vec<f64> {
 }
 
 /// Runs of 5 ms pieces in which the reference speaks and the recording does not, or no longer follows.
-fn holes(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)> {
+fn holes(reference: &[i16], heard: &[i16], found: &Found, same: f64) -> Vec<(usize, usize)> {
     let loud = rms(reference) * 0.1;
     let mut holes = Vec::new();
     let mut silent = 0;
@@ -175,14 +186,17 @@ fn holes(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)>
         }
         silent = 0;
     }
+    let mut others = strangers(reference, heard, found, same);
+    others.retain(|(start, length)| holes.iter().all(|(hole, long)| start + length <= *hole || hole + long <= *start));
     holes.extend(jumps(reference, heard, found));
-    holes.extend(strangers(reference, heard, found));
+    holes.extend(others);
     holes
 }
 
 /// Frames that changed places, or came twice in place of others: loud pieces of 20 ms that are not what was spoken there.
-fn strangers(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)> {
-    let (window, slack) = (RATE / 50, RATE / 1_000);
+fn strangers(reference: &[i16], heard: &[i16], found: &Found, same: f64) -> Vec<(usize, usize)> {
+    // Clocks of one rate: the place is known to the sample or two.
+    let (window, slack) = (RATE / 50, 2);
     let loud = rms(reference) * 0.7;
     let mut strangers: Vec<(usize, usize)> = Vec::new();
     for start in (0..reference.len().saturating_sub(window)).step_by(window / 2) {
@@ -192,7 +206,7 @@ fn strangers(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usi
         }
         let there = (found.offset + start).saturating_sub(slack)..=found.offset + start + slack;
         let likest = there.filter_map(|at| heard.get(at..at + window)).map(|there| like(piece, there));
-        if likest.fold(-1.0, f64::max) < UNLIKE {
+        if likest.fold(-1.0, f64::max) < same {
             strangers.push((start * 1000 / RATE, 20));
         }
     }
@@ -227,7 +241,7 @@ fn jumps(reference: &[i16], heard: &[i16], found: &Found) -> Vec<(usize, usize)>
 }
 
 /// Normalised correlation of two stretches of one length.
-fn like(a: &[i16], b: &[i16]) -> f64 {
+pub fn like(a: &[i16], b: &[i16]) -> f64 {
     let product: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
     product / (rms(a) * rms(b) * a.len() as f64).max(1.0)
 }
