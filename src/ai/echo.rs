@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::engine::{Audio, Command, Event, Session};
+use super::engine::{Audio, Command, Event, CallerFrame, Session, Sound};
 
 /// Frames that wait to be fetched; one more pushes out the oldest.
 const ROOM: usize = 50;
@@ -29,8 +29,13 @@ impl EchoSession {
     }
 }
 
+fn audio(pcm: &[i16], rate: u32) -> Audio {
+    Audio { item: ITEM, sound: Sound::Linear { pcm: pcm.to_vec(), rate } }
+}
+
 impl Session for EchoSession {
-    fn hear(&mut self, pcm: &[i16], rate: u32, _at: Instant) {
+    fn hear(&mut self, heard: CallerFrame<'_>, _at: Instant) {
+        let CallerFrame::Linear { pcm, rate } = heard else { return };
         if self.ended || pcm.is_empty() {
             return;
         }
@@ -38,7 +43,7 @@ impl Session for EchoSession {
             let oldest = self.out.iter().position(|event| matches!(event, Event::Audio(_)));
             oldest.and_then(|at| self.out.remove(at));
         }
-        self.out.push_back(Event::Audio(Audio { item: ITEM, pcm: pcm.to_vec(), rate }));
+        self.out.push_back(Event::Audio(audio(pcm, rate)));
         self.wake();
     }
 
@@ -77,12 +82,12 @@ mod tests {
         let mut session = EchoSession::new();
         assert_eq!(next(&mut session), Some(Event::Ready));
         assert_eq!(next(&mut session), None);
-        session.hear(&[1, 2, 3], 8000, Instant::now());
-        assert_eq!(next(&mut session), Some(Event::Audio(Audio { item: ITEM, pcm: vec![1, 2, 3], rate: 8000 })));
+        session.hear(CallerFrame::Linear { pcm: &[1, 2, 3], rate: 8000 }, Instant::now());
+        assert_eq!(next(&mut session), Some(Event::Audio(audio(&[1, 2, 3], 8000))));
         session.command(Command::Greet);
         assert_eq!(next(&mut session), None);
         session.command(Command::Stop);
-        session.hear(&[4], 8000, Instant::now());
+        session.hear(CallerFrame::Linear { pcm: &[4], rate: 8000 }, Instant::now());
         assert_eq!(next(&mut session), Some(Event::Ended));
         assert_eq!(next(&mut session), None);
     }
@@ -91,7 +96,7 @@ mod tests {
     fn keeps_the_newest_frames_when_nobody_fetches_them() {
         let mut session = EchoSession::new();
         for n in 0..200 {
-            session.hear(&[n], 8000, Instant::now());
+            session.hear(CallerFrame::Linear { pcm: &[n], rate: 8000 }, Instant::now());
         }
         let mut events = Vec::new();
         while let Some(event) = next(&mut session) {
@@ -99,6 +104,6 @@ mod tests {
         }
         assert_eq!(events.len(), ROOM);
         assert_eq!(events[0], Event::Ready);
-        assert_eq!(events.last(), Some(&Event::Audio(Audio { item: ITEM, pcm: vec![199], rate: 8000 })));
+        assert_eq!(events.last(), Some(&Event::Audio(audio(&[199], 8000))));
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::echo::EchoSession;
+use super::media_stream::{self, MediaStreamSession};
+use super::socket::Target;
 use super::local::{ChatClient, LocalSession, Parts};
 use crate::clock::Clock;
 use crate::config::{EngineConfig, EngineKind, Secret};
@@ -13,13 +15,41 @@ use crate::speech::Speech;
 
 /// One conversation with a service. Lives on a media thread.
 pub trait Session {
-    /// A frame of the caller: linear samples at `rate` Hz, 20 ms as a rule. Never blocks.
-    fn hear(&mut self, pcm: &[i16], rate: u32, at: Instant);
+    /// The form in which it wants to hear the caller.
+    fn wants(&self) -> Wants {
+        Wants::Linear
+    }
+
+    /// A frame of the caller in that form, 20 ms as a rule. Never blocks.
+    fn hear(&mut self, heard: CallerFrame<'_>, at: Instant);
 
     fn command(&mut self, command: Command);
 
     /// The next thing that the service says. After [`Event::Ended`] it is not polled again.
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event>;
+
+    /// Takes back sound of [`Event::Audio`] that has been used, so that the next needs no memory.
+    fn recycle(&mut self, _sound: Sound) {}
+}
+
+/// How a service wants to hear the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Linear samples at the rate that the phone has, 8,000 or 16,000 Hz.
+    Linear,
+    /// G.711 µ-law at 8,000 Hz; what the phone sends so goes through as it is.
+    Ulaw,
+}
+
+/// What was heard of the caller.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum CallerFrame<'a> {
+    Linear {
+        pcm: &'a [i16],
+        rate: u32,
+    },
+    /// An octet a sample, 8,000 Hz.
+    Ulaw(&'a [u8]),
 }
 
 /// What the call tells the service.
@@ -122,12 +152,32 @@ pub enum Event {
     Ended,
 }
 
-/// Linear samples, mono.
+/// Speech of the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Audio {
     pub item: u64,
-    pub pcm: Vec<i16>,
-    pub rate: u32,
+    pub sound: Sound,
+}
+
+/// Mono.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sound {
+    Linear {
+        pcm: Vec<i16>,
+        rate: u32,
+    },
+    /// G.711 µ-law, an octet a sample, 8,000 Hz.
+    Ulaw(Vec<u8>),
+}
+
+impl Sound {
+    pub fn span(&self) -> Duration {
+        match self {
+            Sound::Linear { rate: 0, .. } => Duration::ZERO,
+            Sound::Linear { pcm, rate } => Duration::from_secs_f64(pcm.len() as f64 / f64::from(*rate)),
+            Sound::Ulaw(octets) => Duration::from_micros(125 * octets.len() as u64),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,6 +199,8 @@ pub struct SessionOptions {
     pub speak_only: bool,
     /// The person that a caller may ask for.
     pub person: Option<Person>,
+    /// What a bot of the customer's may know of the call: names and values.
+    pub about: Vec<(String, String)>,
 }
 
 /// Somebody to whom a call can be transferred.
@@ -170,6 +222,7 @@ pub struct Engines {
     speech: Speech,
     clock: Clock,
     chat: Option<ChatClient>,
+    bot: Option<Target>,
 }
 
 impl Engines {
@@ -183,7 +236,12 @@ impl Engines {
                 .map_err(|problem| tracing::error!("the chat brain is off, the script speaks instead: {problem}"))
                 .ok()
         });
-        Engines { kind: engine.kind, model: engine.model.clone(), speech, clock, chat }
+        let bot = engine.media_stream.as_ref().and_then(|bot| {
+            media_stream::target(bot)
+                .map_err(|problem| tracing::error!("the bot cannot be connected to: {problem}"))
+                .ok()
+        });
+        Engines { kind: engine.kind, model: engine.model.clone(), speech, clock, chat, bot }
     }
 
     /// The configured default model's name for records.
@@ -196,6 +254,7 @@ impl Engines {
         let engines = self.clone();
         Box::new(move || match engines.kind {
             EngineKind::Echo => Box::new(EchoSession::new()),
+            EngineKind::MediaStream => Box::new(MediaStreamSession::new(engines.bot, options.about)),
             EngineKind::Local => {
                 let Engines { speech, clock, chat, .. } = engines;
                 Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))
@@ -214,6 +273,7 @@ impl Engines {
             key: None,
             speak_only: true,
             person: None,
+            about: Vec::new(),
         };
         Box::new(move || Box::new(LocalSession::new(Parts { speech, clock, chat: None }, &options)))
     }

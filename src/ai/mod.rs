@@ -1,12 +1,17 @@
 //! Voice AI: every service is reduced to one event model.
 //!
 //! Frames of the caller and [`Command`]s flow in; [`Event`]s flow out. A service's module is a codec without I/O;
-//! `local/` drives the box's own voice. A session lives on the media thread of its call and is polled there; what is
+//! `socket/` carries it, `local/` drives the box's own voice. A session lives on the media thread of its call and is polled there; what is
 //! heavy (recognition, synthesis, HTTP) runs elsewhere and comes back through bounded channels. This room knows
 //! nothing of SIP, RTP, calls or the store.
 
 mod echo;
 pub mod engine;
 mod local;
+mod media_stream;
+mod trust;
+pub mod socket;
 
-pub use engine::{Audio, Command, Engines, Event, Person, Session, SessionFactory, SessionOptions, Usage};
+pub use engine::{
+    Audio, Command, Engines, Event, CallerFrame, Person, Session, SessionFactory, SessionOptions, Sound, Usage, Wants,
+};

@@ -13,10 +13,13 @@ use super::keys::Keys;
 use super::played::Item;
 use crate::ai::{Audio, Command, Event, Session, Usage};
 use crate::media::bridge::{Early, Ringback, Sounding};
-use crate::media::{HeardFrame, Peer, Playout};
+use crate::media::{FRAME, HeardFrame, Peer, Playout};
 
+mod sound;
 #[cfg(test)]
 mod tests;
+
+use sound::Ears;
 
 /// Reports that may wait on the media thread while the actor is busy. Beyond it, words in progress are dropped; words
 /// that close a turn never are.
@@ -105,6 +108,7 @@ impl Report {
 
 pub(super) struct Bridge {
     session: Box<dyn Session>,
+    ears: Ears,
     /// `None` once the session has ended.
     listening: bool,
     commands: mpsc::Receiver<Command>,
@@ -180,6 +184,7 @@ impl Bridge {
     ) -> Bridge {
         Bridge {
             session,
+            ears: Ears::default(),
             listening: true,
             commands,
             reports,
@@ -212,7 +217,10 @@ impl Bridge {
     fn on_event(&mut self, event: Event, playout: &mut dyn Playout) {
         match event {
             Event::Ready | Event::ToolCancel { .. } => {}
-            Event::Audio(audio) => self.on_audio(&audio, playout),
+            Event::Audio(audio) => {
+                self.on_audio(&audio, playout);
+                self.session.recycle(audio.sound);
+            }
             Event::AudioEnd { item } => self.on_audio_end(item, playout),
             Event::SpeechStarted { at } => self.on_speech_started(at, playout),
             Event::SpeechStopped { at } => {
@@ -238,25 +246,23 @@ impl Bridge {
     }
 
     fn on_audio(&mut self, audio: &Audio, playout: &mut dyn Playout) {
-        if self.parked.is_some() || self.cut.contains(&audio.item) || audio.pcm.is_empty() || audio.rate == 0 {
+        let span = audio.sound.span();
+        if self.parked.is_some() || self.cut.contains(&audio.item) || span.is_zero() {
             return;
         }
         self.report_interruption(playout.last_sent());
         let caller_stopped = self.caller_stopped;
         let item = self.item(audio.item);
-        let span = Duration::from_secs_f64(audio.pcm.len() as f64 / f64::from(audio.rate));
         item.add_audio(playout.sent() + playout.queued(), span);
         if std::mem::replace(&mut item.begun, true) {
-            playout.push(&audio.pcm, audio.rate);
-            return;
+            return sound::push(&audio.sound, .., playout);
         }
         // A mark behind the first frame tells when the item was first heard.
-        let frame = (audio.rate / 50) as usize;
-        let (first, rest) = audio.pcm.split_at(frame.min(audio.pcm.len()));
-        playout.push(first, audio.rate);
+        let frame = sound::samples(&audio.sound, FRAME);
+        sound::push(&audio.sound, ..frame, playout);
         self.mark(Mark::FirstSound { item: audio.item, caller_stopped }, playout);
         self.caller_stopped = None;
-        playout.push(rest, audio.rate);
+        sound::push(&audio.sound, frame.., playout);
     }
 
     fn on_audio_end(&mut self, id: u64, playout: &mut dyn Playout) {
@@ -485,7 +491,8 @@ impl Peer for Bridge {
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {
         self.report_interruption(playout.last_sent());
         if self.listening && !self.on_hold && self.parked.is_none() {
-            self.session.hear(frame.pcm, frame.rate, frame.at);
+            let heard = self.ears.hear(&frame, self.session.wants());
+            self.session.hear(heard, frame.at);
         }
         self.note_activity(playout);
         self.look(playout);

@@ -173,6 +173,15 @@ pub(super) fn web_address(text: &str) -> Verdict {
     verdict(good, "write a complete address, e.g. \"http://192.0.2.20:11434/v1\"")
 }
 
+/// A WebSocket's URL (RFC 6455 §3); credentials belong into a setting that is kept secret.
+pub(super) fn socket_address(text: &str) -> Verdict {
+    let good = text.parse::<hyper::Uri>().is_ok_and(|uri| {
+        let authority = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        matches!(uri.scheme_str(), Some("ws" | "wss")) && authority
+    });
+    verdict(good && !text.contains('#'), "write a complete address, e.g. \"wss://bot.example/calls\"")
+}
+
 pub(super) fn mailbox(text: &str) -> Verdict {
     let address = match text.split_once('<') {
         Some((_, rest)) => rest.strip_suffix('>').unwrap_or(""),

@@ -14,6 +14,7 @@ pub(super) fn check(notes: &mut Notes<'_, '_>) {
     sip_tls(notes);
     media_ports(notes);
     mail(notes);
+    engine(notes);
     trace(notes);
     trunks(notes);
     for (section, key) in [("trunk", "name"), ("extension", "user"), ("number", "name"), ("prompt", "slug")] {
@@ -53,6 +54,13 @@ fn certificate_pair(notes: &mut Notes<'_, '_>) {
     let Some(http) = notes.tree.section("http") else { return };
     needs(notes, "http", http, "certificate", "key");
     needs(notes, "http", http, "key", "certificate");
+}
+
+fn engine(notes: &mut Notes<'_, '_>) {
+    let Some(engine) = notes.tree.section("engine") else { return };
+    if engine.text("kind") == Some("media-stream") {
+        needs(notes, "engine", engine, "kind", "media_stream");
+    }
 }
 
 fn listeners(notes: &mut Notes<'_, '_>) {

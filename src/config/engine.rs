@@ -10,12 +10,13 @@ use super::{Secret, defaults};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
-    /// `local` is the only kind in this version.
     pub kind: EngineKind,
     /// Model name shown in records, e.g. `models/local-script`.
     pub model: String,
     /// An OpenAI-compatible `/v1/chat/completions` endpoint as the brain; the built-in script when absent.
     pub chat: Option<ChatConfig>,
+    /// The customer's own bot; what `kind` `media-stream` connects to.
+    pub media_stream: Option<MediaStreamConfig>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -25,6 +26,21 @@ pub enum EngineKind {
     Local,
     /// Sends the caller's audio back; for measurements.
     Echo,
+    /// A bot behind a WebSocket that speaks Twilio's Media Streams.
+    MediaStream,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaStreamConfig {
+    /// `ws://` or `wss://`.
+    pub url: String,
+    /// Value of the request's `Authorization` field, e.g. `Bearer …`.
+    #[serde(default)]
+    pub authorization: Option<Secret>,
+    /// PEM file of a private certification authority, trusted beside the public ones.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +60,6 @@ pub struct ChatConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { kind: EngineKind::Local, model: "models/local-script".into(), chat: None }
+        Self { kind: EngineKind::Local, model: "models/local-script".into(), chat: None, media_stream: None }
     }
 }

@@ -27,7 +27,7 @@ mod trunk;
 mod walk;
 
 pub use dns::{DnsConfig, DnsServer};
-pub use engine::{ChatConfig, EngineConfig, EngineKind};
+pub use engine::{ChatConfig, EngineConfig, EngineKind, MediaStreamConfig};
 pub use hours::Hours;
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailSecurity};

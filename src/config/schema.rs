@@ -146,7 +146,7 @@ const SECTIONS: &[Section] = &[
     one(
         "engine",
         &[
-            may("kind", Choice(&["local", "echo"])),
+            may("kind", Choice(&["local", "echo", "media-stream"])),
             may("model", Text(check::filled)),
             may(
                 "chat",
@@ -156,6 +156,14 @@ const SECTIONS: &[Section] = &[
                     may("api_key", Secret),
                     may("ca", File),
                     may("timeout_seconds", Whole(1, 300)),
+                ]),
+            ),
+            may(
+                "media_stream",
+                Table(&[
+                    must("url", Text(check::socket_address)),
+                    may("authorization", Secret),
+                    may("ca", File),
                 ]),
             ),
         ],

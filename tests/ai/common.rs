@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use trunkline::ai::{Command, Engines, Event, Session, SessionOptions};
+use trunkline::ai::{CallerFrame, Command, Engines, Event, Session, SessionOptions};
 use trunkline::clock::{Clock, UtcTime};
 use trunkline::config::{ChatConfig, EngineConfig};
 use trunkline::speech::Speech;
@@ -26,6 +26,7 @@ pub fn options(instructions: &str) -> SessionOptions {
         key: None,
         speak_only: false,
         person: None,
+        about: Vec::new(),
     }
 }
 
@@ -197,7 +198,7 @@ impl Phone {
             assert!(ended, "an item must be closed");
             self.session.command(Command::Played { item: number });
         }
-        self.session.hear(&frame, 8_000, at);
+        self.session.hear(CallerFrame::Linear { pcm: &frame, rate: 8_000 }, at);
     }
 
     /// What the agent said, a sentence an element.

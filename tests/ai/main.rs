@@ -5,4 +5,5 @@ mod common;
 mod voice;
 
 mod chat;
+mod media_stream;
 mod session;

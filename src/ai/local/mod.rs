@@ -38,7 +38,7 @@ use self::alarm::Alarm;
 use self::brain::{Brain, Effect};
 use self::ears::{Ears, Heard};
 use self::mouth::{Mouth, Uttered};
-use super::engine::{Command, Event, Session, SessionOptions};
+use super::engine::{CallerFrame, Command, Event, Session, SessionOptions};
 use crate::clock::Clock;
 use crate::speech::{RecogniseError, Speech, VadSettings, Voice};
 
@@ -366,7 +366,8 @@ impl LocalSession {
 }
 
 impl Session for LocalSession {
-    fn hear(&mut self, pcm: &[i16], rate: u32, at: Instant) {
+    fn hear(&mut self, heard: CallerFrame<'_>, at: Instant) {
+        let CallerFrame::Linear { pcm, rate } = heard else { return };
         if !self.listens() {
             return;
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::super::engine::{Audio, Event};
+use super::super::engine::{Audio, Event, Sound};
 use crate::speech::{Speech, Spoken, Voice};
 
 const AHEAD: Duration = Duration::from_secs(12);
@@ -176,7 +176,7 @@ impl Mouth {
         self.timeline.push_back((item, begins, span));
         self.unheard = Some(item);
         let text = text.map(|text| Event::AgentText { item, text, last: true });
-        text.into_iter().chain([Event::Audio(Audio { item, pcm, rate }), Event::AudioEnd { item }]).collect()
+        text.into_iter().chain([Event::Audio(Audio { item, sound: Sound::Linear { pcm, rate } }), Event::AudioEnd { item }]).collect()
     }
 }
 

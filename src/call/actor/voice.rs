@@ -66,6 +66,7 @@ impl Voice {
             key,
             speak_only,
             person: self.person.clone(),
+            about: about(call),
         };
         let session = room.engines.session(options);
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
@@ -190,4 +191,15 @@ impl Actor {
         self.call.caller_turns = self.assembly.count(Speaker::Caller);
         turns
     }
+}
+
+/// What a bot of the customer's may know of a call.
+fn about(call: &Call) -> Vec<(String, String)> {
+    let direction = match call.direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+    };
+    [("call", call.id.to_string()), ("direction", direction.to_owned()), ("phone", call.phone.clone())]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
 }

@@ -167,7 +167,7 @@ impl Stage {
 }
 
 fn audio(item: u64, ms: usize) -> Event {
-    Event::Audio(Audio { item, pcm: vec![0; ms * 8], rate: RATE })
+    Event::Audio(Audio { item, sound: Sound::Linear { pcm: vec![0; ms * 8], rate: RATE } })
 }
 
 fn text(item: u64, text: &str) -> Event {

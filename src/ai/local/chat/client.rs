@@ -61,7 +61,7 @@ impl Client {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(trust(config.ca.as_deref())?)
+            .with_tls_config(trust::authorities("engine.chat", config.ca.as_deref())?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
@@ -176,23 +176,6 @@ impl Client {
         let late = |_| format!("the chat server was silent for {} s", self.timeout.as_secs());
         tokio::time::timeout(self.timeout, work).await.map_err(late)
     }
-}
-
-/// The public authorities, and the operator's own.
-fn trust(own: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(path) = own {
-        let unusable = |problem: String| format!("[engine.chat] ca {}: {problem}", path.display());
-        let found = CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
-        for certificate in found {
-            let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up ({error})"))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Hands on what `data` holds; whether it held text.

@@ -1,0 +1,281 @@
+//! The customer's bot behind a WebSocket of another make: what it hears, what is heard of it, and what goes wrong.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
+use trunkline::ai::{Audio, CallerFrame, Command, Engines, Event, Session, SessionOptions, Sound};
+use trunkline::clock::Clock;
+use trunkline::config::{EngineConfig, EngineKind, MediaStreamConfig, Secret, SpeechConfig};
+use trunkline::speech::Speech;
+
+use crate::common::options;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+fn session_of(bot: MediaStreamConfig) -> Box<dyn Session> {
+    let speech = Speech::start(&SpeechConfig::default()).expect("the speech threads start");
+    let engine =
+        EngineConfig { kind: EngineKind::MediaStream, media_stream: Some(bot), ..EngineConfig::default() };
+    let about = vec![("phone".to_owned(), "+49301".to_owned())];
+    let options = SessionOptions { about, ..options("") };
+    Engines::start(&engine, speech, Clock::system()).session(options)()
+}
+
+fn session(address: SocketAddr) -> Box<dyn Session> {
+    let (url, authorization) = (format!("ws://{address}/calls?of=me"), Some(Secret::new("Bearer tea")));
+    session_of(MediaStreamConfig { url, authorization, ca: None })
+}
+
+async fn next(session: &mut dyn Session) -> Event {
+    within("an event", poll_fn(|context| session.poll_event(context))).await
+}
+
+/// Lets the session work until `done`; events that come meanwhile are lost.
+async fn works_until<T>(session: &mut dyn Session, done: impl Future<Output = T>) -> T {
+    tokio::pin!(done);
+    within("the other side", poll_fn(|context| {
+        while session.poll_event(context).is_ready() {}
+        done.as_mut().poll(context)
+    }))
+    .await
+}
+
+type Bot<S = TcpStream> = WebSocketStream<S>;
+
+/// The bot of a call whose session is `session`, which has said `Ready`.
+async fn bot(listener: &TcpListener, session: &mut dyn Session) -> Bot {
+    let accept = async {
+        let (tcp, _) = listener.accept().await.expect("a connection");
+        let check = |request: &Request, response: Response| {
+            assert_eq!(request.uri(), "/calls?of=me");
+            assert_eq!(request.headers()["authorization"], "Bearer tea");
+            Ok::<Response, ErrorResponse>(response)
+        };
+        tokio_tungstenite::accept_hdr_async(tcp, check).await.expect("a handshake")
+    };
+    let (bot, event) = tokio::join!(accept, next(session));
+    assert_eq!(event, Event::Ready);
+    bot
+}
+
+async fn hears<S: AsyncRead + AsyncWrite + Unpin>(bot: &mut Bot<S>) -> Value {
+    let message = within("a message", bot.next()).await.expect("open").expect("valid");
+    serde_json::from_str(message.to_text().expect("text")).expect("JSON")
+}
+
+async fn says(bot: &mut Bot, message: Value) {
+    bot.send(Message::text(message.to_string())).await.expect("sent");
+}
+
+#[tokio::test]
+async fn a_bot_is_introduced_hears_the_caller_and_keys_and_is_heard() {
+    let (listener, address) = listener().await;
+    let mut session = session(address);
+    let mut bot = bot(&listener, session.as_mut()).await;
+    let (connected, start) = works_until(session.as_mut(), async { (hears(&mut bot).await, hears(&mut bot).await) }).await;
+    assert_eq!(connected, json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}));
+    assert_eq!(start["start"]["customParameters"], json!({"phone": "+49301"}));
+    let octets: Vec<u8> = (0..160).collect();
+    session.hear(CallerFrame::Ulaw(&octets), Instant::now());
+    session.command(Command::Key('5'));
+    let (media, key) = works_until(session.as_mut(), async { (hears(&mut bot).await, hears(&mut bot).await) }).await;
+    assert_eq!(media["media"]["payload"], STANDARD.encode(&octets));
+    assert_eq!((&media["sequenceNumber"], &key["sequenceNumber"]), (&json!("2"), &json!("3")));
+    assert_eq!(key["dtmf"]["digit"], "5");
+    let stream = start["streamSid"].as_str().expect("a name");
+    // A whole sentence at once, in an odd length.
+    let sentence: Vec<u8> = (0..64_001).map(|n| n as u8).collect();
+    says(&mut bot, json!({"event": "media", "streamSid": stream, "media": {"payload": STANDARD.encode(&sentence)}})).await;
+    says(&mut bot, json!({"event": "mark", "streamSid": stream, "mark": {"name": "over"}})).await;
+    assert_eq!(next(session.as_mut()).await, Event::Audio(Audio { item: 1, sound: Sound::Ulaw(sentence) }));
+    assert_eq!(next(session.as_mut()).await, Event::AudioEnd { item: 1 });
+    session.command(Command::Played { item: 1 });
+    assert_eq!(works_until(session.as_mut(), hears(&mut bot)).await["mark"]["name"], "over");
+    session.command(Command::Stop);
+    assert_eq!(next(session.as_mut()).await, Event::Ended);
+    assert_eq!(hears(&mut bot).await["event"], "stop");
+    assert!(matches!(within("a Close", bot.next()).await, Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal));
+}
+
+#[tokio::test]
+async fn a_bot_that_hangs_up_ends_the_session_and_one_that_fails_says_why() {
+    for (code, reason, error) in [
+        (CloseCode::Normal, "", None),
+        (CloseCode::Error, "out of memory", Some("the service closed the connection (1011, out of memory)")),
+    ] {
+        let (listener, address) = listener().await;
+        let mut session = session(address);
+        let mut bot = bot(&listener, session.as_mut()).await;
+        bot.close(Some(CloseFrame { code, reason: reason.into() })).await.expect("sent");
+        if let Some(error) = error {
+            assert_eq!(next(session.as_mut()).await, Event::Error { message: error.into(), fatal: false });
+        }
+        assert_eq!(next(session.as_mut()).await, Event::Ended);
+        // Its Close is answered.
+        while let Some(message) = within("the end", bot.next()).await {
+            message.expect("a clean end");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_just_ends_or_a_broken_frame_ends_the_session_with_the_reason() {
+    for (octets, error) in [
+        (&b""[..], "the service closed the connection (1006)"),
+        (&[0xFF, 0, 0][..], "the service broke the WebSocket protocol: a reserved bit"),
+    ] {
+        let (listener, address) = listener().await;
+        let mut session = session(address);
+        let bot = bot(&listener, session.as_mut()).await;
+        let mut tcp = bot.into_inner();
+        tcp.write_all(octets).await.expect("sent");
+        drop(tcp);
+        assert_eq!(next(session.as_mut()).await, Event::Error { message: error.into(), fatal: false });
+        assert_eq!(next(session.as_mut()).await, Event::Ended);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_or_is_none_is_told_to_the_call() {
+    for (answer, error) in [
+        ("HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\": \"bad key\"}", "the service refused the connection with 401: {\"error\": \"bad key\"}"),
+        ("HTTP/1.1 200 OK\r\n\r\n", "the service refused the connection with 200"),
+        ("220 smtp.example ESMTP\r\n", "the service does not speak WebSocket: its answer is not HTTP"),
+    ] {
+        let (listener, address) = listener().await;
+        let mut session = session(address);
+        let answers = async {
+            let (mut tcp, _) = listener.accept().await.expect("a connection");
+            tcp.write_all(answer.as_bytes()).await.expect("sent");
+            tcp
+        };
+        let (_tcp, event) = tokio::join!(answers, next(session.as_mut()));
+        assert_eq!(event, Event::Error { message: error.into(), fatal: true });
+        assert_eq!(next(session.as_mut()).await, Event::Ended);
+    }
+    let nobody = listener().await.1;
+    let mut session = session(nobody);
+    let event = next(session.as_mut()).await;
+    assert!(
+        matches!(&event, Event::Error { message, fatal: true } if message.starts_with("the service cannot be reached: ")),
+        "{event:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_in_time_or_falls_silent_is_given_up() {
+    let (listener, address) = listener().await;
+    let mut late = session(address);
+    let accept = async { listener.accept().await.expect("a connection").0 };
+    let _mute = works_until(late.as_mut(), accept).await;
+    let mut silent = session(address);
+    let _bot = bot(&listener, silent.as_mut()).await;
+    tokio::time::pause();
+    let mut fates = Vec::new();
+    for session in [&mut late, &mut silent] {
+        for _ in 0..60 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let event = poll_fn(|context| std::task::Poll::Ready(session.poll_event(context))).await;
+            if let std::task::Poll::Ready(Event::Error { message, .. }) = event {
+                fates.push(message);
+                break;
+            }
+        }
+    }
+    assert_eq!(fates, ["the service did not answer within 10 s", "the service has said nothing for 40 s"]);
+}
+
+#[tokio::test]
+async fn a_bot_that_does_not_read_loses_speech_and_nothing_grows() {
+    let (listener, address) = listener().await;
+    let mut session = session(address);
+    let mut bot = bot(&listener, session.as_mut()).await;
+    // Minutes of speech at once, which no system takes whole.
+    for _ in 0..200 {
+        for _ in 0..200 {
+            session.hear(CallerFrame::Ulaw(&[0x55; 160]), Instant::now());
+        }
+        works_until(session.as_mut(), std::future::ready(())).await;
+    }
+    let mut sequence = Vec::new();
+    let reads = async {
+        loop {
+            let message = hears(&mut bot).await;
+            sequence.extend(message["sequenceNumber"].as_str().and_then(|number| number.parse::<u64>().ok()));
+            if message["event"] == "dtmf" {
+                break;
+            }
+        }
+    };
+    session.command(Command::Key('1'));
+    works_until(session.as_mut(), reads).await;
+    assert!(sequence.len() > 400, "what the system took has come: {}", sequence.len());
+    assert!(sequence.len() < 39_000, "some was dropped: {}", sequence.len());
+    assert!(sequence.windows(2).all(|pair| pair[1] == pair[0] + 1), "what was dropped was never counted as sent");
+}
+
+#[tokio::test]
+async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("valid");
+    let certificate = params.self_signed(&key).expect("signed");
+    let pem = folder.path().join("bot.pem");
+    std::fs::write(&pem, certificate.pem()).expect("written");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().expect("a key"))
+        .expect("a pair");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let (listener, address) = listener().await;
+    for ca in [Some(pem), None] {
+        let trusted = ca.is_some();
+        let url = format!("wss://{address}/");
+        let mut session = session_of(MediaStreamConfig { url, authorization: None, ca });
+        let bot = async {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let mut bot = tokio_tungstenite::accept_async(acceptor.accept(tcp).await.ok()?).await.ok()?;
+            let connected = hears(&mut bot).await;
+            bot.send(Message::text(json!({"event": "media", "media": {"payload": "/w=="}}).to_string())).await.ok()?;
+            Some((bot, connected))
+        };
+        let heard = async {
+            let first = next(session.as_mut()).await;
+            (first, next(session.as_mut()).await)
+        };
+        let (bot, (first, second)) = tokio::join!(bot, heard);
+        if trusted {
+            assert_eq!(bot.expect("a bot").1["event"], "connected");
+            assert_eq!(first, Event::Ready);
+            assert_eq!(second, Event::Audio(Audio { item: 1, sound: Sound::Ulaw(vec![0xFF]) }));
+        } else {
+            assert!(bot.is_none());
+            assert!(matches!(&first, Event::Error { message, .. } if message.starts_with("TLS to the service failed")), "{first:?}");
+        }
+    }
+}
