@@ -1,7 +1,7 @@
 //! Numbers of this machine, counted from outside: at the SIP socket and at the RTP socket.
 //!
-//! `make bench` runs all of it; `cargo bench --bench gateway -- setup codecs media srtp guard load` a part. The gateway of `setup`
-//! and `load` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
+//! `make bench` runs all of it; `cargo bench --bench gateway -- setup codecs media srtp guard load bot` a part. The gateway of `setup`,
+//! `load` and `bot` is the built program as a child process, so that the kernel's accounts of it are its own; `media`
 //! drives the media plane in this process. `benches/store.rs` counts commits. Loopback only.
 
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, clippy::panic)]
@@ -9,6 +9,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+#[path = "gateway/bot.rs"]
+mod bot;
 #[path = "gateway/codecs.rs"]
 mod codecs;
 #[path = "gateway/dialer.rs"]
@@ -19,6 +21,8 @@ mod guard;
 mod load;
 #[path = "gateway/media.rs"]
 mod media;
+#[path = "gateway/pulse.rs"]
+mod pulse;
 #[path = "gateway/pump.rs"]
 mod pump;
 #[path = "gateway/report.rs"]
@@ -47,5 +51,8 @@ fn main() {
     }
     if runs("load") {
         load::live_calls();
+    }
+    if runs("bot") {
+        load::calls_of_a_bot();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::bot::{Bot, Manner};
 use super::dialer::{Answered, Dialer};
 use super::pump;
 use super::report::{Spread, title};
@@ -13,9 +14,9 @@ const NUMBER: &str = "\n[[number]]\nname = \"Echo\"\nnumber = \"1000\"\nvisibili
 const LIVE: [usize; 4] = [1, 10, 50, 200];
 const MEASURED: Duration = Duration::from_secs(10);
 
-fn gateway() -> (Gateway, Dialer) {
+fn gateway(engine: &'static str, more: &str) -> (Gateway, Dialer) {
     let port = free_udp_port();
-    let mut setup = Setup::new().engine("echo").trunk("load", port, "max_calls = 10000").more(NUMBER);
+    let mut setup = Setup::new().engine(engine).trunk("load", port, "max_calls = 10000").more(NUMBER).more(more);
     // The range of a fresh installation: a pair of ports rests two seconds before it is used again.
     setup.media = [20_000, 29_999];
     setup.log_level = "warn";
@@ -27,7 +28,7 @@ fn gateway() -> (Gateway, Dialer) {
 /// INVITE in → 200 out one after the other, and calls a second with sixteen at once.
 pub fn call_setup() {
     title("call set-up: inbound, answered by the echo engine, record and store as in production");
-    let (gateway, mut dialer) = gateway();
+    let (gateway, mut dialer) = gateway("echo", "");
     let mut spread = Spread::new();
     for _ in 0..200 {
         let calls = dialer.call(1, 1);
@@ -54,7 +55,7 @@ pub fn call_setup() {
 /// CPU, memory, echo delay and loss at 1, 10, 50 and 200 live calls.
 pub fn live_calls() {
     title("live calls: G.711 both ways at 50 packets/s, echo engine, recording on");
-    let (gateway, mut dialer) = gateway();
+    let (gateway, mut dialer) = gateway("echo", "");
     let id = gateway.process.id();
     let idle = Usage::of(id);
     println!("idle: {:.1} MiB resident", idle.resident_mib);
@@ -63,10 +64,33 @@ pub fn live_calls() {
         let lines = calls.iter().map(|call| (call.rtp.try_clone().expect("a handle"), call.remote)).collect();
         // Jitter buffers and recordings settle before the measurement.
         pump::run(lines, Duration::from_secs(2));
-        measure(id, &calls, &idle);
+        measure(id, &calls, &idle, "phone → engine → phone");
         dialer.leave(&calls);
     }
     refusals(&gateway, &dialer);
+}
+
+/// The same through a bot behind a WebSocket, that echoes frame by frame or answers in bursts.
+pub fn calls_of_a_bot() {
+    for manner in [Manner::Echo, Manner::Bursts] {
+        title(&format!("live calls: G.711 to a bot over a WebSocket (JSON, base64), {manner:?}"));
+        let bot = Bot::start(manner);
+        let more = format!("\n[engine.media_stream]\nurl = \"ws://{}/\"\n", bot.address);
+        let (gateway, mut dialer) = gateway("media-stream", &more);
+        let id = gateway.process.id();
+        let idle = Usage::of(id);
+        println!("idle: {:.1} MiB resident", idle.resident_mib);
+        for count in LIVE {
+            let calls = dialer.call(count, 16);
+            let lines = calls.iter().map(|call| (call.rtp.try_clone().expect("a handle"), call.remote)).collect();
+            pump::run(lines, Duration::from_secs(2));
+            bot.forget();
+            measure(id, &calls, &idle, "bot → phone");
+            bot.heard.lock().expect("unharmed").print("      phone → bot");
+            dialer.leave(&calls);
+        }
+        refusals(&gateway, &dialer);
+    }
 }
 
 /// A number without its refusals would be a lie.
@@ -77,7 +101,7 @@ fn refusals(gateway: &Gateway, dialer: &Dialer) {
     }
 }
 
-fn measure(id: u32, calls: &[Answered], idle: &Usage) {
+fn measure(id: u32, calls: &[Answered], idle: &Usage, way: &str) {
     let lines = calls.iter().map(|call| (call.rtp.try_clone().expect("a handle"), call.remote)).collect();
     let before = Usage::of(id);
     let begin = Instant::now();
@@ -97,7 +121,9 @@ fn measure(id: u32, calls: &[Answered], idle: &Usage) {
         outcome.counts.received,
         100.0 * (1.0 - outcome.counts.received as f64 / outcome.counts.sent.max(1) as f64),
     );
-    outcome.echo.print("      phone → engine → phone");
+    let (sent, came) = outcome.pulses;
+    println!("      pulses: {sent} sent, {came} heard");
+    outcome.echo.print(&format!("      {way}"));
     outcome.own_lateness.print("      (the load's own sender was late by)");
 }
 

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::pulse;
 use super::report::Spread;
 
 pub const FRAME: Duration = Duration::from_millis(20);
@@ -16,8 +17,6 @@ const PULSE_EVERY: u32 = 25;
 struct Line {
     socket: UdpSocket,
     remote: SocketAddr,
-    /// When the pulse that is under way was sent.
-    pulse: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -28,7 +27,9 @@ pub struct Counts {
 
 pub struct Outcome {
     pub counts: Counts,
-    /// From a loud frame sent to its echo received.
+    /// Loud frames sent, and those that came back.
+    pub pulses: (u64, u64),
+    /// From a loud frame sent, by the phone or by whoever answers for it, to the phone that hears it.
     pub echo: Spread,
     /// How late our own sender was: a large value says that this machine, not the gateway, was at its limit.
     pub own_lateness: Spread,
@@ -56,10 +57,10 @@ pub fn run(lines: Vec<(UdpSocket, SocketAddr)>, time: Duration) -> Outcome {
         .into_iter()
         .map(|(socket, remote)| {
             socket.set_nonblocking(true).expect("non-blocking");
-            Line { socket, remote, pulse: None }
+            Line { socket, remote }
         })
         .collect();
-    let mut outcome = Outcome { counts: Counts::default(), echo: Spread::new(), own_lateness: Spread::new() };
+    let mut outcome = Outcome { counts: Counts::default(), pulses: (0, 0), echo: Spread::new(), own_lateness: Spread::new() };
     let begin = Instant::now();
     let mut frame = 0_u32;
     while begin.elapsed() < time {
@@ -71,13 +72,14 @@ pub fn run(lines: Vec<(UdpSocket, SocketAddr)>, time: Duration) -> Outcome {
         outcome.own_lateness.record(due.elapsed());
         for (index, line) in lines.iter_mut().enumerate() {
             let index = u32::try_from(index).expect("few lines");
-            // Pulses of different lines at different times; a pulse that never came back is forgotten with the next.
+            // Pulses of different lines at different times.
             let pulse = frame > 50 && (frame + index).is_multiple_of(PULSE_EVERY);
-            let value = if pulse { LOUD } else { QUIET };
+            let mut packet = packet(frame, index + 1, QUIET);
             if pulse {
-                line.pulse = Some(Instant::now());
+                outcome.pulses.0 += 1;
+                pulse::write(Instant::now(), &mut packet[12..]);
             }
-            if line.socket.send_to(&packet(frame, index + 1, value), line.remote).is_ok() {
+            if line.socket.send_to(&packet, line.remote).is_ok() {
                 outcome.counts.sent += 1;
             }
         }
@@ -92,10 +94,9 @@ fn drain(lines: &mut [Line], outcome: &mut Outcome) {
     for line in lines {
         while let Ok((length, _)) = line.socket.recv_from(&mut buffer) {
             outcome.counts.received += 1;
-            if is_loud(&buffer[..length])
-                && let Some(sent) = line.pulse.take()
-            {
-                outcome.echo.record(sent.elapsed());
+            if let Some(age) = buffer.get(12..length).and_then(pulse::age) {
+                outcome.pulses.1 += 1;
+                outcome.echo.record(age);
             }
         }
     }
