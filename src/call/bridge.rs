@@ -488,6 +488,11 @@ impl Bridge {
 }
 
 impl Peer for Bridge {
+    /// A service plays nothing; it has its own idea of pauses.
+    fn is_prompt(&self) -> bool {
+        true
+    }
+
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {
         self.report_interruption(playout.last_sent());
         if self.listening && !self.on_hold && self.parked.is_none() {

@@ -21,6 +21,11 @@ pub struct HeardFrame<'a> {
 
 /// What a leg's audio is connected to. Built on the media thread, stays there.
 pub trait Peer {
+    /// Whether frames are wanted as they come off the network, and not at the even pace at which they are played.
+    fn is_prompt(&self) -> bool {
+        false
+    }
+
     /// A frame from the phone.
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout);
 

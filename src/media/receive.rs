@@ -100,6 +100,11 @@ impl Reception {
         }
     }
 
+    /// For a listener that takes frames as they come, see [`JitterBuffer::prompt`].
+    pub fn prompt(&mut self, prompt: bool) {
+        self.jitter.prompt(prompt);
+    }
+
     /// The codec of the last frame that came.
     pub fn codec(&self) -> Codec {
         self.restorer.codec()

@@ -18,6 +18,9 @@
 //! | the source or the clock of the timestamps changes or they jump ahead, and no pause lies between | what comes is laid behind what is there: nothing that waits is lost |
 //! | a packet from before such a change or jump comes after it | late, dropped: its place cannot be told any more |
 //!
+//! A listener that takes frames as they come (a voice service: it plays nothing) gets them at once: the table's waiting is
+//! then only for what is missing, out of order or not whole, and the delay may move at any time.
+//!
 //! Beside the instant at which a frame is due, each slot tells where the frame lay on the wire's own timeline: by its
 //! timestamp alone, whatever the network and the waiting did to it. A recording is laid out by that.
 
@@ -63,6 +66,8 @@ pub struct JitterBuffer {
     counts: Counts,
     /// Every frame waits a frame longer, so that the packet after a lost one is there.
     looks_ahead: bool,
+    /// What is whole and in its turn goes out as soon as it is there.
+    prompt: bool,
     /// Stand-ins that went out for what was only late, as far as it has not been caught up with.
     behind: i64,
 }
@@ -119,6 +124,7 @@ impl JitterBuffer {
             timeline: None,
             counts: Counts::default(),
             looks_ahead: false,
+            prompt: false,
             behind: 0,
         }
     }
@@ -167,7 +173,8 @@ impl JitterBuffer {
     /// The slot that is due at `now`, if one is; hands out what it is made of. Tell [`JitterBuffer::judge`] about it
     /// before the next call.
     pub fn take(&mut self, now: Instant, part: &mut dyn FnMut(Part<'_>)) -> Option<Slot> {
-        let mut timeline = self.timeline.filter(|timeline| timeline.due <= now)?;
+        let ready = |timeline: &Timeline| self.prompt && timeline.is_ready(&self.pieces);
+        let mut timeline = self.timeline.filter(|timeline| timeline.due <= now || ready(timeline))?;
         let owed = timeline.owed;
         timeline.skip_stall(now);
         timeline.anchor_at(self.delays.floor(), DRIFT, self.delays.limit());
@@ -183,10 +190,17 @@ impl JitterBuffer {
 
     /// Adapts the delay after a slot. Only a `quiet` one lets it.
     pub fn judge(&mut self, quiet: bool) -> Verdict {
-        let Some(mut timeline) = self.timeline.filter(|_| quiet) else { return Verdict::Play };
+        let Some(mut timeline) = self.timeline.filter(|_| quiet || self.prompt) else { return Verdict::Play };
         let wanted = (self.delays.target() + micros(timeline.assembly) + self.ahead()).min(self.delays.limit());
-        timeline.anchor_at(self.delays.floor(), SILENT_DRIFT, SILENT_DRIFT);
+        if quiet {
+            timeline.anchor_at(self.delays.floor(), SILENT_DRIFT, SILENT_DRIFT);
+        }
         let off = wanted - self.delay_of(&timeline);
+        if self.prompt {
+            timeline.due = later(timeline.due, off);
+            self.timeline = Some(timeline);
+            return Verdict::Play;
+        }
         if off.abs() > TOLERANCE {
             timeline.shift(off.clamp(-MOVE, MOVE));
         }
@@ -200,6 +214,11 @@ impl JitterBuffer {
     /// Whether frames shall wait for the packet after them, which can repair a loss. Takes effect in silence.
     pub fn look_ahead(&mut self, ahead: bool) {
         self.looks_ahead = ahead;
+    }
+
+    /// Whether frames go out as they come, and only what is missing or out of order is waited for.
+    pub fn prompt(&mut self, prompt: bool) {
+        self.prompt = prompt;
     }
 
     pub fn counts(&self) -> Counts {

@@ -110,6 +110,19 @@ impl Pieces {
         }
     }
 
+    /// Whether the frame that begins with the first packet is whole.
+    pub fn has_frame(&self) -> bool {
+        let Some(first) = self.queue.front() else { return false };
+        let (end, mut position) = (first.begin() + TICKS, first.begin());
+        for piece in &self.queue {
+            if position >= end || piece.begin() != position || piece.sound != first.sound {
+                break;
+            }
+            position = piece.end();
+        }
+        position >= end
+    }
+
     /// Hands out the parts of the frame that begins with the first packet; what is not there is left out. Tells what
     /// the frame is and when its first packet came.
     pub fn take_frame(&mut self, part: &mut dyn FnMut(Part<'_>)) -> Option<(Sound, Instant)> {

@@ -308,3 +308,90 @@ proptest! {
         prop_assert_eq!(counts.duplicate, (schedule.len() - sent.len()) as u64);
     }
 }
+
+/// A listener that takes frames as they come: when, and which.
+fn prompt(schedule: &Schedule, seconds: f64) -> Vec<(f64, Option<u32>)> {
+    let start = Instant::now();
+    let (mut reception, mut heard) = (Reception::new(LIMIT), Vec::new());
+    reception.prompt(true);
+    let mut schedule = schedule.clone();
+    schedule.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut next = schedule.into_iter().peekable();
+    let end = start + Duration::from_secs_f64(seconds);
+    loop {
+        let arrival = next.peek().map(|(ms, _)| start + Duration::from_secs_f64(ms / 1e3));
+        let due = reception.next_due().filter(|due| arrival.is_none_or(|arrival| *due < arrival));
+        let Some(now) = due.or(arrival).filter(|now| *now <= end) else { return heard };
+        if due.is_none()
+            && let Some((_, number)) = next.next()
+        {
+            let octets = payload(number, false);
+            let (sequence, timestamp) = ((number as u16).wrapping_add(65_500), even(number));
+            let packet = Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &octets };
+            reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
+        }
+        while let Some(frame) = reception.poll(now) {
+            let milliseconds = (now - start).as_secs_f64() * 1e3;
+            heard.push((milliseconds, frame.encoded.as_ref().map(|(_, octets)| number(octets))));
+        }
+    }
+}
+
+#[test]
+fn a_prompt_listener_gets_every_frame_when_it_comes_however_unevenly() {
+    // The whole spread of a bad network, in order: nothing waits.
+    let mut last = 0.0_f64;
+    let schedule: Schedule = (0..500)
+        .map(|n| {
+            let at = (f64::from(n) * 20.0 + f64::from(n * 7_919 % 23)).max(last);
+            last = at;
+            (at, n)
+        })
+        .collect();
+    let heard = prompt(&schedule, 10.1);
+    let real: Vec<(f64, u32)> = heard.iter().filter_map(|(at, number)| Some((*at, (*number)?))).collect();
+    assert_eq!(real.iter().map(|(_, number)| *number).collect::<Vec<_>>(), (0..500).collect::<Vec<_>>());
+    let waited = |(at, number): &(f64, u32)| at - schedule[*number as usize].0;
+    // The first packet tells of no pace yet.
+    assert!(real.iter().skip(1).all(|frame| waited(frame) < 0.01), "{:?}", real.iter().map(waited).fold(0.0, f64::max));
+    assert!(heard.len() - real.len() <= 25, "{} stand-ins for what was only late", heard.len() - real.len());
+}
+
+#[test]
+fn for_a_prompt_listener_a_lost_frame_has_one_stand_in_and_one_out_of_order_waits_for_the_one_before_it() {
+    let lost = [50, 51, 120];
+    let mut schedule: Schedule = clean(200).into_iter().filter(|(_, n)| !lost.contains(n)).collect();
+    // 80 comes 4 ms after 81.
+    schedule.iter_mut().filter(|(_, n)| *n == 80).for_each(|(at, _)| *at += 24.0);
+    let heard = prompt(&schedule, 3.99);
+    let numbers: Vec<Option<u32>> = heard.iter().map(|(_, number)| *number).collect();
+    assert_eq!(numbers.iter().flatten().copied().collect::<Vec<_>>(), {
+        (0..200).filter(|n| !lost.contains(n) && *n != 80).collect::<Vec<_>>()
+    });
+    let stand_ins: Vec<usize> = (0..numbers.len()).filter(|at| numbers[*at].is_none()).collect();
+    assert_eq!(stand_ins, [50, 51, 80, 120]);
+    // A spread that is known lets it wait.
+    let mut schedule: Schedule = (0..400).map(|n| (f64::from(n) * 20.0 + f64::from(n % 3) * 9.0, n)).collect();
+    schedule.iter_mut().filter(|(_, n)| *n == 300).for_each(|(at, _)| *at += 12.0);
+    let heard = prompt(&schedule, 7.9);
+    let after: Vec<Option<u32>> = heard.iter().map(|(_, number)| *number).skip_while(|n| *n != Some(290)).collect();
+    assert_eq!(after[..30], (290..320).map(Some).collect::<Vec<_>>()[..]);
+}
+
+#[test]
+fn a_prompt_listener_hears_on_while_the_network_pauses_and_what_comes_then_is_all_there() {
+    // Half a second of nothing, then everything at once.
+    let schedule: Schedule =
+        (0..300).map(|n| (if (100..125).contains(&n) { 2_500.0 } else { f64::from(n) * 20.0 }, n)).collect();
+    let heard = prompt(&schedule, 5.9);
+    let real: Vec<u32> = heard.iter().filter_map(|(_, number)| *number).collect();
+    assert_eq!(real, (0..real.len() as u32).collect::<Vec<_>>(), "nothing is lost");
+    let pause: Vec<f64> = heard.iter().filter(|(_, number)| number.is_none()).map(|(at, _)| *at).collect();
+    assert!((20..=26).contains(&pause.len()), "{pause:?}");
+    assert!(pause.windows(2).all(|pair| (pair[1] - pair[0] - 20.0).abs() < 6.0), "at the pace of the sound: {pause:?}");
+    // Ever after frames come out when they come in.
+    let late = heard.iter().filter(|(at, _)| *at > 3_000.0).filter(|(at, number)| {
+        number.is_none_or(|number| (at - f64::from(number) * 20.0).abs() > 0.01)
+    });
+    assert_eq!(late.count(), 0);
+}

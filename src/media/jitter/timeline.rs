@@ -99,6 +99,13 @@ impl Timeline {
         }
     }
 
+    /// Whether the next frame is there as a whole.
+    pub fn is_ready(&self, pieces: &Pieces) -> bool {
+        let Some(front) = pieces.front().map(Piece::begin) else { return false };
+        let gap = front - self.next;
+        gap - gap.clamp(0, self.owed * TICKS) < TICKS / 2 && pieces.has_frame()
+    }
+
     /// Takes the frame that is due, or none; moves `next`. Tells its place as well.
     pub fn advance(&mut self, pieces: &mut Pieces, part: &mut dyn FnMut(Part<'_>)) -> (i64, Option<(Sound, Instant)>) {
         let Some(front) = pieces.front().map(Piece::begin) else {

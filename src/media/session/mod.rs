@@ -180,7 +180,11 @@ impl Session {
         loop {
             match self.commands.poll_recv(context) {
                 Poll::Ready(Some(Command::Connect(remote))) => self.connect(*remote),
-                Poll::Ready(Some(Command::Attach(factory))) => self.peer = Some(factory()),
+                Poll::Ready(Some(Command::Attach(factory))) => {
+                    let peer = factory();
+                    self.reception.prompt(peer.is_prompt());
+                    self.peer = Some(peer);
+                }
                 Poll::Ready(Some(Command::Key(key))) => self.press(key, Way::Signalling, self.clock.now()),
                 Poll::Ready(Some(Command::Press(keys, taken))) => {
                     let events = self.link.as_ref().is_some_and(|link| link.remote.telephone_event.is_some());
