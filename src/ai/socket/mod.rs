@@ -12,7 +12,7 @@
 //! It lives on the media thread of its call and is polled there. What is read is parsed where it was read, in a buffer that
 //! all sockets of the thread share.
 
-mod frame;
+pub mod frame;
 mod handshake;
 mod stream;
 mod url;

@@ -10,6 +10,7 @@ pub mod message;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+pub mod socket;
 pub mod srtp;
 
 /// A target: its name, which is that of its corpus and its program, and what it does with bytes.
@@ -24,4 +25,5 @@ pub const TARGETS: &[Target] = &[
     ("rtcp", rtcp::run),
     ("framing", framing::run),
     ("srtp", srtp::run),
+    ("socket", socket::run),
 ];
