@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use trunkline::ai::{Command, Event, Usage};
+use trunkline::ai::{Command, Event, Person, SessionOptions, Usage};
 use trunkline::config::{ChatConfig, Secret, SpeechConfig};
 use trunkline::speech::{Speech, Voice};
 
@@ -114,6 +114,11 @@ impl Server {
     }
 
     fn phone(&self, speech: &Speech) -> Phone {
+        self.phone_with(speech, None)
+    }
+
+    /// `person`: whom a caller may ask for.
+    fn phone_with(&self, speech: &Speech, person: Option<Person>) -> Phone {
         let _inside = self.runtime.enter();
         let chat = ChatConfig {
             url: format!("{}://{}/v1/", if self.tls.is_some() { "https" } else { "http" }, self.address),
@@ -122,7 +127,7 @@ impl Server {
             ca: self.tls.as_ref().map(|(_, file)| file.clone()),
             timeout_seconds: 1,
         };
-        let mut phone = Phone::new(speech.clone(), Some(chat), options("You are the dentist's receptionist."));
+        let mut phone = Phone::new(speech.clone(), Some(chat), SessionOptions { person, ..options("You are the dentist's receptionist.") });
         phone.until(MINUTE, |event| *event == Event::Ready);
         phone
     }
@@ -389,4 +394,36 @@ fn the_agent_can_hang_up() {
     let end = phone.until(MINUTE, is_hang_up);
     assert_eq!(end, Event::HangUp { outcome: "finished".into() });
     assert_eq!(phone.said(), ["It was nice talking to you.", "Goodbye."]);
+}
+
+#[test]
+fn the_agent_can_connect_to_a_person_where_there_is_one_and_goes_on_when_nobody_comes() {
+    let answers = || {
+        vec![
+            Answer::Stream(stream("Of course, I connect you. [Transfer]"), 50),
+            Answer::Stream(stream("Nobody is there. May I help?"), 50),
+        ]
+    };
+    let server = Server::start(answers());
+    let person = Person { destination: "+4930123".into(), whisper: true };
+    let mut phone = server.phone_with(&mute(), Some(person));
+    phone.command(Command::Greet);
+    let wanted = phone.until(MINUTE, |event| matches!(event, Event::TransferRequested { .. }));
+    assert!(
+        matches!(&wanted, Event::TransferRequested { destination, whisper: Some(_) } if destination == "+4930123"),
+        "{wanted:?}"
+    );
+    assert_eq!(phone.said(), ["Of course, I connect you."]);
+    let system = server.request(0).2["messages"][0]["content"].as_str().expect("text").to_owned();
+    assert!(system.contains("[transfer]"), "{system}");
+    phone.command(Command::TransferBegun);
+    phone.command(Command::TransferFailed { outcome: "busy".into() });
+    phone.until(MINUTE, |event| matches!(event, Event::AgentText { text, .. } if text.contains("May I help")));
+    assert!(server.turns(1).last().is_some_and(|(role, text)| role == "user" && text.contains("busy")));
+    // Without anybody the word means nothing.
+    let server = Server::start(answers());
+    let mut phone = greeted(&server, &mute());
+    phone.until(MINUTE, |event| *event == Event::TurnEnd);
+    assert!(!phone.events.iter().any(|(_, event)| matches!(event, Event::TransferRequested { .. })));
+    assert_eq!(phone.said(), ["Of course, I connect you."]);
 }

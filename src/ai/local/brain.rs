@@ -44,7 +44,8 @@ impl Brain {
             _ if options.speak_only => Kind::SpeakOnly(options.instructions.clone()),
             Some(client) => {
                 // The call's own model and key belong to other services: a LAN endpoint must not see the key.
-                Kind::Chat(Box::new(Chat::new(client, &options.instructions, &options.language)))
+                let person = options.person.is_some();
+                Kind::Chat(Box::new(Chat::new(client, &options.instructions, &options.language, person)))
             }
             None => Kind::Script(Script::new(&options.instructions, recognises, options.person.is_some())),
         };
@@ -147,6 +148,7 @@ impl Brain {
         if let Kind::Chat(chat) = &mut self.kind {
             chat.interrupt(agent_was_speaking);
             self.hang_up = None;
+            self.transfer = false;
         }
     }
 
@@ -179,6 +181,7 @@ impl Brain {
             match thought {
                 Thought::Say(text) => effects.push(Effect::Say(text)),
                 Thought::Usage(usage) => effects.push(Effect::Event(Event::Usage(usage))),
+                Thought::Complete if chat.transfers() => self.transfer = true,
                 Thought::Complete if chat.hangs_up() => {
                     self.hang_up = Some(FINISHED.to_owned());
                 }

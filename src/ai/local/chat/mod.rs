@@ -24,6 +24,8 @@ pub(in crate::ai) use self::client::Client as ChatClient;
 
 /// What an answer ends with when the agent wants to hang up.
 const HANG_UP: &str = "[hangup]";
+/// And when it wants the caller connected to a person.
+const TRANSFER: &str = "[transfer]";
 const ANSWERED: &str = "(The phone was answered. Speak first.)";
 const NOISE: &str = "(Noise on the line interrupted you. Go on.)";
 const APOLOGY: &str = "I am sorry, I cannot answer just now. Please say that again.";
@@ -32,8 +34,11 @@ pub(super) struct Chat {
     client: ChatClient,
     history: History,
     language: String,
+    /// There is somebody whom a caller can be connected to.
+    person: bool,
     state: State,
     hangs_up: bool,
+    transfers: bool,
     interrupted: bool,
 }
 
@@ -52,14 +57,22 @@ pub(super) enum Thought {
 }
 
 impl Chat {
-    pub(super) fn new(client: ChatClient, instructions: &str, language: &str) -> Chat {
-        let history = History::new(system(instructions, language));
-        let language = language.to_owned();
-        Chat { client, history, language, state: State::Listening, hangs_up: false, interrupted: false }
+    pub(super) fn new(client: ChatClient, instructions: &str, language: &str, person: bool) -> Chat {
+        let history = History::new(system(instructions, language, person));
+        Chat {
+            client,
+            history,
+            language: language.to_owned(),
+            person,
+            state: State::Listening,
+            hangs_up: false,
+            transfers: false,
+            interrupted: false,
+        }
     }
 
     pub(super) fn set_instructions(&mut self, instructions: &str) {
-        self.history.set_system(system(instructions, &self.language));
+        self.history.set_system(system(instructions, &self.language, self.person));
     }
 
     pub(super) fn greet(&mut self) {
@@ -83,7 +96,7 @@ impl Chat {
     pub(super) fn interrupt(&mut self, agent_was_speaking: bool) {
         self.interrupted = agent_was_speaking || self.is_answering();
         self.state = State::Listening;
-        self.hangs_up = false;
+        (self.hangs_up, self.transfers) = (false, false);
     }
 
     pub(super) fn said(&mut self, said: Said) {
@@ -103,9 +116,14 @@ impl Chat {
         self.hangs_up
     }
 
+    /// The agent has said that it connects the caller to a person.
+    pub(super) fn transfers(&self) -> bool {
+        self.transfers
+    }
+
     fn ask(&mut self, text: &str) {
         self.interrupted = false;
-        self.hangs_up = false;
+        (self.hangs_up, self.transfers) = (false, false);
         self.history.caller(text);
         let from = self.client.ask(&self.history.messages());
         self.state = State::Answering { from, splitter: Splitter::default() };
@@ -130,23 +148,39 @@ impl Chat {
         Poll::Ready(thoughts)
     }
 
-    /// `text` without the mark of hanging up.
+    /// `text` without the marks of hanging up and of connecting the caller.
     fn spoken(&mut self, text: &str) -> Option<Thought> {
-        let lower = text.to_ascii_lowercase();
-        let Some(at) = lower.find(HANG_UP) else { return Some(Thought::Say(text.to_owned())) };
-        self.hangs_up = true;
-        // `to_ascii_lowercase` keeps every byte's place.
-        let kept = format!("{}{}", &text[..at], &text[at + HANG_UP.len()..]);
-        let kept = kept.trim();
+        let (text, hangs_up) = without(text, HANG_UP);
+        let (text, transfers) = without(&text, TRANSFER);
+        self.hangs_up |= hangs_up;
+        self.transfers |= transfers && self.person;
+        let kept = text.trim();
         (!kept.is_empty()).then(|| Thought::Say(kept.to_owned()))
     }
 }
 
-fn system(instructions: &str, language: &str) -> String {
+/// `text` without `mark`, in whatever case it is written, and whether it was there.
+fn without(text: &str, mark: &str) -> (String, bool) {
+    // `to_ascii_lowercase` keeps every byte's place.
+    match text.to_ascii_lowercase().find(mark) {
+        Some(at) => (format!("{}{}", &text[..at], &text[at + mark.len()..]), true),
+        None => (text.to_owned(), false),
+    }
+}
+
+fn system(instructions: &str, language: &str, person: bool) -> String {
+    let transfer = if person {
+        format!(
+            " When the caller asks for a person, or you cannot help, say that you connect them and write {TRANSFER} at \
+             the very end."
+        )
+    } else {
+        String::new()
+    };
     format!(
         "{instructions}\n\nYou are speaking on the telephone, in the language {language}. Answer in one to three short \
          spoken sentences, without lists, markup or emoji; write numbers as they are spoken. The caller's words come \
          from a speech recogniser and may hold mistakes. When the conversation is over, say goodbye and write \
-         {HANG_UP} at the very end."
+         {HANG_UP} at the very end.{transfer}"
     )
 }
