@@ -60,7 +60,8 @@ pub fn run(lines: Vec<(UdpSocket, SocketAddr)>, time: Duration) -> Outcome {
             Line { socket, remote }
         })
         .collect();
-    let mut outcome = Outcome { counts: Counts::default(), pulses: (0, 0), echo: Spread::new(), own_lateness: Spread::new() };
+    let mut outcome =
+        Outcome { counts: Counts::default(), pulses: (0, 0), echo: Spread::new(), own_lateness: Spread::new() };
     let begin = Instant::now();
     let mut frame = 0_u32;
     while begin.elapsed() < time {

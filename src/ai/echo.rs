@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::engine::{Audio, Command, Event, CallerFrame, Session, Sound};
+use super::engine::{Audio, CallerFrame, Command, Event, Session, Sound};
 
 /// Frames that wait to be fetched; one more pushes out the oldest.
 const ROOM: usize = 50;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::echo::EchoSession;
+use super::local::{ChatClient, LocalSession, Parts};
 use super::media_stream::{self, MediaStreamSession};
 use super::socket::Target;
-use super::local::{ChatClient, LocalSession, Parts};
 use crate::clock::Clock;
 use crate::config::{EngineConfig, EngineKind, Secret};
 use crate::speech::Speech;
@@ -254,7 +254,7 @@ impl Engines {
         let engines = self.clone();
         Box::new(move || match engines.kind {
             EngineKind::Echo => Box::new(EchoSession::new()),
-            EngineKind::MediaStream => Box::new(MediaStreamSession::new(engines.bot, options.about)),
+            EngineKind::MediaStream => Box::new(MediaStreamSession::new(engines.bot, options.about, engines.clock)),
             EngineKind::Local => {
                 let Engines { speech, clock, chat, .. } = engines;
                 Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))

@@ -23,9 +23,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::trust;
-use super::engine::{Audio, Command, Event, CallerFrame, Session, Sound, Wants};
+use super::engine::{Audio, CallerFrame, Command, Event, Session, Sound, Wants};
 use super::socket::{Message, News, Opcode, Socket, SocketError, Target};
+use super::trust;
+use crate::clock::Clock;
 use crate::config::{MediaStreamConfig, Secret};
 
 /// Marks that may wait; a bot that sets more loses the oldest.
@@ -181,7 +182,9 @@ impl Codec {
         Ok(match (wire.event.as_ref(), wire.media, wire.mark) {
             ("media", Some(media), _) => {
                 buffer.clear();
-                STANDARD.decode_vec(media.payload.as_bytes(), &mut buffer).map_err(|_| "a payload that is no base64")?;
+                STANDARD
+                    .decode_vec(media.payload.as_bytes(), &mut buffer)
+                    .map_err(|_| "a payload that is no base64")?;
                 Said::Media(buffer)
             }
             ("media", None, _) => return Err("a media event without media"),
@@ -208,6 +211,7 @@ fn decimal(mut number: u64, out: &mut Vec<u8>) {
 /// What is between the bot and the call, but for the connection.
 #[derive(Debug)]
 struct Conversation {
+    clock: Clock,
     codec: Codec,
     events: VecDeque<Event>,
     /// The item that speech of the bot belongs to.
@@ -222,8 +226,9 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(codec: Codec) -> Conversation {
+    fn new(codec: Codec, clock: Clock) -> Conversation {
         Conversation {
+            clock,
             codec,
             events: VecDeque::new(),
             item: 1,
@@ -257,7 +262,7 @@ impl Conversation {
                 self.item += 1;
             }
             Said::Clear => {
-                self.events.push_back(Event::SpeechStarted { at: Instant::now() });
+                self.events.push_back(Event::SpeechStarted { at: self.clock.now() });
                 self.played(u64::MAX);
                 self.item += 1;
             }
@@ -298,10 +303,10 @@ enum State {
 
 impl MediaStreamSession {
     /// `target`: `None` when the configured bot cannot be connected to.
-    pub fn new(target: Option<Target>, about: Vec<(String, String)>) -> MediaStreamSession {
+    pub fn new(target: Option<Target>, about: Vec<(String, String)>, clock: Clock) -> MediaStreamSession {
         MediaStreamSession {
-            socket: Socket::new(target),
-            conversation: Conversation::new(Codec::new([rand::random(), rand::random(), rand::random()])),
+            socket: Socket::new(target, clock.clone()),
+            conversation: Conversation::new(Codec::new([rand::random(), rand::random(), rand::random()]), clock),
             about,
             state: State::Connecting,
             waker: None,
@@ -320,8 +325,8 @@ impl MediaStreamSession {
         self.socket.send(Opcode::Text, |out| {
             out.extend_from_slice(br#"{"event":"connected","protocol":"Call","version":"1.0.0"}"#);
         });
-        let about = std::mem::take(&mut self.about);
-        self.say(|codec, out| codec.start(&about, Instant::now(), out));
+        let (about, now) = (std::mem::take(&mut self.about), self.conversation.clock.now());
+        self.say(|codec, out| codec.start(&about, now, out));
         self.conversation.events.push_back(Event::Ready);
     }
 
@@ -448,7 +453,10 @@ mod tests {
         );
         let media = written(|out| codec.media(&[0xFF; 7], now, out));
         assert_eq!((&media["media"]["chunk"], &media["media"]["payload"]), (&"2".into(), &"/////////w==".into()));
-        assert_eq!(written(|out| codec.key('#', out))["dtmf"], serde_json::json!({"track": "inbound_track", "digit": "#"}));
+        assert_eq!(
+            written(|out| codec.key('#', out))["dtmf"],
+            serde_json::json!({"track": "inbound_track", "digit": "#"})
+        );
         assert_eq!(written(|out| codec.mark("a\"b", out))["mark"], serde_json::json!({"name": "a\"b"}));
         let stop = written(|out| codec.stop(out));
         assert_eq!((&stop["event"], &stop["sequenceNumber"]), (&"stop".into(), &"6".into()));
@@ -468,7 +476,12 @@ mod tests {
             assert_eq!(read(nothing), Ok(Said::Nothing), "{nothing}");
         }
         for broken in [
-            "", "[]", "{}", r#"{"event":1}"#, r#"{"event":"media"}"#, r#"{"event":"mark"}"#,
+            "",
+            "[]",
+            "{}",
+            r#"{"event":1}"#,
+            r#"{"event":"media"}"#,
+            r#"{"event":"mark"}"#,
             r#"{"event":"media","media":{"payload":"A"}}"#,
         ] {
             assert!(read(broken).is_err(), "{broken}");
@@ -477,7 +490,7 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_when_what_was_before_it_is_over_and_a_clear_brings_all_back() {
-        let mut conversation = Conversation::new(codec());
+        let mut conversation = Conversation::new(codec(), Clock::manual(crate::clock::UtcTime(0)));
         let media = r#"{"event":"media","media":{"payload":"/////w=="}}"#;
         let mark = |name: &str| format!(r#"{{"event":"mark","mark":{{"name":"{name}"}}}}"#);
         for text in [media, &mark("one"), media, media, &mark("two"), &mark("three"), media] {

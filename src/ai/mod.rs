@@ -9,9 +9,9 @@ mod echo;
 pub mod engine;
 mod local;
 mod media_stream;
-mod trust;
 pub mod socket;
+mod trust;
 
 pub use engine::{
-    Audio, Command, Engines, Event, CallerFrame, Person, Session, SessionFactory, SessionOptions, Sound, Usage, Wants,
+    Audio, CallerFrame, Command, Engines, Event, Person, Session, SessionFactory, SessionOptions, Sound, Usage, Wants,
 };

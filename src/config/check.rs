@@ -174,7 +174,7 @@ pub(super) fn web_address(text: &str) -> Verdict {
 }
 
 /// A WebSocket's URL (RFC 6455 §3); credentials belong into a setting that is kept secret.
-pub(super) fn socket_address(text: &str) -> Verdict {
+pub(super) fn web_socket(text: &str) -> Verdict {
     let good = text.parse::<hyper::Uri>().is_ok_and(|uri| {
         let authority = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         matches!(uri.scheme_str(), Some("ws" | "wss")) && authority

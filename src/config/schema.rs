@@ -160,11 +160,7 @@ const SECTIONS: &[Section] = &[
             ),
             may(
                 "media_stream",
-                Table(&[
-                    must("url", Text(check::socket_address)),
-                    may("authorization", Secret),
-                    may("ca", File),
-                ]),
+                Table(&[must("url", Text(check::web_socket)), may("authorization", Secret), may("ca", File)]),
             ),
         ],
     ),

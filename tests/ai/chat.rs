@@ -127,7 +127,11 @@ impl Server {
             ca: self.tls.as_ref().map(|(_, file)| file.clone()),
             timeout_seconds: 1,
         };
-        let mut phone = Phone::new(speech.clone(), Some(chat), SessionOptions { person, ..options("You are the dentist's receptionist.") });
+        let mut phone = Phone::new(
+            speech.clone(),
+            Some(chat),
+            SessionOptions { person, ..options("You are the dentist's receptionist.") },
+        );
         phone.until(MINUTE, |event| *event == Event::Ready);
         phone
     }

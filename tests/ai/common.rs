@@ -162,7 +162,7 @@ impl Phone {
     fn take(&mut self, event: &Event) {
         match event {
             Event::Audio(audio) => {
-                let left = Duration::from_secs_f64(audio.pcm.len() as f64 / f64::from(audio.rate));
+                let left = audio.sound.span();
                 self.playout.push_back(Item { number: audio.item, left, played: Duration::ZERO, ended: false });
             }
             Event::AudioEnd { item } => {
@@ -225,7 +225,7 @@ impl Phone {
     /// Events without samples, for messages of failed tests.
     pub fn words(&self) -> Vec<String> {
         let show = |(at, event): &(Duration, Event)| match event {
-            Event::Audio(audio) => format!("{at:?} audio of {} ({} samples)", audio.item, audio.pcm.len()),
+            Event::Audio(audio) => format!("{at:?} audio of {} ({:?})", audio.item, audio.sound.span()),
             other => format!("{at:?} {other:?}"),
         };
         self.events.iter().map(show).collect()

@@ -36,8 +36,7 @@ async fn listener() -> (TcpListener, SocketAddr) {
 
 fn session_of(bot: MediaStreamConfig) -> Box<dyn Session> {
     let speech = Speech::start(&SpeechConfig::default()).expect("the speech threads start");
-    let engine =
-        EngineConfig { kind: EngineKind::MediaStream, media_stream: Some(bot), ..EngineConfig::default() };
+    let engine = EngineConfig { kind: EngineKind::MediaStream, media_stream: Some(bot), ..EngineConfig::default() };
     let about = vec![("phone".to_owned(), "+49301".to_owned())];
     let options = SessionOptions { about, ..options("") };
     Engines::start(&engine, speech, Clock::system()).session(options)()
@@ -55,10 +54,13 @@ async fn next(session: &mut dyn Session) -> Event {
 /// Lets the session work until `done`; events that come meanwhile are lost.
 async fn works_until<T>(session: &mut dyn Session, done: impl Future<Output = T>) -> T {
     tokio::pin!(done);
-    within("the other side", poll_fn(|context| {
-        while session.poll_event(context).is_ready() {}
-        done.as_mut().poll(context)
-    }))
+    within(
+        "the other side",
+        poll_fn(|context| {
+            while session.poll_event(context).is_ready() {}
+            done.as_mut().poll(context)
+        }),
+    )
     .await
 }
 
@@ -94,7 +96,8 @@ async fn a_bot_is_introduced_hears_the_caller_and_keys_and_is_heard() {
     let (listener, address) = listener().await;
     let mut session = session(address);
     let mut bot = bot(&listener, session.as_mut()).await;
-    let (connected, start) = works_until(session.as_mut(), async { (hears(&mut bot).await, hears(&mut bot).await) }).await;
+    let (connected, start) =
+        works_until(session.as_mut(), async { (hears(&mut bot).await, hears(&mut bot).await) }).await;
     assert_eq!(connected, json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}));
     assert_eq!(start["start"]["customParameters"], json!({"phone": "+49301"}));
     let octets: Vec<u8> = (0..160).collect();
@@ -107,7 +110,8 @@ async fn a_bot_is_introduced_hears_the_caller_and_keys_and_is_heard() {
     let stream = start["streamSid"].as_str().expect("a name");
     // A whole sentence at once, in an odd length.
     let sentence: Vec<u8> = (0..64_001).map(|n| n as u8).collect();
-    says(&mut bot, json!({"event": "media", "streamSid": stream, "media": {"payload": STANDARD.encode(&sentence)}})).await;
+    says(&mut bot, json!({"event": "media", "streamSid": stream, "media": {"payload": STANDARD.encode(&sentence)}}))
+        .await;
     says(&mut bot, json!({"event": "mark", "streamSid": stream, "mark": {"name": "over"}})).await;
     assert_eq!(next(session.as_mut()).await, Event::Audio(Audio { item: 1, sound: Sound::Ulaw(sentence) }));
     assert_eq!(next(session.as_mut()).await, Event::AudioEnd { item: 1 });
@@ -116,7 +120,9 @@ async fn a_bot_is_introduced_hears_the_caller_and_keys_and_is_heard() {
     session.command(Command::Stop);
     assert_eq!(next(session.as_mut()).await, Event::Ended);
     assert_eq!(hears(&mut bot).await["event"], "stop");
-    assert!(matches!(within("a Close", bot.next()).await, Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal));
+    assert!(
+        matches!(within("a Close", bot.next()).await, Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal)
+    );
 }
 
 #[tokio::test]
@@ -160,7 +166,10 @@ async fn a_connection_that_just_ends_or_a_broken_frame_ends_the_session_with_the
 #[tokio::test]
 async fn a_service_that_refuses_or_is_none_is_told_to_the_call() {
     for (answer, error) in [
-        ("HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\": \"bad key\"}", "the service refused the connection with 401: {\"error\": \"bad key\"}"),
+        (
+            "HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\": \"bad key\"}",
+            "the service refused the connection with 401: {\"error\": \"bad key\"}",
+        ),
         ("HTTP/1.1 200 OK\r\n\r\n", "the service refused the connection with 200"),
         ("220 smtp.example ESMTP\r\n", "the service does not speak WebSocket: its answer is not HTTP"),
     ] {
@@ -275,7 +284,10 @@ async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
             assert_eq!(second, Event::Audio(Audio { item: 1, sound: Sound::Ulaw(vec![0xFF]) }));
         } else {
             assert!(bot.is_none());
-            assert!(matches!(&first, Event::Error { message, .. } if message.starts_with("TLS to the service failed")), "{first:?}");
+            assert!(
+                matches!(&first, Event::Error { message, .. } if message.starts_with("TLS to the service failed")),
+                "{first:?}"
+            );
         }
     }
 }

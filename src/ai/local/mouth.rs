@@ -176,7 +176,9 @@ impl Mouth {
         self.timeline.push_back((item, begins, span));
         self.unheard = Some(item);
         let text = text.map(|text| Event::AgentText { item, text, last: true });
-        text.into_iter().chain([Event::Audio(Audio { item, sound: Sound::Linear { pcm, rate } }), Event::AudioEnd { item }]).collect()
+        text.into_iter()
+            .chain([Event::Audio(Audio { item, sound: Sound::Linear { pcm, rate } }), Event::AudioEnd { item }])
+            .collect()
     }
 }
 

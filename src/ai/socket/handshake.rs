@@ -156,7 +156,8 @@ mod tests {
         assert_eq!(no(|good| good.replace("keep-alive, Upgrade", "close")), "no Connection: Upgrade in its answer");
         assert_eq!(no(|_| "SSH-2.0-OpenSSH\r\n\r\n".into()), "its answer is not HTTP");
         assert_eq!(no(|_| format!("HTTP/1.1 101 x\r\nA: {}", "b".repeat(MOST_HEAD))), "its answer is too long");
-        let extended = |good: String| good.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
+        let extended =
+            |good: String| good.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
         assert_eq!(no(extended), "an extension that nobody offered");
         let refused = answer(|_| "HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\r\n \"bad key\"}".into());
         assert_eq!(refused, Err(HandshakeError::Refused(401, ": {\"error\": \"bad key\"}".into())));

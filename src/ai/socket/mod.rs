@@ -25,7 +25,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
+
+use crate::clock::Clock;
 
 pub use frame::{FrameError, Message, Opcode};
 pub use handshake::HandshakeError;
@@ -107,6 +109,7 @@ pub enum News<'a> {
 }
 
 pub struct Socket {
+    clock: Clock,
     state: State,
     /// The handshake's; nothing else goes out before its answer (RFC 6455 §4.1).
     request: Outgoing,
@@ -122,8 +125,9 @@ pub struct Socket {
 
 impl Socket {
     /// Connects when it is first polled; without a target it is over then.
-    pub fn new(target: Option<Target>) -> Socket {
+    pub fn new(target: Option<Target>, clock: Clock) -> Socket {
         Socket {
+            clock,
             state: State::New(target.map(Box::new)),
             request: Outgoing::default(),
             out: Outgoing::default(),
@@ -214,7 +218,7 @@ impl Socket {
                     return if more { Ok(true) } else { self.late(context) };
                 };
                 self.state = State::Open(stream);
-                self.timer.as_mut().reset(Instant::now() + PING);
+                self.timer.as_mut().reset((self.clock.now() + PING).into());
                 out(News::Open);
                 self.take(&rest, out)?;
                 Ok(true)
@@ -273,7 +277,8 @@ impl Socket {
 
     fn keep_alive(&mut self, context: &mut Context<'_>) -> Result<(), SocketError> {
         while self.timer.as_mut().poll(context).is_ready() {
-            self.timer.as_mut().reset(Instant::now() + PING);
+            let next = self.timer.deadline() + PING;
+            self.timer.as_mut().reset(next);
             let heard = std::mem::take(&mut self.heard);
             if heard {
                 self.asked = false;

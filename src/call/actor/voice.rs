@@ -8,7 +8,7 @@ use crate::ai::{Command, Person, SessionOptions};
 use crate::call::LiveFact;
 use crate::call::bridge::{BargeIn, Bridge, Report};
 use crate::call::machine::Event;
-use crate::call::record::{Call, EndReason, Speaker, Turn};
+use crate::call::record::{Call, Direction, EndReason, Speaker, Turn};
 use crate::call::room::Room;
 use crate::call::transcript::join_phrases;
 use crate::config::Secret;

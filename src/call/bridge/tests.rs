@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::*;
+use crate::ai::{CallerFrame, Sound};
 use crate::media::Flushed;
 
-const FRAME: Duration = Duration::from_millis(20);
 const RATE: u32 = 8_000;
 
 /// A session that says what the test puts into it and notes what it is told.
@@ -23,7 +23,7 @@ struct Lines {
 }
 
 impl Session for Script {
-    fn hear(&mut self, _: &[i16], _: u32, _: Instant) {
+    fn hear(&mut self, _: CallerFrame<'_>, _: Instant) {
         self.0.borrow_mut().frames += 1;
     }
 

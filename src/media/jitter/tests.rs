@@ -390,8 +390,9 @@ fn a_prompt_listener_hears_on_while_the_network_pauses_and_what_comes_then_is_al
     assert!((20..=26).contains(&pause.len()), "{pause:?}");
     assert!(pause.windows(2).all(|pair| (pair[1] - pair[0] - 20.0).abs() < 6.0), "at the pace of the sound: {pause:?}");
     // Ever after frames come out when they come in.
-    let late = heard.iter().filter(|(at, _)| *at > 3_000.0).filter(|(at, number)| {
-        number.is_none_or(|number| (at - f64::from(number) * 20.0).abs() > 0.01)
-    });
+    let late = heard
+        .iter()
+        .filter(|(at, _)| *at > 3_000.0)
+        .filter(|(at, number)| number.is_none_or(|number| (at - f64::from(number) * 20.0).abs() > 0.01));
     assert_eq!(late.count(), 0);
 }

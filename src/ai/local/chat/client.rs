@@ -1,7 +1,5 @@
 //! Asks the chat endpoint on the control runtime; what it writes comes back through a bounded channel.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,15 +11,13 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::super::super::engine::Usage;
 use super::sse::Events;
 use super::wire::{self, Chunk, Message};
+use crate::ai::trust;
 use crate::config::{ChatConfig, Secret};
 
 /// Pieces that wait for the session; the server is read no faster.
