@@ -1,4 +1,7 @@
 //! The customer's bot behind a WebSocket of another make: what it hears, what is heard of it, and what goes wrong.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic)]
+// The error that its callback may return is the WebSocket library's own.
+#![allow(clippy::result_large_err)]
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -40,7 +40,8 @@ impl FromStr for Url {
             _ => return Err(NoUrl),
         };
         let authority = uri.authority().ok_or(NoUrl)?;
-        if authority.as_str().contains('@') || text.contains('#') || authority.host().is_empty() {
+        let bad_port = authority.as_str().len() > authority.host().len() && authority.port_u16().is_none();
+        if authority.as_str().contains('@') || text.contains('#') || authority.host().is_empty() || bad_port {
             return Err(NoUrl);
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
