@@ -1,6 +1,7 @@
 //! RTP of many calls: 50 packets a second each way, and how long the echo takes.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::pulse;
@@ -12,6 +13,11 @@ pub const QUIET: u8 = 0xff;
 pub const LOUD: u8 = 0x80;
 /// A loud frame goes out once in so many.
 const PULSE_EVERY: u32 = 25;
+
+/// No pulse is sent so shortly before the end.
+const LAST_PULSE: Duration = Duration::from_millis(500);
+
+static RUNS: AtomicU32 = AtomicU32::new(0);
 
 /// One side of a call.
 struct Line {
@@ -62,20 +68,23 @@ pub fn run(lines: Vec<(UdpSocket, SocketAddr)>, time: Duration) -> Outcome {
         .collect();
     let mut outcome =
         Outcome { counts: Counts::default(), pulses: (0, 0), echo: Spread::new(), own_lateness: Spread::new() };
-    let begin = Instant::now();
+    // The streams go on where those of an earlier run cannot have been.
+    let first = RUNS.fetch_add(10_000, Ordering::Relaxed);
+    let (begin, count) = (Instant::now(), u32::try_from(lines.len()).expect("few lines"));
     let mut frame = 0_u32;
     while begin.elapsed() < time {
-        let due = begin + FRAME * frame;
-        while Instant::now() < due {
-            drain(&mut lines, &mut outcome);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()).min(Duration::from_millis(1)));
-        }
-        outcome.own_lateness.record(due.elapsed());
-        for (index, line) in lines.iter_mut().enumerate() {
-            let index = u32::try_from(index).expect("few lines");
-            // Pulses of different lines at different times.
-            let pulse = frame > 50 && (frame + index).is_multiple_of(PULSE_EVERY);
-            let mut packet = packet(frame, index + 1, QUIET);
+        // The calls are spread over the 20 ms, as calls are.
+        for index in 0..count {
+            let due = begin + FRAME * frame + FRAME * index / count;
+            while Instant::now() < due {
+                drain(&mut lines, &mut outcome);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()).min(Duration::from_micros(200)));
+            }
+            outcome.own_lateness.record(due.elapsed());
+            let line = &lines[index as usize];
+            // Pulses of different lines at different times; the last ones have time to come back.
+            let pulse = (frame + index).is_multiple_of(PULSE_EVERY) && begin.elapsed() + LAST_PULSE < time;
+            let mut packet = packet(first + frame, index + 1, QUIET);
             if pulse {
                 outcome.pulses.0 += 1;
                 pulse::write(Instant::now(), &mut packet[12..]);
