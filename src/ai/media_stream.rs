@@ -339,6 +339,13 @@ impl MediaStreamSession {
         !due.is_empty()
     }
 
+    /// The bot is told that the call is over.
+    fn stop(&mut self) {
+        self.say(Codec::stop);
+        self.socket.close(1000);
+        self.state = State::Over;
+    }
+
     fn finish(&mut self, error: &SocketError) {
         // A bot that hangs up says so by closing.
         if !matches!(error, SocketError::Closed(1000 | 1001 | 1005, _)) {
@@ -347,6 +354,12 @@ impl MediaStreamSession {
         }
         self.state = State::Over;
         self.conversation.events.push_back(Event::Ended);
+    }
+}
+
+impl Drop for MediaStreamSession {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -369,9 +382,7 @@ impl Session for MediaStreamSession {
             Command::Key(key) => self.say(|codec, out| codec.key(key, out)),
             Command::Played { item } | Command::Truncate { item, .. } => self.conversation.played(item),
             Command::Stop => {
-                self.say(Codec::stop);
-                self.socket.close(&mut Context::from_waker(Waker::noop()), 1000);
-                self.state = State::Over;
+                self.stop();
                 self.conversation.events.clear();
                 self.conversation.events.push_back(Event::Ended);
             }

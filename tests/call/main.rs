@@ -6,6 +6,7 @@ mod sip_support;
 #[path = "../speech/common.rs"]
 mod speech_common;
 
+mod bot;
 mod early;
 mod extensions;
 mod inside;

@@ -18,7 +18,7 @@ mod stream;
 mod url;
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ const ROOM: usize = 64 << 10;
 const READS: usize = 4;
 /// Octets that wait for a service that does not read; more speech is dropped: four seconds of it.
 const SPEECH_WAITS: usize = 64 << 10;
+/// How long a service has to read the last words and to close.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Octets that wait in all; beyond, the service is given up.
 const MOST_WAITS: usize = 1 << 20;
 
@@ -155,12 +157,15 @@ impl Socket {
         room
     }
 
-    /// Says goodbye; nothing more is read.
-    pub fn close(&mut self, context: &mut Context<'_>, code: u16) {
-        if let State::Open(mut stream) = std::mem::replace(&mut self.state, State::Over) {
+    /// Says goodbye: what is queued and a Close go out, and the service's own Close is waited for a moment, on a task of
+    /// its own. Whoever closes with something unread takes back what the service has not read yet.
+    pub fn close(&mut self, code: u16) {
+        if let State::Open(stream) = std::mem::replace(&mut self.state, State::Over)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             self.out.close(code, "");
-            // What the system does not take now nobody waits for.
-            let _ = write(&mut stream, &mut self.out, context);
+            let farewell = farewell(stream, std::mem::take(&mut self.out));
+            runtime.spawn(tokio::time::timeout(FAREWELL, farewell));
         }
     }
 
@@ -290,6 +295,25 @@ impl Socket {
         }
         Ok(())
     }
+}
+
+/// The end of a connection: everything out, then whatever comes until the service closes.
+async fn farewell(mut stream: Stream, mut out: Outgoing) {
+    poll_fn(|context| {
+        loop {
+            match write(&mut stream, &mut out, context) {
+                Ok(()) if !out.waiting().is_empty() => return Poll::Pending,
+                Err(_) => return Poll::Ready(()),
+                Ok(()) => {}
+            }
+            match read(&mut stream, context, |_| Ok(())) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
 }
 
 /// Answers what is the protocol's own business and hands out the rest.
