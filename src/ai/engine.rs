@@ -20,6 +20,12 @@ pub trait Session {
         Wants::Linear
     }
 
+    /// Whether it takes frames as they come off the network: a service elsewhere, that has an idea of its own of pauses and
+    /// sends answers faster than they are played. Otherwise they come at the pace of the sound.
+    fn is_prompt(&self) -> bool {
+        false
+    }
+
     /// A frame of the caller in that form, 20 ms as a rule. Never blocks.
     fn hear(&mut self, heard: CallerFrame<'_>, at: Instant);
 

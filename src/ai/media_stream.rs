@@ -349,8 +349,7 @@ impl MediaStreamSession {
     fn finish(&mut self, error: &SocketError) {
         // A bot that hangs up says so by closing.
         if !matches!(error, SocketError::Closed(1000 | 1001 | 1005, _)) {
-            let fatal = self.state == State::Connecting;
-            self.conversation.events.push_back(Event::Error { message: error.to_string(), fatal });
+            self.conversation.events.push_back(Event::Error { message: error.to_string(), fatal: true });
         }
         self.state = State::Over;
         self.conversation.events.push_back(Event::Ended);
@@ -366,6 +365,10 @@ impl Drop for MediaStreamSession {
 impl Session for MediaStreamSession {
     fn wants(&self) -> Wants {
         Wants::Ulaw
+    }
+
+    fn is_prompt(&self) -> bool {
+        true
     }
 
     fn hear(&mut self, heard: CallerFrame<'_>, at: Instant) {

@@ -488,9 +488,8 @@ impl Bridge {
 }
 
 impl Peer for Bridge {
-    /// A service plays nothing; it has its own idea of pauses.
     fn is_prompt(&self) -> bool {
-        true
+        self.session.is_prompt()
     }
 
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {

@@ -139,7 +139,7 @@ async fn a_bot_that_hangs_up_ends_the_session_and_one_that_fails_says_why() {
         let mut bot = bot(&listener, session.as_mut()).await;
         bot.close(Some(CloseFrame { code, reason: reason.into() })).await.expect("sent");
         if let Some(error) = error {
-            assert_eq!(next(session.as_mut()).await, Event::Error { message: error.into(), fatal: false });
+            assert_eq!(next(session.as_mut()).await, Event::Error { message: error.into(), fatal: true });
         }
         assert_eq!(next(session.as_mut()).await, Event::Ended);
         // Its Close is answered.
@@ -161,7 +161,7 @@ async fn a_connection_that_just_ends_or_a_broken_frame_ends_the_session_with_the
         let mut tcp = bot.into_inner();
         tcp.write_all(octets).await.expect("sent");
         drop(tcp);
-        assert_eq!(next(session.as_mut()).await, Event::Error { message: error.into(), fatal: false });
+        assert_eq!(next(session.as_mut()).await, Event::Error { message: error.into(), fatal: true });
         assert_eq!(next(session.as_mut()).await, Event::Ended);
     }
 }

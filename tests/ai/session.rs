@@ -189,7 +189,10 @@ fn a_message_ends_when_the_caller_stops_speaking() {
     let end = phone.until(MINUTE, is_hang_up);
     assert_eq!(outcome(&end), "message", "{:#?}", phone.words());
     let understood = phone.understood();
-    assert!(understood.contains("garage") && understood.contains("key"), "both sentences: {understood}");
+    // One word of each: which words the recogniser gets right is not the question here.
+    let first = ["parcel", "garage"].iter().any(|word| understood.contains(word));
+    let second = ["key", "mat"].iter().any(|word| understood.contains(word));
+    assert!(first && second, "both sentences: {understood}");
 }
 
 #[test]

@@ -318,6 +318,15 @@ pub async fn received(leg: &mut Leg, packets: u64) {
     await_event(leg, counted).await;
 }
 
+/// Waits until the leg has taken the last of `packets`, or knows what it has not got.
+pub async fn accounted(leg: &mut Leg, packets: u64) {
+    let counted = |event| match event {
+        LegEvent::Quality(quality) if quality.packets_received + quality.lost >= packets => Some(()),
+        _ => None,
+    };
+    await_event(leg, counted).await;
+}
+
 pub async fn close(leg: &mut Leg) -> LegReport {
     leg.control.close();
     await_event(leg, |event| if let LegEvent::Closed(report) = event { Some(*report) } else { None }).await

@@ -192,6 +192,7 @@ async fn a_thousand_packets_at_once_neither_stop_nor_delay_the_leg() {
     let before = strings.ear.lock().unwrap().frames.len();
     phone.speak(440.0, 60).await;
     strings.until(|ear| ear.frames.len() >= before + 60).await;
+    accounted(&mut leg, 1_060).await;
     let report = close(&mut leg).await.quality;
     // What the socket's own buffer did not hold is lost, and counted so.
     assert_eq!(report.packets_received + report.lost, 1_060, "{report:?}");
