@@ -48,9 +48,10 @@ const MOVE: i64 = 5_000;
 const TOLERANCE: i64 = 1_500;
 /// A packet that would have to wait this much longer than the limit belongs to another timeline.
 const JUMP: i64 = 1_000_000;
-/// The wire's own timeline may be off by so much before it is moved in silence, and by so much too late in sound.
+/// The wire's own timeline may be off by so much before it is moved in silence, and by so much too late in sound: a
+/// sender that was late from the beginning and catches up while it speaks does not tear its own sound apart.
 const SILENT_DRIFT: i64 = 2_000;
-const DRIFT: i64 = 40_000;
+const DRIFT: i64 = 150_000;
 /// Frames that may go out faster than they were spoken after stand-ins.
 const MOST_BEHIND: i64 = 20;
 /// A source that follows another within this time goes on where that one ended.

@@ -152,6 +152,20 @@ fn a_stall_beyond_the_limit_of_the_delay_loses_nothing_either() {
 }
 
 #[test]
+fn a_sender_that_is_late_from_the_beginning_and_catches_up_in_the_middle_of_a_word_is_not_torn_apart() {
+    let whole = undisturbed(Codec::Pcmu);
+    for late in [30, 60, 100] {
+        let mut arrivals = departures(&[]);
+        arrivals.iter_mut().take(100).for_each(|at| *at += late * MS);
+        // What was due meanwhile comes with the hundredth.
+        let caught_up = arrivals[99];
+        arrivals.iter_mut().skip(100).for_each(|at| *at = (*at).max(caught_up));
+        let recorded = run(Codec::Pcmu, &arrivals, &[]).recorded;
+        assert_eq!(difference(Codec::Pcmu, &whole, &recorded), None, "{late} ms");
+    }
+}
+
+#[test]
 fn a_listener_that_slept_makes_up_for_it() {
     let whole = undisturbed(Codec::Pcmu);
     for length in [30, 70, 150, 290, 450] {
