@@ -115,6 +115,10 @@ impl Draft {
     }
 
     fn media(&mut self, value: &str) -> Result<(), Flaw> {
+        // RFC 8866 §9: tokens. A refused section's line goes back as it came, and must be readable then.
+        if !value.bytes().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t')) {
+            return Err("m= holds what is no token");
+        }
         let words: Vec<&str> = value.split_ascii_whitespace().collect();
         let [kind, port, protocol, formats @ ..] = words.as_slice() else { return Err("m= is too short") };
         let port: u16 = port.split('/').next().and_then(|port| port.parse().ok()).ok_or("m= has no valid port")?;

@@ -18,7 +18,8 @@ pub fn run(data: &[u8]) {
                 panic!("a written request cannot be read: {:?}", String::from_utf8_lossy(&written));
             };
             assert_eq!((&again.method, &again.uri, &again.body), (&request.method, &request.uri, &request.body));
-            assert_eq!(check(&again).is_ok(), check(&request).is_ok(), "{request:?}");
+            // What was refused for being said twice may be fine once it is said once.
+            assert!(check(&request).is_err() || check(&again).is_ok(), "{request:?}");
         }
         Ok(Message::Response(response)) => {
             let Ok(written) = response.write() else { return };
