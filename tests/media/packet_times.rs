@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::media_stage::*;
 use trunkline::media::codec::Sound;
@@ -105,6 +105,8 @@ async fn a_key_between_long_packets_sends_what_waits_before_it() {
             break packet;
         }
     };
+    // A slot waits by now, and a packet is not whole yet.
+    tokio::time::sleep(Duration::from_millis(30)).await;
     strings.cue(Cue::Keys("5")).await;
     let mut packets = vec![first];
     while packets.iter().filter(|got| got.payload_type == 101).count() < 5 {
@@ -119,5 +121,28 @@ async fn a_key_between_long_packets_sends_what_waits_before_it() {
     }
     let gap = packets[key].timestamp.wrapping_sub(packets[key - 1].timestamp) - packets[key - 1].payload.len() as u32;
     assert!(gap < 160, "{gap} ticks were never sent");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_whole_packet_at_a_hold_is_not_sent_after_it() {
+    let _alone = alone().await;
+    let plane = plane();
+    let leg = open(&plane).await;
+    let phone = Phone::new(&leg).await;
+    let (singer, _strings) = actor(Some((440.0, 8_000)), None);
+    leg.control.attach(singer);
+    let agreed = || remote(phone.port, Codec::Pcmu, 60);
+    for _ in 0..4 {
+        leg.control.connect(agreed());
+        let before = phone.receive_until(Instant::now() + Duration::from_millis(400)).await;
+        leg.control.connect(Remote { send: false, ..agreed() });
+        let rest = phone.receive_until(Instant::now() + Duration::from_millis(300)).await;
+        let last = before.iter().chain(&rest).next_back().expect("a packet").timestamp;
+        leg.control.connect(agreed());
+        let next = phone.receive().await;
+        let gap = next.timestamp.wrapping_sub(last);
+        assert!(gap > 8 * 250, "{gap} ticks after the last before the hold: {next:?}");
+    }
     plane.stop().await;
 }
