@@ -9,7 +9,7 @@ use media_stage::*;
 use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
 use trunkline::media::codec::g711::Law;
-use trunkline::media::{Codec, LegEvent, LegOptions, MediaPlane, OpenError};
+use trunkline::media::{Codec, KeyWay, LegEvent, LegOptions, MediaPlane, OpenError, Remote};
 
 /// Joins two legs; each speaks a tone. Returns what both heard of the first two seconds after the start.
 async fn duet(first_sends: Codec, second_reads: &[(u8, Codec)]) -> (Vec<i16>, Vec<i16>, usize) {
@@ -73,6 +73,25 @@ async fn keys_go_from_leg_to_leg_once_each_and_in_order() {
     assert_eq!(keys, "159#*A55");
     assert_eq!(ear.ear.lock().unwrap().keys, "159#*A55");
     assert_eq!(close(&mut second).await.quality.lost, 0, "keys must not look like loss");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_taken_as_a_whole_or_not_at_all() {
+    let plane = plane();
+    let leg = open(&plane).await;
+    let phone = Phone::new(&leg).await;
+    let agreed = remote(phone.port, Codec::Pcmu);
+    let takes = async |keys: usize| leg.control.press("5".repeat(keys)).await.unwrap();
+    for way in [KeyWay::Events, KeyWay::Tones] {
+        // On hold nothing leaves the queue.
+        leg.control.connect(Remote { keys: way, telephone_event: None, send: false, ..agreed.clone() });
+        assert_eq!(takes(1).await, way != KeyWay::Events, "{way:?}: the phone knows no events");
+        leg.control.connect(Remote { keys: way, send: false, ..agreed.clone() });
+        assert!(takes(40).await, "{way:?}");
+        assert!(!takes(40).await, "{way:?}: more than fit behind those that wait");
+        assert!(takes(20).await, "{way:?}");
+    }
     plane.stop().await;
 }
 
