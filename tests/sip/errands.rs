@@ -2,7 +2,7 @@
 //! TCP, and back to UDP where nobody takes it; a server that is of no use is left for the next.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use trunkline::clock::{Clock, UtcTime};
@@ -57,7 +57,10 @@ impl Bench {
             max_dialogs_per_source: 10,
             ports: Ports::all(5060),
             session_timer: Terms::new(1800),
-            local_address: Box::new(|_| IpAddr::from([192, 0, 2, 100])),
+            // Another way out to each server.
+            local_address: Box::new(|peer| {
+                IpAddr::from([192, 0, 2, if address(FIRST).ip() == peer { 100 } else { 200 }])
+            }),
             tokens: Box::new(move || {
                 token += 1;
                 format!("{token:016x}")
@@ -129,11 +132,16 @@ impl Bench {
     }
 
     fn answer(&mut self, sent: &Sent, code: u16, more: &[(&str, &str)]) {
+        self.answer_over(sent.to.transport, sent, code, more);
+    }
+
+    fn answer_over(&mut self, transport: Transport, sent: &Sent, code: u16, more: &[(&str, &str)]) {
         let mut response = Response::to(&sent.request, code).with_to_tag("t");
         for (name, value) in more {
             response = response.with(name, *value);
         }
-        self.agent.datagram(&response.write().expect("writable"), sent.to, self.now);
+        let source = Hop { transport, ..sent.to };
+        self.agent.datagram(&response.write().expect("writable"), source, self.now);
         self.collect();
     }
 
@@ -146,6 +154,10 @@ impl Bench {
         assert_eq!(self.outcomes.len(), 1, "told once: {:?}", self.outcomes);
         self.outcomes.remove(0)
     }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
 }
 
 fn via(sent: &Sent) -> String {
@@ -330,6 +342,32 @@ fn one_living_server_keeps_the_trunk_alive_within_one_question() {
     let third = bench.only();
     bench.answer(&third, 405, &[]);
     assert!(bench.status.as_ref().is_some_and(|status| status.health == Living::Up), "{:?}", bench.status);
+}
+
+#[test]
+fn each_server_is_told_where_the_box_is_seen_from_it() {
+    let mut bench = Bench::begun("options_seconds = 30");
+    for box_at in ["192.0.2.100", "192.0.2.200"] {
+        let sent = bench.only();
+        for name in ["Via", "Contact"] {
+            assert!(field(&sent, name).contains(box_at), "{}", field(&sent, name));
+        }
+        bench.passes(T1 * 8);
+    }
+}
+
+#[test]
+fn what_went_over_tls_is_not_answered_in_plain_text() {
+    let mut bench = Bench::new("transport = \"tls\"");
+    bench.texts("hi");
+    let sent = bench.only();
+    assert_eq!(sent.to.transport, Transport::Tls);
+    for plain in [Transport::Udp, Transport::Tcp] {
+        bench.answer_over(plain, &sent, 404, &[]);
+        assert!(bench.outcomes.is_empty(), "{plain:?}");
+    }
+    bench.answer(&sent, 200, &[]);
+    assert_eq!(bench.outcome(), MessageOutcome::Accepted(200));
 }
 
 #[test]
