@@ -90,12 +90,16 @@ async fn a_phone_over_tls_is_offered_keys_and_one_over_udp_is_not() {
     assert!(encrypted(&call));
     let (_, call) = taken(&gateway, &mut safe, SrtpPolicy::Off).await;
     assert!(!encrypted(&call), "a phone that cannot is heard all the same");
+    let (answer, _leg) = calls(&safe, SrtpPolicy::Offered).await.expect("a call");
+    assert_eq!(answer.crypto.len(), 1, "{answer:?}");
     drop(safe);
     let state = tempfile::tempdir().expect("state");
     let gateway = box_with(state.path(), "").await;
     let mut plain = phone(&gateway, state.path(), false).await;
     let (offer, call) = taken(&gateway, &mut plain, SrtpPolicy::Off).await;
     assert!(offer.crypto.is_empty() && !encrypted(&call), "no key where everybody can read it: {offer:?}");
+    let (answer, _leg) = calls(&plain, SrtpPolicy::Offered).await.expect("a call");
+    assert!(answer.crypto.is_empty(), "nor is one of the phone's taken: {answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
