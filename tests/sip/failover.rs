@@ -88,9 +88,13 @@ impl Bench {
     }
 
     fn dial(&mut self, call: u64) {
+        self.dial_to(call, "sip:100@pbx.example.com");
+    }
+
+    fn dial_to(&mut self, call: u64, target: &str) {
         let order = DialOrder {
             trunk: "pbx".into(),
-            target: dialable("sip:100@pbx.example.com").expect("dialable"),
+            target: dialable(target).expect("dialable"),
             caller_number: Some("1".into()),
             caller_name: None,
             offer: session(),
@@ -235,6 +239,16 @@ fn a_trunk_that_is_down_is_tried_for_seconds_and_no_longer() {
     bench.answer(SECOND, 180);
     assert!(bench.sent_to(SECOND).iter().any(|(_, method)| method == "CANCEL"), "nobody wants it any more");
     assert_eq!(bench.events.len(), 1, "{:?}", bench.events);
+}
+
+#[test]
+fn a_call_elsewhere_is_not_cut_short_because_its_trunk_is_down() {
+    let mut bench = Bench::down();
+    bench.dial_to(1, "sip:100@192.0.2.9");
+    bench.run(Duration::from_millis(500 * 64 - 1));
+    assert!(bench.events.is_empty(), "{:?}", bench.events);
+    bench.run(Duration::from_millis(1));
+    assert_eq!(bench.events, [CallEvent::Failed(CallFailure::TrunkSilent)]);
 }
 
 #[test]
