@@ -12,9 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
@@ -217,6 +218,81 @@ async fn a_service_that_does_not_answer_in_time_or_falls_silent_is_given_up() {
         }
     }
     assert_eq!(fates, ["the service did not answer within 10 s", "the service has said nothing for 40 s"]);
+}
+
+#[tokio::test]
+async fn what_a_bot_says_in_one_breath_with_its_handshake_is_heard() {
+    let (listener, address) = listener().await;
+    let mut session = session(address);
+    let answers = async {
+        let (mut tcp, _) = listener.accept().await.expect("a connection");
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            tcp.read_buf(&mut request).await.expect("a request");
+        }
+        let request = String::from_utf8(request).expect("text");
+        let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).expect("a key");
+        let (accept, text) = (derive_accept_key(key.as_bytes()), r#"{"event":"media","media":{"payload":"/w=="}}"#);
+        let mut octets = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        )
+        .into_bytes();
+        octets.extend([0x81, text.len() as u8]);
+        octets.extend(text.as_bytes());
+        tcp.write_all(&octets).await.expect("sent");
+        tcp
+    };
+    let (_tcp, first) = tokio::join!(answers, next(session.as_mut()));
+    let events = [first, next(session.as_mut()).await];
+    assert!(events.contains(&Event::Ready), "{events:?}");
+    assert!(events.contains(&Event::Audio(Audio { item: 1, sound: Sound::Ulaw(vec![0xFF]) })), "{events:?}");
+}
+
+/// Lets the session work until the bot gets a message like that.
+async fn gets(bot: &mut Bot, session: &mut dyn Session, fits: impl Fn(&Message) -> bool) {
+    let wanted = async { while !fits(&bot.next().await.expect("open").expect("valid")) {} };
+    works_until(session, wanted).await;
+}
+
+#[tokio::test]
+async fn a_bot_that_asks_whether_we_are_there_is_answered_and_one_that_answers_is_kept() {
+    let (listener, address) = listener().await;
+    let mut session = session(address);
+    let mut bot = bot(&listener, session.as_mut()).await;
+    // It says nothing of its own: every other look finds the answer to the one before.
+    for looks in [1, 2, 2, 2] {
+        for _ in 0..looks {
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(20)).await;
+            tokio::time::resume();
+            works_until(session.as_mut(), tokio::time::sleep(Duration::from_millis(50))).await;
+        }
+        gets(&mut bot, session.as_mut(), |message| matches!(message, Message::Ping(_))).await;
+        bot.flush().await.expect("its answer is sent");
+        works_until(session.as_mut(), tokio::time::sleep(Duration::from_millis(50))).await;
+    }
+    bot.send(Message::Ping("are you there?".into())).await.expect("sent");
+    gets(&mut bot, session.as_mut(), |message| *message == Message::Pong("are you there?".into())).await;
+}
+
+#[tokio::test]
+async fn a_caller_who_interrupts_brings_back_the_marks_of_what_is_not_played_any_more() {
+    let (listener, address) = listener().await;
+    let mut session = session(address);
+    let mut bot = bot(&listener, session.as_mut()).await;
+    for name in ["one", "two"] {
+        says(&mut bot, json!({"event": "media", "media": {"payload": "/w=="}})).await;
+        says(&mut bot, json!({"event": "mark", "mark": {"name": name}})).await;
+    }
+    while next(session.as_mut()).await != (Event::AudioEnd { item: 2 }) {}
+    session.command(Command::Truncate { item: 2, played: Duration::ZERO });
+    works_until(session.as_mut(), async {
+        for name in ["one", "two"] {
+            while hears(&mut bot).await["mark"]["name"] != name {}
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
