@@ -87,6 +87,24 @@ async fn when_every_trunk_fails_the_caller_is_the_agents_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trunk_that_failed_a_person_is_not_the_first_to_be_asked_for_the_next_one() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let silent_at = silent.local_addr().expect("bound");
+    let mut scene = Scene::talking("echo", &trunk("silent", silent_at, ""), "priority = 9").await;
+    for transfers in [1, 2] {
+        scene.order(CALLEE, TransferMode::Bridge, None).await.expect("begun");
+        scene.person.rings().await.control.reject(486);
+        scene.transferred(transfers, TransferOutcome::Busy).await;
+        scene.caller.hears_tone(CALLER_HZ).await;
+    }
+    let asked = invites(&scene).iter().filter(|(_, to)| *to == silent_at.to_string()).count();
+    assert_eq!(asked, 1, "once, and not again");
+    scene.caller.control.hang_up();
+    scene.gateway.finished(scene.call.id).await;
+    scene.no_leg_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_after_it_rang_is_about_the_person_and_not_the_trunk() {
     let second = Phone::start().await;
     let other = trunk("other", second.address(), "priority = 9");
