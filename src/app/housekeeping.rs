@@ -89,4 +89,17 @@ mod tests {
         assert_eq!(events::mails(&store, 10).expect("mails").len(), 1);
         assert_eq!(events::since(&store, 0, 10).expect("events").len(), 1);
     }
+
+    #[tokio::test]
+    async fn texts_go_after_the_days_of_the_configuration_and_never_when_these_are_none() {
+        let folder = tempfile::tempdir().expect("folder");
+        let clock = Clock::manual(UtcTime(0));
+        let store = Store::open(folder.path(), OpenOptions { cache_bytes: 1 << 20 }, clock.clone()).expect("store");
+        message::tests::save(&store, vec![message::tests::message(&clock, None)]).await;
+        clock.advance(DAY * 90);
+        assert_eq!(tidy(&store, &clock, 90).await.expect("tidy"), Removed::default(), "to the day");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(tidy(&store, &clock, 0).await.expect("tidy"), Removed::default(), "for ever");
+        assert_eq!(tidy(&store, &clock, 90).await.expect("tidy"), Removed { messages: 1, ..Removed::default() });
+    }
 }

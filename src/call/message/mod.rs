@@ -34,6 +34,8 @@ use uuid::Uuid;
 
 pub use record::{Delivery, Message, MessagePage, MessageStatus};
 pub use send::{SendError, SendMessage, Sending};
+#[cfg(test)]
+pub(crate) use trim::tests;
 pub use trim::trim;
 
 use super::record::Direction;

@@ -64,3 +64,39 @@ pub(super) fn identity(origin: &str, (call_id, sequence, tag): &(String, u32, St
     }
     digest.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{OpenOptions, Store};
+
+    #[test]
+    fn texts_are_the_same_only_when_all_that_names_them_is() {
+        let of = |origin, call_id: &str, sequence, tag: &str| identity(origin, &(call_id.into(), sequence, tag.into()));
+        let text = of("gsm", "a", 1, "t");
+        assert_eq!(text, of("gsm", "a", 1, "t"));
+        for other in [of("pbx", "a", 1, "t"), of("gsm", "b", 1, "t"), of("gsm", "a", 2, "t"), of("gsm", "a", 1, "u")] {
+            assert_ne!(text, other);
+        }
+        assert_ne!(of("gs", "ma", 1, "t"), of("gsm", "a", 1, "t"), "parts do not run together");
+    }
+
+    #[tokio::test]
+    async fn a_text_is_known_again_for_a_day() {
+        let folder = tempfile::tempdir().expect("folder");
+        let clock = Clock::manual(UtcTime(1_000_000_000_000));
+        let store = Store::open(folder.path(), OpenOptions { cache_bytes: 1 << 20 }, clock.clone()).expect("store");
+        let comes = async |what: u8| {
+            let (id, now) = (clock.id(), clock.utc());
+            store.write(move |change| is_new(change, [what; 32], id, now)).await.expect("written")
+        };
+        assert!(comes(1).await && !comes(1).await && comes(2).await);
+        clock.advance(REMEMBERED - Duration::from_secs(1));
+        assert!(!comes(1).await && !comes(2).await && comes(3).await);
+        clock.advance(Duration::from_secs(2));
+        assert!(comes(1).await && comes(2).await && !comes(3).await);
+        let ages = store.read().expect("read").count(&SEEN_BY_AGE).expect("counted");
+        assert_eq!(ages, 3, "what is forgotten leaves nothing behind");
+    }
+}

@@ -42,7 +42,7 @@ fn trim_some(change: &mut Change<'_>, after: Uuid, before: UtcTime) -> Result<(u
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::super::record::{self, Message, MessageStatus};
@@ -52,7 +52,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::store::OpenOptions;
 
-    fn message(clock: &Clock, due_at: Option<UtcTime>) -> Message {
+    pub(crate) fn message(clock: &Clock, due_at: Option<UtcTime>) -> Message {
         Message {
             id: clock.id(),
             organization: Uuid::nil(),
@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    async fn save(store: &Store, messages: Vec<Message>) {
+    pub(crate) async fn save(store: &Store, messages: Vec<Message>) {
         let saved = store.write(move |change| {
             messages.iter().try_for_each(|message| tables::save(change, message))?;
             Ok::<_, StoreError>(())
