@@ -280,7 +280,11 @@ mod tests {
     #[test]
     fn a_wrong_password_and_an_unknown_user_look_the_same() {
         let mut bench = Bench::new();
-        for (user, password) in [("200", "wrong"), ("nobody", "pw"), ("nobody", ""), ("off", ""), ("", "")] {
+        // Not even who guesses the decoy's password gets in.
+        let decoys = hex(&[7; 32]);
+        for (user, password) in
+            [("200", "wrong"), ("nobody", "pw"), ("nobody", ""), ("off", ""), ("", ""), ("", decoys.as_str())]
+        {
             let value = bench.phone(user, password);
             assert_eq!(bench.judge(&value), Verdict::Wrong, "{user}");
         }
