@@ -313,6 +313,9 @@ mod tests {
         assert_eq!(seen, [NewSource, NewSource, Former, NewSource, InOrder]);
         let seen = told(&[(0, 1, 5), (20, 2, 90), (1_030, 1, 6)]);
         assert_eq!(seen, [NewSource, NewSource, NewSource]);
+        // One alone is no return, however long the new source has been silent.
+        let seen = told(&[(0, 1, 5), (20, 2, 90), (60, 1, 6), (80, 2, 91)]);
+        assert_eq!(seen, [NewSource, NewSource, Former, InOrder]);
         // A third one is a new one at once.
         assert_eq!(told(&[(0, 1, 5), (20, 2, 90), (40, 3, 6)]), [NewSource; 3]);
     }
