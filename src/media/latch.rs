@@ -145,6 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn a_latch_beyond_a_nat_does_not_move_to_the_inner_address_and_takes_reports_of_the_outer_one() {
+        let mut latch = Latch::new(at("10.0.0.5:4000"));
+        assert_eq!(latch.admit(at("203.0.113.9:1024")), Origin::Ours);
+        assert_eq!(latch.admit(at("10.0.0.5:4000")), Origin::Foreign);
+        assert_eq!(latch.destination(), at("203.0.113.9:1024"));
+        assert!(latch.admits_control(at("203.0.113.9:1025")) && !latch.admits_control(at("10.0.0.5:4001")));
+    }
+
+    #[test]
     fn only_changed_signalling_opens_it_again() {
         let mut latch = Latch::new(at("192.0.2.1:4000"));
         latch.admit(at("192.0.2.1:61000"));
