@@ -362,6 +362,16 @@ mod tests {
     }
 
     #[test]
+    fn nobody_can_tell_the_mask_of_the_next_message() {
+        let masks = [(); 8].map(|()| {
+            let mut out = Outgoing::default();
+            out.message(Opcode::Ping, |_| {});
+            out.waiting()[2..6].to_vec()
+        });
+        assert!(masks.iter().any(|mask| *mask != masks[0]), "{masks:02x?}");
+    }
+
+    #[test]
     fn the_socket_takes_what_it_can_and_the_rest_waits() {
         let mut out = Outgoing::default();
         out.raw(&[1, 2, 3, 4, 5]);
