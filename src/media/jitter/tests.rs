@@ -140,6 +140,20 @@ fn clock_drift_is_taken_up_in_silence_without_loss() {
     }
 }
 
+/// The recording lays frames where they lie on the wire's own timeline.
+#[test]
+fn the_wires_timeline_follows_a_drifting_clock_in_silence_and_in_sound_within_bounds() {
+    for drift in [-2e-3, 2e-3] {
+        for (pauses, most) in [(true, 20), (false, 230)] {
+            let schedule: Schedule = (0..7_500).map(|n| (f64::from(n) * 20.0 * (1.0 + drift), n)).collect();
+            let run = simulate(&schedule, |n| pauses && n % 100 >= 60, even, 150.0);
+            let received = run.heard.iter().filter(|(_, heard)| !heard.stands_in);
+            let off = received.filter_map(|(_, heard)| Some(micros_since(heard.wire?, heard.at).abs() / 1_000)).max();
+            assert!(off.is_some_and(|off| off <= most), "{drift}, {pauses}: off by {off:?} ms");
+        }
+    }
+}
+
 #[test]
 fn a_spike_of_200_ms_loses_no_word_and_the_delay_comes_down_again() {
     let spike = |n: u32| if (200..210).contains(&n) { 4_200.0 } else { f64::from(n) * 20.0 };
