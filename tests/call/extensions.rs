@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::call_support::{Gateway, PATIENCE, Phone, Plan, within};
 use crate::srtp::{NUMBER, answer_of, hears, secured, terms};
-use trunkline::call::{Call, CallStatus, PlaceCall, Tuning};
+use trunkline::call::{Call, CallStatus, PlaceCall, TransferMode, TransferOrder, Tuning};
 use trunkline::config::SrtpPolicy;
 use trunkline::media::Leg;
 use trunkline::sip::endpoint::{CallEvent, Destination, DialPolicy, OutboundInvite};
@@ -117,6 +117,34 @@ async fn keys_that_must_be_are_for_phones_over_tls_only() {
     assert_eq!(calls(&safe, SrtpPolicy::Off).await.err(), Some(488));
     let (answer, _leg) = calls(&safe, SrtpPolicy::Required).await.expect("a call");
     assert!(answer.profile.is_secure() && answer.crypto.len() == 1, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_whom_a_caller_is_given_to_is_offered_keys_over_tls_too() {
+    let state = tempfile::tempdir().expect("state");
+    let gateway = box_with(state.path(), "").await;
+    let mut safe = phone(&gateway, state.path(), true).await;
+    let call = ordered(&gateway).await;
+    let mut talks = Vec::new();
+    for who in ["caller", "person"] {
+        let ringing = safe.rings().await;
+        let offer = ringing.offer.clone().expect("an offer");
+        assert!(!offer.crypto.is_empty(), "{who}: {offer:?}");
+        let mut leg = safe.open().await;
+        let offered = terms(SrtpPolicy::Offered);
+        let (answer, agreed) = offer.answer_under(7, at(&leg), &offered, None).expect("a codec in common");
+        ringing.control.answer(answer);
+        leg.control.connect(secured(&agreed));
+        gateway.status(call.id, CallStatus::InProgress).await;
+        hears(&mut leg, 20).await;
+        if who == "caller" {
+            let order = TransferOrder { destination: "10".into(), whisper: None, mode: TransferMode::Bridge };
+            gateway.calls.transfer(gateway.organization, call.id, order).await.expect("begun");
+        }
+        talks.push((ringing, leg));
+    }
+    talks[0].0.control.hang_up();
+    assert!(encrypted(&gateway.finished(call.id).await));
 }
 
 #[tokio::test(flavor = "multi_thread")]
