@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::tape::{Layout, Stretch};
+use super::tape::File;
 use crate::media::codec::opus::OpusTuning;
 use crate::media::codec::{Codec, Encoder, MOST_OCTETS, Sound};
 use crate::media::jitter::Counts;
@@ -73,8 +73,8 @@ fn run(codec: Codec, arrivals: &[Duration], asleep: &[std::ops::Range<u32>]) -> 
 fn run_without(codec: Codec, arrivals: &[Duration], asleep: &[std::ops::Range<u32>], lost: Option<usize>) -> Outcome {
     let start = Instant::now();
     let mut reception = Reception::new(LIMIT);
-    let mut layout = Layout::new(start, codec.rate());
-    let (mut heard, mut stretches) = (Vec::<Heard>::new(), Vec::<Stretch>::new());
+    let mut file = File::new(start, codec.rate());
+    let mut heard = Vec::<Heard>::new();
     let payloads = packets(codec);
     let mut next = 0;
     // A tenth of a millisecond at a time.
@@ -92,15 +92,14 @@ fn run_without(codec: Codec, arrivals: &[Duration], asleep: &[std::ops::Range<u3
             }
             next += 1;
         }
-        stretches.extend(std::iter::from_fn(|| layout.finished(now)));
+        file.roll(now);
         while let Some(frame) = reception.poll(now) {
-            layout.lay_heard(&frame);
+            file.layout.lay_heard(&frame, now);
             heard.push(frame);
         }
     }
-    stretches.push(layout.rest(start + 8_000 * MS));
-    let left = stretches.iter().flat_map(|stretch| stretch.stereo.iter().copied().step_by(2));
-    let recorded = left.skip_while(|sample| sample.unsigned_abs() < 4).collect();
+    let (left, _) = file.finish(start + 8_000 * MS);
+    let recorded = left.into_iter().skip_while(|sample| sample.unsigned_abs() < 4).collect();
     heard.retain(|frame| !frame.left_out);
     Outcome { recorded, heard, counts: reception.jitter.counts() }
 }
@@ -154,7 +153,7 @@ fn a_stall_beyond_the_limit_of_the_delay_loses_nothing_either() {
 #[test]
 fn a_sender_that_is_late_from_the_beginning_and_catches_up_in_the_middle_of_a_word_is_not_torn_apart() {
     let whole = undisturbed(Codec::Pcmu);
-    for late in [30, 60, 100] {
+    for late in [30, 60, 100, 140] {
         let mut arrivals = departures(&[]);
         arrivals.iter_mut().take(100).for_each(|at| *at += late * MS);
         // What was due meanwhile comes with the hundredth.

@@ -155,7 +155,6 @@ impl Session {
             }
             let more = self.read_datagrams(context);
             let now = self.clock.now();
-            // Before anything is laid: after a long sleep there would be no room for it.
             if let Some(tape) = &mut self.tape {
                 tape.roll(now);
             }
@@ -232,7 +231,7 @@ impl Session {
         }
         while let Some(heard) = self.reception.poll(now) {
             if let Some(tape) = &mut self.tape {
-                tape.lay_heard(&heard);
+                tape.lay_heard(&heard, now);
             }
             if heard.left_out {
                 continue;

@@ -267,7 +267,7 @@ impl Session {
                 self.talk.last_speech = Some(now);
                 self.tally.level_out.add(pcm);
                 if let Some(tape) = &mut self.tape {
-                    tape.lay_spoken(slot.due, pcm);
+                    tape.lay_spoken(slot.due, pcm, now);
                 }
             } else {
                 self.tally.level_out.add(&Frame::silent(self.talk.queue.rate()));
