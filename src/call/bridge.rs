@@ -11,14 +11,17 @@ use tokio::sync::mpsc;
 
 use super::keys::Keys;
 use super::played::Item;
-use crate::ai::{Audio, Command, Event, Session, Usage};
+use crate::ai::{Audio, Command, Event, Session};
+use crate::media::bell::Bell;
 use crate::media::bridge::{Early, Ringback, Sounding};
 use crate::media::{FRAME, HeardFrame, Peer, Playout};
 
+mod report;
 mod sound;
 #[cfg(test)]
 mod tests;
 
+pub(super) use report::{BargeIn, Report};
 use sound::Ears;
 
 /// Reports that may wait on the media thread while the actor is busy. Beyond it, words in progress are dropped; words
@@ -31,68 +34,6 @@ const ACTIVITY: Duration = Duration::from_secs(1);
 /// Events taken from a session in one turn, so that a flood cannot starve the leg.
 const EVENTS_A_POLL: usize = 256;
 
-/// What the actor learns.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Report {
-    /// The first sound of an agent's item went out at `at`, `delay` after the caller's last word.
-    AgentBegan {
-        item: u64,
-        at: Instant,
-        delay: Option<Duration>,
-    },
-    /// The text of an item so far.
-    AgentWords {
-        item: u64,
-        text: String,
-    },
-    /// An item was played out, or cut: then `text` is what was heard.
-    ItemOver {
-        item: u64,
-        text: String,
-        interrupted: bool,
-        at: Instant,
-    },
-    AgentTurnEnd,
-    CallerBegan {
-        at: Instant,
-    },
-    CallerStopped {
-        at: Instant,
-    },
-    CallerWords {
-        text: String,
-        last: bool,
-    },
-    /// The agent's speech was thrown away.
-    BargeIn(BargeIn),
-    /// Somebody was heard within the last second.
-    Active,
-    Usage(Usage),
-    /// The agent is through and all it said has gone out. Last report but for items.
-    Done {
-        outcome: Option<String>,
-    },
-    Failed {
-        message: String,
-    },
-    /// The agent wants the caller connected to a person; what it said before has gone out.
-    TransferRequested {
-        destination: String,
-        whisper: Option<String>,
-    },
-}
-
-/// An interruption, measured at the packets of the agent's speech that have really left.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct BargeIn {
-    /// When the service said that the caller speaks.
-    pub(super) detected: Instant,
-    /// From the caller's first sound to the last packet of agent speech.
-    pub(super) since_onset: Duration,
-    /// From `detected` to the last packet of agent speech; zero when none left any more.
-    pub(super) since_detection: Duration,
-}
-
 /// An interruption whose last packet is not certain yet.
 #[derive(Debug, Clone, Copy)]
 struct Interruption {
@@ -100,17 +41,13 @@ struct Interruption {
     detected: Instant,
 }
 
-impl Report {
-    fn may_be_dropped(&self) -> bool {
-        matches!(self, Report::Active | Report::AgentWords { .. } | Report::CallerWords { last: false, .. })
-    }
-}
-
 pub(super) struct Bridge {
     session: Box<dyn Session>,
     ears: Ears,
     /// `None` once the session has ended.
     listening: bool,
+    /// Rings for commands and early sound.
+    bell: Bell,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
     backlog: VecDeque<Report>,
@@ -186,6 +123,7 @@ impl Bridge {
             session,
             ears: Ears::default(),
             listening: true,
+            bell: Bell::default(),
             commands,
             reports,
             backlog: VecDeque::new(),
@@ -212,6 +150,31 @@ impl Bridge {
     pub(super) fn with_early(mut self, early: mpsc::Receiver<Box<Early>>) -> Bridge {
         self.early = Some(early);
         self
+    }
+
+    /// Carries out what the actor wants.
+    fn obey(&mut self, playout: &mut dyn Playout) {
+        loop {
+            let mut context = Context::from_waker(self.bell.waker());
+            let Poll::Ready(Some(command)) = self.commands.poll_recv(&mut context) else { break };
+            if let Command::Hold(on_hold) = command {
+                self.on_hold = on_hold;
+            }
+            match command {
+                Command::TransferBegun => self.park(playout),
+                Command::TransferFailed { .. } => self.unpark(playout),
+                _ => {}
+            }
+            if self.listening {
+                self.session.command(command);
+            }
+        }
+        let mut context = Context::from_waker(self.bell.waker());
+        while let Some(Poll::Ready(Some(early))) = self.early.as_mut().map(|early| early.poll_recv(&mut context)) {
+            if let Some(parked) = &mut self.parked {
+                parked.early = Some(early);
+            }
+        }
     }
 
     fn on_event(&mut self, event: Event, playout: &mut dyn Playout) {
@@ -526,18 +489,8 @@ impl Peer for Bridge {
     }
 
     fn poll(&mut self, context: &mut Context<'_>, playout: &mut dyn Playout) -> Poll<()> {
-        while let Poll::Ready(Some(command)) = self.commands.poll_recv(context) {
-            if let Command::Hold(on_hold) = command {
-                self.on_hold = on_hold;
-            }
-            match command {
-                Command::TransferBegun => self.park(playout),
-                Command::TransferFailed { .. } => self.unpark(playout),
-                _ => {}
-            }
-            if self.listening {
-                self.session.command(command);
-            }
+        if self.bell.has_rung(context) {
+            self.obey(playout);
         }
         let mut taken = 0;
         while self.listening {
@@ -548,11 +501,6 @@ impl Peer for Bridge {
             let Poll::Ready(event) = self.session.poll_event(context) else { break };
             taken += 1;
             self.on_event(event, playout);
-        }
-        while let Some(Poll::Ready(Some(early))) = self.early.as_mut().map(|early| early.poll_recv(context)) {
-            if let Some(parked) = &mut self.parked {
-                parked.early = Some(early);
-            }
         }
         if let Some(parked) = &mut self.parked {
             parked.feed(context, playout);

@@ -122,7 +122,7 @@ fn begin(room: &Arc<Room>, id: Uuid, line: Line, place: Option<DialPlace>) {
     if let Some(orders) = room.registry.claim(id) {
         let room = Arc::clone(room);
         tokio::spawn(async move {
-            Box::pin(outbound::dial(Arc::clone(&room), id, line, orders)).await;
+            outbound::dial(Arc::clone(&room), id, line, orders).await;
             drop(place);
             room.due.notify_one();
         });

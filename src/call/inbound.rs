@@ -27,16 +27,17 @@ use crate::sip::sdp::SessionDescription;
 pub(super) async fn run(room: Arc<Room>, mut calls: mpsc::Receiver<IncomingCall>) {
     while let Some(call) = calls.recv().await {
         // The limits of the lines bound the tasks: without a line a task ends at once.
-        tokio::spawn(Box::pin(take(Arc::clone(&room), call)));
+        tokio::spawn(take(Arc::clone(&room), Box::new(call)));
     }
 }
 
-async fn take(room: Arc<Room>, incoming: IncomingCall) {
+// What it takes to answer is boxed, so that the task of a call that lasts is small.
+async fn take(room: Arc<Room>, incoming: Box<IncomingCall>) {
     if let Some(leg) = incoming.replaces {
-        return replace(&room, leg, incoming);
+        return replace(&room, leg, *incoming);
     }
-    match prepare(&room, &incoming).await {
-        Ok(prepared) => answer(room, incoming, prepared).await.run().await,
+    match Box::pin(prepare(&room, &incoming)).await {
+        Ok(prepared) => Box::pin(answer(room, *incoming, prepared)).await.run().await,
         Err(code) => {
             metrics::counter!("trunkline_calls_refused_total", "code" => code.to_string()).increment(1);
             // Before the call is let go of: whoever drops it unrefused hangs up.
@@ -65,12 +66,12 @@ struct Prepared {
 }
 
 /// Everything that the answer takes, or the code that refuses the call.
-async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Prepared, u16> {
+async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Box<Prepared>, u16> {
     let (number, line) = admit(room, incoming)?;
     let call = new_call(room, &number, incoming, &line)?;
     let orders = room.registry.claim(call.id).ok_or(500_u16)?;
     match open(room, &call, incoming).await {
-        Ok(media) => Ok(Prepared { number, line, call, orders, media }),
+        Ok(media) => Ok(Box::new(Prepared { number, line, call, orders, media })),
         Err(code) => {
             room.registry.release(call.id);
             Err(code)
@@ -79,8 +80,8 @@ async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Prepared, 
 }
 
 /// The actor of an answered call.
-async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> Actor {
-    let Prepared { number, line, call, orders, media } = prepared;
+async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Box<Prepared>) -> Box<Actor> {
+    let Prepared { number, line, call, orders, media } = *prepared;
     room.traces.joined(call.id, incoming.control.sip_call_id());
     incoming.control.answer(media.local.clone());
     let terms = room.terms(&call);
@@ -93,7 +94,7 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> 
         media.leg.control.connect(remote.clone());
     }
     voice.warm_up(&room, &call, Some(&media));
-    let mut actor = Actor {
+    let mut actor = Box::new(Actor {
         scribe: Scribe::start(room.desk(), call.id),
         state: State::answering(&terms, room.clock.now()),
         terms,
@@ -111,7 +112,7 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Prepared) -> 
         settled: false,
         room,
         call,
-    };
+    });
     let event = ledger::event(&actor.call, EventKind::CallRinging, &actor.room.clock);
     actor.note(vec![event]).await;
     actor

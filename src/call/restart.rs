@@ -49,7 +49,7 @@ fn closed(room: &Room, mut call: Call) -> Result<Option<(Uuid, Entry)>, StoreErr
     let events = ledger::settle(&mut call, &settlement, true, ended_at, &room.clock);
     let last = call.status.is_final();
     let closing = last.then(|| Closing { transcript: owes_transcript(&call), mail: true, turns });
-    Ok(Some((call.id, Entry { call: Some(call), turns: Vec::new(), events, closing })))
+    Ok(Some((call.id, Entry { call: Some(Box::new(call)), turns: Vec::new(), events, closing })))
 }
 
 /// The settlement among `actions`, if there is one.

@@ -185,6 +185,6 @@ impl Room {
         let written = self.desk().write_once(call, entry).await?;
         self.mailer.wake();
         self.due.notify_one();
-        Ok(written)
+        Ok(written.map(|call| *call))
     }
 }

@@ -38,7 +38,7 @@ const PAUSES: [Duration; 8] = [
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entry {
     /// The record as it is now; the newest one wins.
-    pub(super) call: Option<Call>,
+    pub(super) call: Option<Box<Call>>,
     pub(super) turns: Vec<(u64, Turn)>,
     pub(super) events: Vec<Event>,
     /// The attempt is settled for good: write the transcript file and queue the mail.
@@ -66,7 +66,10 @@ pub(super) struct Desk {
 }
 
 /// Hands entries of one call to its writer task; the task ends with the handle.
-pub(super) struct Scribe(mpsc::Sender<(Entry, Option<oneshot::Sender<Call>>)>);
+pub(super) struct Scribe(mpsc::Sender<Note>);
+
+/// An entry, and who waits for it to be on disk.
+type Note = (Entry, Option<oneshot::Sender<Box<Call>>>);
 
 impl Scribe {
     pub(super) fn start(desk: Desk, call: Uuid) -> Scribe {
@@ -83,14 +86,14 @@ impl Scribe {
 
     /// Queues the last entry and waits until it is on disk; returns the record as written, `None` when it could not
     /// be written in spite of many tries.
-    pub(super) async fn close(&self, entry: Entry) -> Option<Call> {
+    pub(super) async fn close(&self, entry: Entry) -> Option<Box<Call>> {
         let (written, done) = oneshot::channel();
         self.0.send((entry, Some(written))).await.ok()?;
         done.await.ok()
     }
 }
 
-async fn keep_writing(desk: Desk, call: Uuid, mut inbox: mpsc::Receiver<(Entry, Option<oneshot::Sender<Call>>)>) {
+async fn keep_writing(desk: Desk, call: Uuid, mut inbox: mpsc::Receiver<Note>) {
     while let Some((mut entry, mut done)) = inbox.recv().await {
         while done.is_none() {
             let Ok((next, next_done)) = inbox.try_recv() else { break };
@@ -134,7 +137,7 @@ impl Entry {
 
 impl Desk {
     /// The record as written; `None` when the store stayed out of order for minutes, or is closed.
-    async fn write_until_it_holds(&self, call: Uuid, mut entry: Entry) -> Option<Call> {
+    async fn write_until_it_holds(&self, call: Uuid, mut entry: Entry) -> Option<Box<Call>> {
         self.save_transcript(&mut entry).await;
         for pause in PAUSES.into_iter().map(Some).chain([None]) {
             match self.write(call, entry.clone()).await {
@@ -196,7 +199,7 @@ impl Desk {
     }
 
     /// One entry, once (restart, calls that wait).
-    pub(super) async fn write_once(&self, call: Uuid, mut entry: Entry) -> Result<Option<Call>, StoreError> {
+    pub(super) async fn write_once(&self, call: Uuid, mut entry: Entry) -> Result<Option<Box<Call>>, StoreError> {
         self.save_transcript(&mut entry).await;
         let written = entry.call.clone();
         self.write(call, entry).await.map(|()| written)

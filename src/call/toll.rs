@@ -89,7 +89,7 @@ mod tests {
         call.answered_at = Some(clock.utc());
         call.ended_at = Some(clock.utc() + Duration::from_secs(5 * 60));
         let entry = |call: &Call, kind| Entry {
-            call: Some(call.clone()),
+            call: Some(Box::new(call.clone())),
             events: vec![ledger::event(call, kind, &clock)],
             ..Entry::default()
         };

@@ -25,6 +25,11 @@ impl Frame {
         Frame { samples: [0; MOST_SAMPLES], length: samples(rate).min(MOST_SAMPLES) }
     }
 
+    /// A frame of `rate` Hz from now on; what is in it does not count.
+    pub fn tune(&mut self, rate: u32) {
+        self.length = samples(rate).min(MOST_SAMPLES);
+    }
+
     /// Samples a second.
     pub fn rate(&self) -> u32 {
         self.length as u32 * 50

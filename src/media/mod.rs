@@ -23,6 +23,7 @@
 //!
 //! This room knows nothing of SIP, calls or AI services.
 
+pub mod bell;
 pub mod bridge;
 pub mod codec;
 pub mod conceal;

@@ -29,7 +29,7 @@ pub const STALL: Duration = Duration::from_millis(500);
 /// A remainder that waits through so many slots is padded and sent: no more is coming soon.
 const PATIENCE: u32 = 3;
 /// Memory kept when the queue runs empty, samples.
-const KEPT: usize = 16 * 1024;
+const KEPT: usize = 2 * 1024;
 
 #[derive(Debug)]
 pub struct PlayoutQueue {
@@ -130,6 +130,11 @@ impl PlayoutQueue {
 
     /// Appends samples at `rate` Hz; returns how many (of ours) found no room. An unknown rate is not taken at all.
     pub fn push(&mut self, pcm: &[i16], rate: u32) -> usize {
+        self.pace.waited = 0;
+        if rate == self.rate {
+            self.drain_resampler();
+            return self.append_all(pcm);
+        }
         if self.resampler.as_ref().is_none_or(|resampler| resampler.from() != rate) {
             let Some(resampler) = Resampler::new(rate, self.rate) else { return pcm.len() };
             self.drain_resampler();
@@ -140,7 +145,6 @@ impl PlayoutQueue {
             resampler.process(pcm, |sample| self.append(sample));
             self.resampler = Some(resampler);
         }
-        self.pace.waited = 0;
         (self.overflowed - before) as usize
     }
 
@@ -216,9 +220,12 @@ impl PlayoutQueue {
 
     fn take_frame(&mut self) -> Frame {
         let mut frame = Frame::silent(self.rate);
-        for (sample, queued) in frame.iter_mut().zip(self.queue.drain(..frame::samples(self.rate))) {
-            *sample = queued;
-        }
+        let (front, back) = self.queue.as_slices();
+        let split = front.len().min(frame.len());
+        let (first, rest) = frame.split_at_mut(split);
+        first.copy_from_slice(&front[..split]);
+        rest.copy_from_slice(&back[..rest.len()]);
+        self.queue.drain(..frame.len());
         let taken = frame.len() as u64 * self.unit();
         self.gone += taken;
         self.sent += taken;
@@ -256,6 +263,16 @@ impl PlayoutQueue {
         } else {
             self.overflowed += 1;
         }
+    }
+
+    /// Returns how many found no room.
+    fn append_all(&mut self, pcm: &[i16]) -> usize {
+        let taken = pcm.len().min(MOST_SAMPLES - self.queue.len());
+        self.queue.extend(&pcm[..taken]);
+        self.queued += taken as u64 * self.unit();
+        let refused = pcm.len() - taken;
+        self.overflowed += refused as u64;
+        refused
     }
 
     fn drain_resampler(&mut self) {

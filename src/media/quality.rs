@@ -107,6 +107,12 @@ fn score(rating: f32) -> f32 {
 /// Quietest level that is told.
 pub const FLOOR_DB: f32 = -96.0;
 
+/// Sum of the squares.
+pub fn energy(pcm: &[i16]) -> u64 {
+    // A square fits 31 bits, so that eight of them can be added at once.
+    pcm.iter().map(|&sample| u64::from((i32::from(sample) * i32::from(sample)).unsigned_abs())).sum()
+}
+
 /// Collects samples and tells their RMS level in dBFS (0 = a full-scale square, −3 = a full-scale sine).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LevelMeter {
@@ -116,8 +122,17 @@ pub struct LevelMeter {
 
 impl LevelMeter {
     pub fn add(&mut self, pcm: &[i16]) {
-        self.sum += pcm.iter().map(|&sample| u64::from(sample.unsigned_abs()).pow(2)).sum::<u64>();
-        self.samples += pcm.len() as u64;
+        self.add_energy(energy(pcm), pcm.len());
+    }
+
+    /// So many samples with this [`energy`].
+    pub fn add_energy(&mut self, energy: u64, samples: usize) {
+        self.sum += energy;
+        self.samples += samples as u64;
+    }
+
+    pub fn add_silence(&mut self, samples: usize) {
+        self.samples += samples as u64;
     }
 
     /// The level since the last call; [`FLOOR_DB`] when there was nothing.

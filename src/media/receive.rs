@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::media::FRAME_SAMPLES;
 use crate::media::codec::{Codec, Sound};
 use crate::media::dtmf::KeyReader;
 use crate::media::frame::Frame;
 use crate::media::jitter::arrival::{Arrival, Arrivals};
 use crate::media::jitter::{Audio, JitterBuffer, Verdict};
+use crate::media::quality::energy;
 use crate::media::restore::{Origin, Restorer};
 use crate::media::rtp::Packet;
+use crate::media::{FRAME_SAMPLES, NARROW_BAND_HZ};
 
 /// Mean square below which a frame is always silent: −50 dBFS.
 const SILENT: f32 = 10_700.0;
@@ -26,7 +27,10 @@ pub struct Reception {
     keys: KeyReader,
     /// Mean square of the background: falls at once, rises slowly.
     background: f32,
-    again: Option<Heard>,
+    /// The frame that was handed out last.
+    heard: Option<Heard>,
+    /// It comes once more.
+    again: bool,
     losses: Losses,
 }
 
@@ -51,6 +55,8 @@ pub struct Heard {
     pub stands_in: bool,
     /// The listener does without it, so that the delay gets shorter.
     pub left_out: bool,
+    /// Of `pcm`: see [`energy`].
+    pub energy: u64,
     pub origin: Origin,
     /// What was sent, where `pcm` is blended with the stand-in before it.
     pub unblended: Option<Box<Frame>>,
@@ -73,7 +79,8 @@ impl Reception {
             restorer: Restorer::default(),
             keys: KeyReader::default(),
             background: SILENT,
-            again: None,
+            heard: None,
+            again: false,
             losses: Losses::default(),
         }
     }
@@ -117,50 +124,36 @@ impl Reception {
 
     /// When [`Reception::poll`] has the next frame.
     pub fn next_due(&self) -> Option<Instant> {
-        match &self.again {
-            Some(again) => Some(again.at),
-            None => self.jitter.next_due(),
+        match &self.heard {
+            Some(heard) if self.again => Some(heard.at),
+            _ => self.jitter.next_due(),
         }
     }
 
     /// The next frame that is due at `now`; call until `None`. A recording takes them all, a listener those that are not
     /// left out.
-    pub fn poll(&mut self, now: Instant) -> Option<Heard> {
-        if let Some(again) = self.again.take() {
-            return Some(again);
+    pub fn poll(&mut self, now: Instant) -> Option<&Heard> {
+        let heard = self.heard.get_or_insert_with(|| Heard::nothing(now));
+        if std::mem::take(&mut self.again) {
+            (heard.wire, heard.encoded, heard.unblended) = (None, None, None);
+            return Some(heard);
         }
-        let (heard, quiet) = self.hear(now)?;
-        match self.jitter.judge(quiet) {
-            Verdict::Play => Some(heard),
-            Verdict::Drop => Some(Heard { left_out: true, ..heard }),
-            Verdict::PlayTwice => {
-                self.again = Some(Heard { wire: None, encoded: None, unblended: None, ..heard.clone() });
-                Some(heard)
-            }
-        }
-    }
-
-    fn hear(&mut self, now: Instant) -> Option<(Heard, bool)> {
         let restorer = &mut self.restorer;
         let slot = self.jitter.take(now, &mut |part| restorer.take(part))?;
-        let restored = restorer.finish();
-        let quiet = match restored.origin {
-            Origin::Received => self.is_quiet(&restored.pcm),
-            Origin::Concealed => self.restorer.is_silent(),
+        restorer.finish(heard);
+        heard.energy = energy(&heard.pcm);
+        heard.at = slot.frame.map_or(slot.due, |(_, at)| at);
+        heard.wire = Some(slot.wire);
+        heard.stands_in = slot.frame.is_none();
+        let quiet = match heard.origin {
+            Origin::Received => is_quiet(&mut self.background, heard),
+            Origin::Concealed => restorer.is_silent(),
             Origin::Comfort => true,
         };
-        let at = slot.frame.map_or(slot.due, |(_, at)| at);
-        let heard = Heard {
-            pcm: restored.pcm,
-            at,
-            wire: Some(slot.wire),
-            stands_in: slot.frame.is_none(),
-            left_out: false,
-            origin: restored.origin,
-            unblended: restored.unblended,
-            encoded: restored.encoded,
-        };
-        Some((heard, quiet))
+        let verdict = self.jitter.judge(quiet);
+        heard.left_out = verdict == Verdict::Drop;
+        self.again = verdict == Verdict::PlayTwice;
+        Some(heard)
     }
 
     /// Opus can repair a lost frame from the packet after it, if that one is awaited: worth a frame of delay where
@@ -174,12 +167,28 @@ impl Reception {
         self.losses = Losses { received: counts.received, lost: counts.lost };
         self.jitter.look_ahead(self.codec() == Codec::Opus && lost * 100 > LOOK);
     }
+}
 
-    /// Silent, or no louder than the background and not loud.
-    fn is_quiet(&mut self, pcm: &[i16]) -> bool {
-        let power = pcm.iter().map(|&sample| f32::from(sample).powi(2)).sum::<f32>() / pcm.len() as f32;
-        self.background = power.min(self.background * 1.02 + 1.0).max(1.0);
-        power < (self.background * 2.0).clamp(SILENT, LOUD)
+/// Silent, or no louder than the background and not loud.
+fn is_quiet(background: &mut f32, heard: &Heard) -> bool {
+    let power = heard.energy as f32 / heard.pcm.len() as f32;
+    *background = power.min(*background * 1.02 + 1.0).max(1.0);
+    power < (*background * 2.0).clamp(SILENT, LOUD)
+}
+
+impl Heard {
+    pub(super) fn nothing(at: Instant) -> Heard {
+        Heard {
+            pcm: Frame::silent(NARROW_BAND_HZ),
+            at,
+            wire: None,
+            stands_in: false,
+            left_out: false,
+            energy: 0,
+            origin: Origin::Comfort,
+            unblended: None,
+            encoded: None,
+        }
     }
 }
 
@@ -206,7 +215,7 @@ mod tests {
         let mut heard = Vec::new();
         for n in 0..10u16 {
             let at = start + FRAME * u32::from(n);
-            heard.extend(std::iter::from_fn(|| reception.poll(at)));
+            heard.extend(std::iter::from_fn(|| reception.poll(at).cloned()));
             let payload = [0x80 + n as u8; 160];
             if n != 5 {
                 reception.packet(&packet(n, &payload), Content::Audio(Sound::Voice(Codec::Pcmu)), at);

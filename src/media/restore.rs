@@ -16,6 +16,7 @@ use crate::media::codec::{Codec, OCTET_TICKS, Sound, TICKS_HZ, g722};
 use crate::media::conceal::Concealer;
 use crate::media::frame::Frame;
 use crate::media::jitter::Part;
+use crate::media::receive::Heard;
 use crate::media::{FRAME_SAMPLES, NARROW_BAND_HZ, WIDE_BAND_HZ};
 
 /// Ticks in a sample of wide-band sound.
@@ -79,17 +80,6 @@ impl Default for Restorer {
     }
 }
 
-/// 20 ms, restored.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Restored {
-    pub pcm: Frame,
-    pub origin: Origin,
-    /// The octets as they came, of codecs that have one a tick.
-    pub encoded: Option<(Codec, [u8; FRAME_SAMPLES])>,
-    /// What was sent, where it is blended with the stand-in before it.
-    pub unblended: Option<Box<Frame>>,
-}
-
 impl Restorer {
     /// The codec of the last frame that came.
     pub fn codec(&self) -> Codec {
@@ -123,18 +113,22 @@ impl Restorer {
         }
     }
 
-    /// The frame is over.
-    pub fn finish(&mut self) -> Restored {
-        let rate = self.codec.rate();
-        let origin = std::mem::replace(&mut self.origin, Origin::Received);
-        let mut pcm = std::mem::replace(&mut self.frame, Frame::silent(rate));
-        let whole = std::mem::take(&mut self.filled) > 0 && origin == Origin::Received;
-        let plain = whole && self.codec != Codec::Opus;
-        let unblended = (plain && self.concealer.blends()).then(|| Box::new(pcm.clone()));
-        if plain {
-            self.concealer.good(&mut pcm);
+    /// The frame is over: fills in `pcm`, `origin`, `encoded` and `unblended`.
+    pub fn finish(&mut self, heard: &mut Heard) {
+        let filled = std::mem::take(&mut self.filled);
+        heard.origin = std::mem::replace(&mut self.origin, Origin::Received);
+        std::mem::swap(&mut heard.pcm, &mut self.frame);
+        self.frame.tune(self.codec.rate());
+        let received = heard.origin == Origin::Received;
+        if received && filled < heard.pcm.len() {
+            heard.pcm[filled..].fill(0);
         }
-        Restored { pcm, origin, encoded: plain.then_some((self.codec, self.octets)), unblended }
+        let plain = filled > 0 && received && self.codec != Codec::Opus;
+        heard.unblended = (plain && self.concealer.blends()).then(|| Box::new(heard.pcm.clone()));
+        if plain {
+            self.concealer.good(&mut heard.pcm);
+        }
+        heard.encoded = plain.then_some((self.codec, self.octets));
     }
 
     /// Another codec speaks from now on.
@@ -234,7 +228,7 @@ impl OpusSound {
 
     fn make_up(&mut self, next: Option<&[u8]>, out: &mut [i16]) {
         self.packet = None;
-        let Some(decoder) = &mut self.decoder else { return };
+        let Some(decoder) = &mut self.decoder else { return out.fill(0) };
         let repaired = next.is_some_and(|next| decoder.recover(next, out).is_ok());
         if !repaired && decoder.conceal(out).is_err() {
             out.fill(0);
@@ -250,6 +244,13 @@ mod tests {
 
     fn stretch_of(sound: Sound, payload: &[u8], packet: i64) -> Part<'_> {
         Part::Stretch { sound, payload, packet, offset: 0, ticks: 960 }
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn finish(restorer: &mut Restorer) -> Heard {
+        let mut heard = Heard::nothing(std::time::Instant::now());
+        restorer.finish(&mut heard);
+        heard
     }
 
     fn level(pcm: &[i16]) -> f64 {
@@ -283,13 +284,13 @@ mod tests {
             for (n, payload) in packets.iter().enumerate() {
                 if n == 15 {
                     restorer.take(Part::Missing { next: Some((Sound::Voice(codec), &packets[16])) });
-                    let stand_in = restorer.finish();
+                    let stand_in = finish(&mut restorer);
                     assert_eq!((stand_in.origin, stand_in.encoded), (Origin::Concealed, None));
                     assert!((level(&stand_in.pcm) - level(&tone(codec, n))).abs() < 3.0, "{codec:?}");
                     continue;
                 }
                 restorer.take(stretch_of(Sound::Voice(codec), payload, n as i64));
-                let heard = restorer.finish();
+                let heard = finish(&mut restorer);
                 assert_eq!((heard.pcm.rate(), heard.origin), (codec.rate(), Origin::Received));
                 assert_eq!(heard.encoded.is_some(), codec != Codec::Opus);
                 assert!(n < 3 || (level(&heard.pcm) - level(&tone(codec, n))).abs() < 1.5, "{codec:?} {n}");
@@ -315,7 +316,7 @@ mod tests {
                 let offset = frame as i64 * 960;
                 let (sound, payload) = (Sound::Voice(Codec::Opus), &packet[..length]);
                 restorer.take(Part::Stretch { sound, payload, packet: id as i64, offset, ticks: 960 });
-                let heard = restorer.finish();
+                let heard = finish(&mut restorer);
                 assert!(frame + id < 1 || (level(&heard.pcm) - level(&tone(Codec::Opus, 5))).abs() < 2.0);
             }
         }
@@ -325,18 +326,18 @@ mod tests {
     fn announced_silence_is_noise_of_its_level_until_somebody_speaks() {
         let mut restorer = Restorer::default();
         restorer.take(stretch_of(Sound::Voice(Codec::Pcma), &[0x2A; 160], 0));
-        restorer.finish();
+        finish(&mut restorer);
         restorer.take(stretch_of(Sound::Noise, &[50], 1));
         for _ in 0..20 {
-            let noise = restorer.finish();
+            let noise = finish(&mut restorer);
             assert_eq!(noise.origin, Origin::Comfort);
             assert!((level(&noise.pcm) + 50.0).abs() < 3.0, "{}", level(&noise.pcm));
             assert!(restorer.is_resting() && restorer.is_silent());
             restorer.take(Part::Missing { next: None });
         }
-        restorer.finish();
+        finish(&mut restorer);
         restorer.take(stretch_of(Sound::Voice(Codec::Pcma), &[0x2A; 160], 30));
-        assert_eq!(restorer.finish().origin, Origin::Received);
+        assert_eq!(finish(&mut restorer).origin, Origin::Received);
         assert!(!restorer.is_resting());
     }
 
@@ -344,9 +345,9 @@ mod tests {
     fn silence_of_opus_is_no_loss() {
         let mut restorer = Restorer::default();
         restorer.take(stretch_of(Sound::Voice(Codec::Opus), &[8 << 3], 0));
-        restorer.finish();
+        finish(&mut restorer);
         restorer.take(Part::Missing { next: None });
-        assert_eq!(restorer.finish().origin, Origin::Comfort);
+        assert_eq!(finish(&mut restorer).origin, Origin::Comfort);
     }
 
     #[test]
@@ -355,7 +356,7 @@ mod tests {
         for codec in [Codec::Opus, Codec::G722, Codec::Pcmu, Codec::Opus] {
             for octet in 0..=255u8 {
                 restorer.take(stretch_of(Sound::Voice(codec), &[octet; 7], i64::from(octet)));
-                assert_eq!(restorer.finish().pcm.rate(), codec.rate());
+                assert_eq!(finish(&mut restorer).pcm.rate(), codec.rate());
             }
         }
     }

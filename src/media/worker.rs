@@ -128,10 +128,8 @@ fn open(order: OpenOrder, shared: &Shared, stopping: &CancellationToken, legs: &
     let OpenOrder { options, load, reply } = order;
     let opened = bind(options.bind, shared).map(|sockets| {
         let (session, leg) = Session::new(shared.clone(), sockets, options.recording, stopping.child_token());
-        legs.spawn_local(async move {
-            // The load is gone before the last event is out, so that a count made after it is right.
-            Box::pin(session.run(load)).await;
-        });
+        // The load is gone before the last event is out, so that a count made after it is right.
+        legs.spawn_local(session.run(load));
         leg
     });
     // Nobody waits any more: the leg is dropped, and so closes.
@@ -145,7 +143,9 @@ fn bind(address: IpAddr, shared: &Shared) -> Result<Sockets, OpenError> {
     for _ in 0..tries {
         let lease = PortLease::take(pairs, &shared.clock).ok_or(OpenError::PortsExhausted)?;
         match bind_pair(address, lease.port) {
-            Ok((rtp, rtcp)) => return Ok(Sockets { rtp, rtcp, port: lease.port, _lease: Some(lease) }),
+            Ok((rtp, rtcp)) => {
+                return Ok(Sockets { ipv6: address.is_ipv6(), rtp, rtcp, port: lease.port, _lease: Some(lease) });
+            }
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             Err(error) => return Err(error.into()),
         }
@@ -160,7 +160,7 @@ fn bind_any(address: IpAddr) -> Result<Sockets, OpenError> {
         if port.is_multiple_of(2)
             && let Ok(second) = socket(address, port + 1)
         {
-            return Ok(Sockets { rtp: first, rtcp: second, port, _lease: None });
+            return Ok(Sockets { ipv6: address.is_ipv6(), rtp: first, rtcp: second, port, _lease: None });
         }
     }
     Err(OpenError::PortsExhausted)

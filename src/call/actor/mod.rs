@@ -101,10 +101,11 @@ enum Happening {
 
 impl Actor {
     /// Lives until the machine releases the call.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         while self.state != State::Gone {
             let happening = self.next().await;
-            self.on(happening).await;
+            // Boxed: what a call waits for is small, what it does now and then is not.
+            Box::pin(self.on(happening)).await;
         }
     }
 
@@ -296,13 +297,13 @@ impl Actor {
     /// Record, closed turns and `events` in one change.
     pub(super) async fn note(&mut self, events: Vec<crate::events::Event>) {
         let turns = self.closed_turns();
-        self.scribe.note(Entry { call: Some(self.call.clone()), turns, events, closing: None }).await;
+        self.scribe.note(Entry { call: Some(Box::new(self.call.clone())), turns, events, closing: None }).await;
     }
 
     async fn save_turns(&mut self) {
         let turns = self.closed_turns();
         if !turns.is_empty() {
-            self.scribe.note(Entry { call: Some(self.call.clone()), turns, ..Entry::default() }).await;
+            self.scribe.note(Entry { call: Some(Box::new(self.call.clone())), turns, ..Entry::default() }).await;
         }
     }
 

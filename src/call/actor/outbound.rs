@@ -33,17 +33,24 @@ const AFTER_A_FAILED_CLAIM: Duration = Duration::from_secs(2);
 
 /// Takes the call `id` from the queue to its end, through `line`. The registry holds it already.
 pub(in crate::call) async fn dial(room: Arc<Room>, id: Uuid, line: Line, orders: mpsc::Receiver<Order>) {
+    // Boxed: what it takes to begin is not kept while the call lasts.
+    if let Some(actor) = Box::pin(begin(room, id, line, orders)).await {
+        actor.run().await;
+    }
+}
+
+async fn begin(room: Arc<Room>, id: Uuid, line: Line, orders: mpsc::Receiver<Order>) -> Option<Box<Actor>> {
     let call = match claim(&room, id, &line.trunk).await {
         Ok(Some(call)) => call,
         Ok(None) => {
             room.registry.release(id);
-            return;
+            return None;
         }
         Err(error) => {
             tracing::warn!(call = %id, %error, "a call could not be taken from the queue; trying again");
             tokio::time::sleep(AFTER_A_FAILED_CLAIM).await;
             room.registry.release(id);
-            return;
+            return None;
         }
     };
     room.tell(id, LiveFact::Status(call.status));
@@ -53,7 +60,7 @@ pub(in crate::call) async fn dial(room: Arc<Room>, id: Uuid, line: Line, orders:
             actor.feed(event).await;
         }
     }
-    actor.run().await;
+    Some(actor)
 }
 
 /// The step from waiting to dialling, on disk before anything is dialled; `None` when the call waits no longer.
@@ -90,12 +97,12 @@ fn progress_of(action: &Action) -> Option<machine::Progress> {
     }
 }
 
-fn actor(room: Arc<Room>, call: Call, line: Line, orders: mpsc::Receiver<Order>) -> (Actor, Vec<Action>) {
+fn actor(room: Arc<Room>, call: Call, line: Line, orders: mpsc::Receiver<Order>) -> (Box<Actor>, Vec<Action>) {
     // The claim has put the record a step ahead; the machine goes the same step, without saving it again.
     let terms = room.terms(&call);
     let (state, actions) = machine::step(State::Waiting(machine::Wait::Queued), &terms, Event::Line, room.clock.now());
     let rest = actions.into_iter().filter(|action| progress_of(action).is_none()).collect();
-    let actor = Actor {
+    let actor = Box::new(Actor {
         scribe: Scribe::start(room.desk(), call.id),
         terms,
         state,
@@ -113,7 +120,7 @@ fn actor(room: Arc<Room>, call: Call, line: Line, orders: mpsc::Receiver<Order>)
         settled: false,
         room,
         call,
-    };
+    });
     (actor, rest)
 }
 

@@ -33,9 +33,11 @@ impl Actor {
             turns: self.assembly.turns(),
         });
         self.call = call.clone();
-        let written = self.scribe.close(Entry { call: Some(call), turns, events, closing }).await;
+        let written = self.scribe.close(Entry { call: Some(Box::new(call)), turns, events, closing }).await;
         self.settled = true;
-        self.call = written.unwrap_or_else(|| self.call.clone());
+        if let Some(written) = written {
+            self.call = *written;
+        }
         self.announce();
     }
 

@@ -60,7 +60,7 @@ fn simulate(schedule: &Schedule, quiet: impl Fn(u32) -> bool, timestamp: impl Fn
         if now > end {
             return run;
         }
-        while let Some(heard) = run.reception.poll(now) {
+        while let Some(heard) = run.reception.poll(now).cloned() {
             if !heard.left_out {
                 run.heard.push((now - start, heard));
             }
@@ -240,7 +240,7 @@ fn after_a_hold_the_missed_slots_do_not_come_all_at_once() {
     assert!(reception.poll(start + FRAME).is_some());
     // A minute passes unasked; the stream comes back where the clock is.
     send(&mut reception, 3_000);
-    let heard: Vec<Heard> = std::iter::from_fn(|| reception.poll(start + FRAME * 3_001)).collect();
+    let heard: Vec<Heard> = std::iter::from_fn(|| reception.poll(start + FRAME * 3_001).cloned()).collect();
     assert!(heard.len() <= 2, "{}", heard.len());
     assert!(heard.iter().any(|heard| heard.encoded.is_some()));
 }
@@ -263,7 +263,7 @@ fn packets_of_10_to_120_ms_make_whole_frames() {
         let mut frames = Vec::new();
         for millisecond in 0..3_000u32 {
             let now = start + Duration::from_millis(millisecond.into());
-            frames.extend(std::iter::from_fn(|| reception.poll(now)));
+            frames.extend(std::iter::from_fn(|| reception.poll(now).cloned()));
             if f64::from(millisecond) % ptime == 0.0 {
                 let n = (f64::from(millisecond) / ptime) as u32;
                 let octets: Vec<u8> =
@@ -344,7 +344,7 @@ fn prompt(schedule: &Schedule, seconds: f64) -> Vec<(f64, Option<u32>)> {
             let packet = Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &octets };
             reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
         }
-        while let Some(frame) = reception.poll(now) {
+        while let Some(frame) = reception.poll(now).cloned() {
             let milliseconds = (now - start).as_secs_f64() * 1e3;
             heard.push((milliseconds, frame.encoded.as_ref().map(|(_, octets)| number(octets))));
         }

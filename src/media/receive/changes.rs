@@ -60,7 +60,7 @@ fn listen(mut sent: Vec<Sent>, change: Change) -> Listened {
         if passed > 2_500.0 {
             return listened;
         }
-        while let Some(heard) = listened.reception.poll(now) {
+        while let Some(heard) = listened.reception.poll(now).cloned() {
             let number = (!heard.stands_in).then(|| number_of(&heard));
             listened.heard.push((passed, number));
         }

@@ -102,7 +102,7 @@ fn listen(sent: &[Sent], stretch: f64, until: f64, lost: impl Fn(usize) -> bool)
         let arrival = packets.peek().map(|sent| start + Duration::from_secs_f64(sent.at * stretch / 1e3));
         let due = listened.reception.next_due();
         let Some(now) = arrival.into_iter().chain(due).min().filter(|now| *now <= end) else { return listened };
-        let heard = std::iter::from_fn(|| listened.reception.poll(now));
+        let heard = std::iter::from_fn(|| listened.reception.poll(now).cloned());
         listened.heard.extend(heard.filter(|heard| !heard.left_out));
         if arrival == Some(now)
             && let Some(Sent { content, sequence, timestamp, payload, .. }) = packets.next()

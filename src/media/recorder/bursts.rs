@@ -93,7 +93,7 @@ fn run_without(codec: Codec, arrivals: &[Duration], asleep: &[std::ops::Range<u3
             next += 1;
         }
         file.roll(now);
-        while let Some(frame) = reception.poll(now) {
+        while let Some(frame) = reception.poll(now).cloned() {
             file.layout.lay_heard(&frame, now);
             heard.push(frame);
         }

@@ -93,7 +93,7 @@ impl Session {
         let length = datagram.first_chunk_mut().map_or(0, |front| report.write(front));
         let destination = link.control_destination();
         if let Some(sealed) = link.seal_control(&mut datagram, length) {
-            send(&self.sockets.rtcp, sealed, destination);
+            send(&self.sockets.rtcp, self.sockets.ipv6, sealed, destination);
         }
     }
 

@@ -2,18 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock::Clock;
 use crate::media::session::outbound::Talk;
 use crate::media::{Flushed, Playout};
 
 pub struct Desk<'a> {
     talk: &'a mut Talk,
-    clock: &'a Clock,
+    now: Instant,
 }
 
 impl<'a> Desk<'a> {
-    pub fn new(talk: &'a mut Talk, clock: &'a Clock) -> Desk<'a> {
-        Desk { talk, clock }
+    pub fn new(talk: &'a mut Talk, now: Instant) -> Desk<'a> {
+        Desk { talk, now }
     }
 }
 
@@ -54,6 +53,6 @@ impl Playout for Desk<'_> {
     }
 
     fn now(&self) -> Instant {
-        self.clock.now()
+        self.now
     }
 }

@@ -85,7 +85,7 @@ impl Session {
             return;
         }
         if let Some(peer) = &mut self.peer {
-            peer.key(key, &mut Desk::new(&mut self.talk, &self.clock));
+            peer.key(key, &mut Desk::new(&mut self.talk, now));
         }
         self.outbox.send(LegEvent::Key(key));
     }

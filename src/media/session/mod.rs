@@ -28,6 +28,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clock::Clock;
+use crate::media::bell::Bell;
 use crate::media::dtmf::{Presses, ToneListener, Way};
 use crate::media::leg::Command;
 use crate::media::ports::PortPairs;
@@ -66,6 +67,8 @@ pub struct Shared {
 }
 
 pub struct Sockets {
+    /// Both are.
+    pub ipv6: bool,
     pub rtp: UdpSocket,
     pub rtcp: UdpSocket,
     pub port: u16,
@@ -78,9 +81,13 @@ pub struct Session {
     recorder: Arc<Recorder>,
     rtp_timeout: Duration,
     sockets: Sockets,
+    /// Rings for commands and the end.
+    bell: Bell,
     commands: mpsc::Receiver<Command>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
     timer: Pin<Box<Sleep>>,
+    /// What the timer waits for.
+    armed: Option<Instant>,
     link: Option<Link>,
     reception: Reception,
     talk: Talk,
@@ -102,17 +109,19 @@ impl Session {
         sockets: Sockets,
         recording: Option<PathBuf>,
         closing: CancellationToken,
-    ) -> (Session, Leg) {
+    ) -> (Box<Session>, Leg) {
         let (outbox, events) = Outbox::new();
         let (control, commands) = LegControl::new(closing.clone());
         let leg = Leg::new(sockets.port, control, events);
         let (now, utc) = (shared.clock.now(), shared.clock.utc());
-        let session = Session {
+        let session = Box::new(Session {
             rtp_timeout: shared.rtp_timeout,
             sockets,
+            bell: Bell::default(),
             commands,
             closing: Box::pin(closing.cancelled_owned()),
             timer: Box::pin(tokio::time::sleep(IDLE)),
+            armed: None,
             link: None,
             reception: Reception::new(shared.jitter_limit),
             talk: Talk::new(),
@@ -126,12 +135,12 @@ impl Session {
             presses: Presses::default(),
             clock: shared.clock,
             recorder: shared.recorder,
-        };
+        });
         (session, leg)
     }
 
     /// Runs until the leg is closed; then says goodbye, finishes the recording and reports.
-    pub async fn run(mut self, load: Load) {
+    pub async fn run(mut self: Box<Self>, load: Load) {
         poll_fn(|context| self.turn(context)).await;
         self.peer = None;
         let now = self.clock.now();
@@ -142,7 +151,7 @@ impl Session {
             Some(tape) => tape.finish(now).await,
             None => None,
         };
-        let Session { sockets, outbox, .. } = self;
+        let Session { sockets, outbox, .. } = *self;
         drop((sockets, load));
         outbox.close(quality, recording);
     }
@@ -150,7 +159,7 @@ impl Session {
     /// One wake-up. Ready = the leg is to be closed.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.closing.as_mut().poll(context).is_ready() || !self.obey(context) {
+            if self.bell.has_rung(context) && !self.obey() {
                 return Poll::Ready(());
             }
             let more = self.read_datagrams(context);
@@ -159,7 +168,7 @@ impl Session {
                 tape.roll(now);
             }
             self.hear(now);
-            self.poll_peer(context);
+            self.poll_peer(context, now);
             self.speak();
             self.keep_house(now);
             if more {
@@ -167,17 +176,26 @@ impl Session {
                 return Poll::Pending;
             }
             let due = self.next_due().unwrap_or(now + IDLE);
+            if self.armed == Some(due) && due > now {
+                return Poll::Pending;
+            }
+            self.armed = Some(due);
             self.timer.as_mut().reset(due.into());
             if self.timer.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
+            self.armed = None;
         }
     }
 
-    /// Carries out waiting commands; `false` when nobody can give any more.
-    fn obey(&mut self, context: &mut Context<'_>) -> bool {
+    /// Carries out waiting commands; `false` when the leg is to be closed, or nobody can give any more.
+    fn obey(&mut self) -> bool {
         loop {
-            match self.commands.poll_recv(context) {
+            let mut context = Context::from_waker(self.bell.waker());
+            if self.closing.as_mut().poll(&mut context).is_ready() {
+                return false;
+            }
+            match self.commands.poll_recv(&mut context) {
                 Poll::Ready(Some(Command::Connect(remote))) => self.connect(*remote),
                 Poll::Ready(Some(Command::Attach(factory))) => {
                     let peer = factory();
@@ -231,31 +249,32 @@ impl Session {
         }
         while let Some(heard) = self.reception.poll(now) {
             if let Some(tape) = &mut self.tape {
-                tape.lay_heard(&heard, now);
+                tape.lay_heard(heard, now);
             }
             if heard.left_out {
                 continue;
             }
-            self.tally.level_in.add(&heard.pcm);
+            self.tally.level_in.add_energy(heard.energy, heard.pcm.len());
             let key = self.listener.as_mut().and_then(|listener| listener.hear(&heard.pcm, heard.pcm.rate()));
+            if let Some(peer) = &mut self.peer {
+                let frame = HeardFrame {
+                    pcm: &heard.pcm,
+                    rate: heard.pcm.rate(),
+                    at: heard.at,
+                    concealed: heard.origin == Origin::Concealed,
+                    encoded: heard.encoded.as_ref().map(|(codec, octets)| (*codec, octets.as_slice())),
+                };
+                peer.heard(frame, &mut Desk::new(&mut self.talk, now));
+            }
             if let Some(key) = key {
                 self.press(key, Way::Tone, now);
             }
-            let Some(peer) = &mut self.peer else { continue };
-            let frame = HeardFrame {
-                pcm: &heard.pcm,
-                rate: heard.pcm.rate(),
-                at: heard.at,
-                concealed: heard.origin == Origin::Concealed,
-                encoded: heard.encoded.as_ref().map(|(codec, octets)| (*codec, octets.as_slice())),
-            };
-            peer.heard(frame, &mut Desk::new(&mut self.talk, &self.clock));
         }
     }
 
-    fn poll_peer(&mut self, context: &mut Context<'_>) {
+    fn poll_peer(&mut self, context: &mut Context<'_>, now: Instant) {
         if let Some(peer) = &mut self.peer
-            && peer.poll(context, &mut Desk::new(&mut self.talk, &self.clock)).is_ready()
+            && peer.poll(context, &mut Desk::new(&mut self.talk, now)).is_ready()
         {
             self.peer = None;
         }
@@ -267,7 +286,7 @@ impl Session {
             self.send_slots();
             let Some(mark) = self.talk.queue.reached() else { return };
             if let Some(peer) = &mut self.peer {
-                peer.played(mark, &mut Desk::new(&mut self.talk, &self.clock));
+                peer.played(mark, &mut Desk::new(&mut self.talk, self.clock.now()));
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::net::UdpSocket;
 
 use crate::media::codec::{Codec, Encoder, MOST_OCTETS, comfort};
 use crate::media::dtmf::{KEYS_WAITING, KeyPacket, KeySender, ToneSender};
-use crate::media::frame::Frame;
+use crate::media::frame::{self, Frame};
 use crate::media::playout::{PlayoutQueue, Slot};
 use crate::media::rtp::{HEADER, Packet};
 use crate::media::session::Session;
@@ -22,6 +22,7 @@ use crate::media::{KeyWay, OpusTuning, Remote};
 const ECHO: Duration = Duration::from_millis(200);
 /// Silent slots after which comfort noise takes over, where it was agreed, and slots between two packets of it: 200 ms.
 const HUSH: u32 = 10;
+static SILENCE: [i16; frame::MOST_SAMPLES] = [0; frame::MOST_SAMPLES];
 
 /// Everything towards the phone.
 pub struct Talk {
@@ -46,10 +47,9 @@ pub struct Talk {
 }
 
 /// What a slot carries.
-// Boxed, sound would cost an allocation a slot.
-#[allow(clippy::large_enum_variant)]
 enum Load {
-    Sound(Frame),
+    /// A tone, speech, or silence.
+    Sound,
     /// A key's packet, as it is.
     Ready {
         payload_type: u8,
@@ -170,46 +170,48 @@ impl Talk {
     }
 
     /// What a slot carries.
-    fn load(&mut self, slot: &Slot, remote: &Remote) -> Load {
+    /// The same, and the tone that it carries.
+    fn load(&mut self, slot: &Slot, remote: &Remote) -> (Load, Option<Frame>) {
         if let Some(format) = remote.telephone_event
             && let Some(key) = self.keys.slot(slot.timestamp, format.clock)
         {
             self.deaf_until = Some(slot.due + ECHO);
             self.hush = 0;
             let KeyPacket { marker, timestamp, payload } = key;
-            return Load::Ready { payload_type: format.payload_type, marker, timestamp, payload };
+            return (Load::Ready { payload_type: format.payload_type, marker, timestamp, payload }, None);
         }
         let rate = self.queue.rate();
         let tone = self.tones.slot(rate);
         if tone.is_some() {
             self.deaf_until = Some(slot.due + ECHO);
         }
-        let heard = tone.or_else(|| slot.speech.clone());
-        self.hush = if heard.is_some() { 0 } else { self.hush.saturating_add(1) };
+        let silent = tone.is_none() && slot.speech.is_none();
+        self.hush = if silent { self.hush.saturating_add(1) } else { 0 };
         if let Some(noise) = remote.comfort_noise.filter(|_| self.hush > HUSH && remote.codec.clock() == 8_000) {
             let due = (self.hush - HUSH - 1).is_multiple_of(HUSH);
-            return if due { Load::Noise { payload_type: noise.send } } else { Load::Nothing };
+            return (if due { Load::Noise { payload_type: noise.send } } else { Load::Nothing }, None);
         }
-        Load::Sound(heard.unwrap_or_else(|| Frame::silent(rate)))
+        (Load::Sound, tone)
     }
 }
 
 /// A packet's way out.
 struct Exit<'a> {
     socket: &'a UdpSocket,
+    ipv6: bool,
     link: &'a mut Link,
     stream: &'a mut Stream,
 }
 
 impl Exit<'_> {
     fn send(&mut self, payload_type: u8, marker: bool, timestamp: u32, payload: &[u8]) {
-        let Exit { socket, link, stream } = self;
+        let Exit { socket, ipv6, link, stream } = self;
         stream.sequence = stream.sequence.wrapping_add(1);
         let packet = Packet { marker, payload_type, sequence: stream.sequence, timestamp, ssrc: stream.ssrc, payload };
         let mut datagram = [0; HEADER + MOST_OCTETS + TRAILER];
         let Some(length) = packet.write(&mut datagram) else { return };
         let Some(sealed) = link.seal(&mut datagram, length) else { return };
-        if send(socket, sealed, link.latch.destination()) {
+        if send(socket, *ipv6, sealed, link.latch.destination()) {
             stream.packets += 1;
             stream.octets += (length - HEADER) as u64;
         } else {
@@ -232,11 +234,12 @@ impl Session {
             tracing::debug!("keys are not sent: the peer did not agree to telephone-event");
             self.talk.keys = KeySender::default();
         }
+        let rate = self.talk.queue.rate();
         while let Some(slot) = self.talk.queue.poll(now, self.talk.sounds_a_key()) {
-            let load = self.talk.load(&slot, &link.remote);
+            let (load, tone) = self.talk.load(&slot, &link.remote);
             let Talk { encoder, packer, stream, rested, .. } = &mut self.talk;
             let speech_type = link.remote.payload_type;
-            let mut exit = Exit { socket: &self.sockets.rtp, link: &mut *link, stream };
+            let mut exit = Exit { socket: &self.sockets.rtp, ipv6: self.sockets.ipv6, link: &mut *link, stream };
             let mut speak = |packed: Packed<'_>| {
                 let mut payload = [0; MOST_OCTETS];
                 let length = encoder.encode(packed.pcm, &mut payload);
@@ -246,12 +249,13 @@ impl Session {
                     exit.send(speech_type, marker, packed.timestamp, payload);
                 }
             };
-            if !matches!(load, Load::Sound(_)) || !packer.goes_on_at(slot.timestamp) {
+            if !matches!(load, Load::Sound) || !packer.goes_on_at(slot.timestamp) {
                 packer.rest(&mut speak);
             }
             match load {
-                Load::Sound(pcm) => {
-                    packer.push(slot.timestamp, slot.marker, &pcm);
+                Load::Sound => {
+                    let pcm = tone.as_deref().or(slot.speech.as_deref()).unwrap_or(&SILENCE[..frame::samples(rate)]);
+                    packer.push(slot.timestamp, slot.marker, pcm);
                     packer.packets(speak);
                 }
                 Load::Ready { payload_type, marker, timestamp, payload } => {
@@ -270,19 +274,19 @@ impl Session {
                     tape.lay_spoken(slot.due, pcm, now);
                 }
             } else {
-                self.tally.level_out.add(&Frame::silent(self.talk.queue.rate()));
+                self.tally.level_out.add_silence(frame::samples(rate));
             }
         }
     }
 }
 
 /// Sends without waiting. What the system does not take at once would be too late anyhow. The unspecified address (an
-/// old way to say "hold") takes nothing: the system would deliver it to this host.
-pub fn send(socket: &UdpSocket, datagram: &[u8], destination: SocketAddr) -> bool {
+/// old way to say "hold") takes nothing: the system would deliver it to this host. `ipv6`: the socket is of that family.
+pub fn send(socket: &UdpSocket, ipv6: bool, datagram: &[u8], destination: SocketAddr) -> bool {
     if destination.ip().to_canonical().is_unspecified() {
         return false;
     }
-    let destination = reachable(destination, socket.local_addr().is_ok_and(|local| local.is_ipv6()));
+    let destination = reachable(destination, ipv6);
     SockRef::from(socket).send_to(datagram, &destination.into()).is_ok()
 }
 
