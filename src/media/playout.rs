@@ -12,13 +12,19 @@
 //! | any | slots were missed by less than [`STALL`] | they all go out now, each with its own timestamp |
 //! | any | more was missed | one slot goes out now with the timestamp of now and the marker bit |
 //!
+//! A stream that is as fast as it is heard does not lag behind for good: see [`drain`].
+//!
 //! Timestamps are truthful: each is the slot's instant on the clock that began with the first slot. A frame that goes
 //! out early therefore overlaps the end of the silence that was sent before it.
+
+mod drain;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::media::frame::{self, Frame};
+use crate::media::playout::drain::Drain;
+use crate::media::quality::energy;
 use crate::media::resample::{Resampler, converted};
 use crate::media::{Codec, FRAME, Flushed, WIDE_BAND_HZ};
 
@@ -44,6 +50,7 @@ pub struct PlayoutQueue {
     marks: VecDeque<(u64, u64)>,
     overflowed: u64,
     pace: Pace,
+    drain: Drain,
 }
 
 #[derive(Debug)]
@@ -100,6 +107,7 @@ impl PlayoutQueue {
                 waited: 0,
                 late: 0,
             },
+            drain: Drain::default(),
         }
     }
 
@@ -152,6 +160,7 @@ impl PlayoutQueue {
     pub fn finish(&mut self) {
         self.drain_resampler();
         self.pad();
+        self.drain.ended();
     }
 
     /// Drops all that has not gone out, with the marks inside.
@@ -162,6 +171,7 @@ impl PlayoutQueue {
         self.queue.clear();
         self.queue.shrink_to(KEPT);
         self.resampler = None;
+        self.drain.ended();
         Flushed { dropped: span(dropped) }
     }
 
@@ -179,7 +189,7 @@ impl PlayoutQueue {
         span(self.queue.len() as u64 * self.unit())
     }
 
-    /// Speech sent since the beginning, padding included, silence between spurts not.
+    /// Speech sent since the beginning, padding included, and silence of it that was left out; silence between spurts not.
     pub fn sent(&self) -> Duration {
         span(self.sent)
     }
@@ -205,17 +215,47 @@ impl PlayoutQueue {
             return None;
         }
         let ready = !hold && self.queue.len() >= self.frame();
+        let before = self.pace.slot;
         let (next, anew) = self.pace.next(now, ready)?;
+        if let Some(before) = before {
+            let late = next.due.saturating_duration_since(before.due);
+            if late >= FRAME {
+                self.drain.missed(late);
+            }
+        }
         self.pace.late += u64::from(now.saturating_duration_since(next.due) > Duration::from_millis(5));
         self.pace.slot =
             Some(Next { due: next.due + FRAME, timestamp: next.timestamp.wrapping_add(self.pace.ticks()) });
         if !ready && !hold {
             self.wait_for_remainder();
         }
-        let speech = ready.then(|| self.take_frame());
+        let speech = ready.then(|| {
+            self.leave_out();
+            let frame = self.take_frame();
+            self.drain.spoke(self.queued());
+            frame
+        });
+        if !ready && !hold {
+            self.drain.missed(FRAME);
+        }
         let marker = anew || (ready && !self.pace.speaking);
         self.pace.speaking = ready;
         Some(Slot { due: next.due, timestamp: next.timestamp, marker, speech })
+    }
+
+    /// Silence that waits for no reason is left out, as long as there is something behind it.
+    fn leave_out(&mut self) {
+        while self.drain.is_due() && self.queue.len() >= 2 * self.frame() {
+            let (samples, (front, back)) = (self.frame(), self.queue.as_slices());
+            let split = front.len().min(samples);
+            let energy = energy(&front[..split]) + energy(&back[..samples - split]);
+            if !self.drain.leaves_out(energy, samples) {
+                break;
+            }
+            self.queue.drain(..samples);
+            self.gone += samples as u64 * self.unit();
+            self.sent += samples as u64 * self.unit();
+        }
     }
 
     fn take_frame(&mut self) -> Frame {
