@@ -3,6 +3,8 @@
 //! A leg is woken a hundred and fifty times a second by packets and slots, and once in a while by an order: a look into
 //! every channel at each of them is a good part of its cost. A channel that is polled with a bell's own waker need only
 //! be looked at when the bell has rung.
+//!
+//! A bell that is muted wakes nobody: for what may wait until the task looks by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +22,7 @@ pub struct Bell {
 #[derive(Debug)]
 struct Shared {
     rung: AtomicBool,
+    muted: AtomicBool,
     task: AtomicWaker,
 }
 
@@ -29,14 +32,17 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
-        self.task.wake();
+        self.rung.store(true, Ordering::SeqCst);
+        if !self.muted.load(Ordering::SeqCst) {
+            self.task.wake();
+        }
     }
 }
 
 impl Default for Bell {
     fn default() -> Bell {
-        let shared = Arc::new(Shared { rung: AtomicBool::new(true), task: AtomicWaker::new() });
+        let shared =
+            Arc::new(Shared { rung: AtomicBool::new(true), muted: AtomicBool::new(false), task: AtomicWaker::new() });
         Bell { waker: Waker::from(Arc::clone(&shared)), shared }
     }
 }
@@ -51,6 +57,17 @@ impl Bell {
         self.shared.task.register(context.waker());
         // Swapped, not stored: whatever was sent before the ring that this takes back is seen by who looks now.
         self.shared.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it wakes its task. Who mutes it looks soon by itself; what rang meanwhile wakes the task at the end of it.
+    pub fn mute(&self, muted: bool) {
+        if self.shared.muted.load(Ordering::Relaxed) == muted {
+            return;
+        }
+        self.shared.muted.store(muted, Ordering::SeqCst);
+        if !muted && self.shared.rung.load(Ordering::SeqCst) {
+            self.shared.task.wake();
+        }
     }
 
     pub fn waker(&self) -> &Waker {
@@ -82,5 +99,28 @@ mod tests {
             assert!(count.0.load(Ordering::SeqCst) >= n, "the task is woken");
             assert!(bell.has_rung(&context) && !bell.has_rung(&context), "once, however often it rang");
         }
+    }
+
+    #[test]
+    fn what_rings_while_it_is_muted_wakes_when_it_no_longer_is() {
+        let count = Arc::new(Count(0.into()));
+        let waker = Waker::from(Arc::clone(&count));
+        let (bell, context) = (Bell::default(), Context::from_waker(&waker));
+        let woken = || count.0.load(Ordering::SeqCst);
+        bell.has_rung(&context);
+        bell.mute(true);
+        bell.mute(false);
+        assert_eq!(woken(), 0, "nothing rang");
+        bell.mute(true);
+        bell.waker().wake_by_ref();
+        assert_eq!(woken(), 0);
+        bell.mute(false);
+        assert_eq!(woken(), 1);
+        assert!(bell.has_rung(&context));
+        bell.mute(true);
+        bell.waker().wake_by_ref();
+        assert!(bell.has_rung(&context), "whoever looks sees it");
+        bell.mute(false);
+        assert_eq!(woken(), 1, "it was seen");
     }
 }

@@ -199,6 +199,11 @@ impl PlayoutQueue {
         self.pace.late
     }
 
+    /// Whether the last slot was speech: then nothing that comes goes out before the next one is due.
+    pub fn is_speaking(&self) -> bool {
+        self.pace.running && self.pace.speaking && self.pace.slot.is_some()
+    }
+
     /// When [`PlayoutQueue::poll`] has something at the latest, unless more is pushed before.
     pub fn next_due(&self) -> Option<Instant> {
         self.pace.slot.filter(|_| self.pace.running).map(|next| next.due)
@@ -361,10 +366,12 @@ impl Pace {
             None => Some((here, true)),
             Some(next) if now >= next.due + STALL => Some((here, true)),
             Some(next) if now >= next.due => Some((next, false)),
-            // Never the timestamp of the packet before: at least one tick must have passed.
+            // Never the timestamp of the packet before: a tick later at least.
             Some(next) if ready && !self.speaking => {
-                let passed = here.timestamp.wrapping_sub(next.timestamp.wrapping_sub(self.ticks()));
-                (passed as i32 > 0).then_some((here, true))
+                let last = next.timestamp.wrapping_sub(self.ticks());
+                let passed = here.timestamp.wrapping_sub(last) as i32;
+                let timestamp = last.wrapping_add(passed.max(1) as u32);
+                (passed >= 0).then_some((Next { timestamp, ..here }, true))
             }
             Some(_) => None,
         }

@@ -93,6 +93,9 @@ pub struct Session {
     talk: Talk,
     control: Control,
     peer: Option<Box<dyn Peer>>,
+    /// Rings for the peer. Muted while it speaks: what it says then goes out with the next slot, and is fetched just
+    /// before that.
+    peer_bell: Bell,
     outbox: Outbox,
     tally: Tally,
     /// Where to record, until the recording begins.
@@ -127,6 +130,7 @@ impl Session {
             talk: Talk::new(),
             control: Control::new(now, utc),
             peer: None,
+            peer_bell: Bell::default(),
             outbox,
             tally: Tally::default(),
             recording,
@@ -168,8 +172,10 @@ impl Session {
                 tape.roll(now);
             }
             self.hear(now);
-            self.poll_peer(context, now);
+            self.peer_bell.has_rung(context);
+            self.poll_peer(now);
             self.speak();
+            self.peer_bell.mute(self.talk.queue.is_speaking());
             self.keep_house(now);
             if more {
                 context.waker().wake_by_ref();
@@ -272,9 +278,10 @@ impl Session {
         }
     }
 
-    fn poll_peer(&mut self, context: &mut Context<'_>, now: Instant) {
+    fn poll_peer(&mut self, now: Instant) {
+        let mut context = Context::from_waker(self.peer_bell.waker());
         if let Some(peer) = &mut self.peer
-            && peer.poll(context, &mut Desk::new(&mut self.talk, now)).is_ready()
+            && peer.poll(&mut context, &mut Desk::new(&mut self.talk, now)).is_ready()
         {
             self.peer = None;
         }
