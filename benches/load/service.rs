@@ -38,6 +38,8 @@ const GLANCE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct Desk {
     heard: Mutex<Vec<Heard>>,
+    /// Octets of sound that came, of all calls.
+    octets: AtomicU64,
     /// Streams that began.
     pub streams: AtomicU64,
     /// Calls below this number are troubled, unless they are below `first`, which is over.
@@ -94,6 +96,16 @@ impl Service {
 }
 
 impl Desk {
+    /// Frames of sound since the last [`Desk::forget`].
+    pub fn frames(&self) -> u64 {
+        self.octets.load(Ordering::Relaxed) / FRAME as u64
+    }
+
+    pub fn forget(&self) {
+        self.octets.store(0, Ordering::Relaxed);
+        self.take();
+    }
+
     /// What was heard since it was last asked.
     pub fn take(&self) -> Vec<Heard> {
         std::mem::take(&mut *locked(&self.heard))
@@ -159,6 +171,7 @@ impl Ear<'_> {
     fn hear(&mut self, message: &Message) -> Option<Vec<u8>> {
         let payload = message.to_text().ok().and_then(|text| value(text, "\"payload\":\""))?;
         let mut sound = STANDARD.decode(payload).expect("base64");
+        self.desk.octets.fetch_add(sound.len() as u64, Ordering::Relaxed);
         if let Some(pulse) = self.finder.hear(&mut sound) {
             let took = microseconds().saturating_sub(pulse.stamp);
             locked(&self.desk.heard).push(Heard {

@@ -37,6 +37,8 @@ pub struct Step {
     pub setup: Summary,
     pub packets_sent: u64,
     pub packets_received: u64,
+    /// Frames of 20 ms that the service got; more than were sent is sound that nobody spoke.
+    pub frames_at_service: Option<u64>,
     pub strays: u64,
     pub ended_by_gateway: usize,
     /// Refused while the step was set up, by code; placed again.
@@ -116,6 +118,7 @@ pub fn run(flags: &Flags, target: &mut Target, phones: &Phones, count: usize, id
         setup: setup.summary(),
         packets_sent: notes.sent.load(Ordering::Relaxed),
         packets_received: notes.received.load(Ordering::Relaxed),
+        frames_at_service: target.service.as_ref().map(|service| service.desk.frames()),
         strays: notes.strays.load(Ordering::Relaxed),
         ended_by_gateway: ended.len(),
         refused: target.dialer.refused.clone(),
@@ -143,7 +146,7 @@ fn forget(notes: &Notes, target: &Target) {
         count.store(0, Ordering::Relaxed);
     }
     if let Some(service) = &target.service {
-        service.desk.take();
+        service.desk.forget();
     }
 }
 
@@ -184,7 +187,12 @@ impl Step {
             self.memory_kib_per_call
         );
         let (sent, received) = (self.packets_sent, self.packets_received);
-        println!("      packets: {sent} sent, {received} received; pulses of another call: {}", self.strays);
+        let frames = self.frames_at_service.map(|frames| format!(", {frames} frames at the service"));
+        println!(
+            "      packets: {sent} sent{}, {received} received; pulses of another call: {}",
+            frames.unwrap_or_default(),
+            self.strays
+        );
         self.setup.print("      set-up, INVITE → 200");
         if self.ended_by_gateway > 0 || !self.refused.is_empty() {
             let (ended, refused) = (self.ended_by_gateway, &self.refused);
