@@ -44,9 +44,12 @@ bench-full: bench ## 500 calls, TLS, bad networks, bad services, set-ups, and an
 	$(LOAD) --calls 50 --seconds 60 --service stall --troubled 5 --json $(RESULTS)/full-stall.json
 	$(LOAD) --calls 50 --seconds 60 --service flood --troubled 5 --json $(RESULTS)/full-flood.json
 	$(LOAD) --calls 50 --seconds 60 --service deaf --troubled 5 --json $(RESULTS)/full-deaf.json
-	$(LOAD) --calls 50 --seconds 60 --service bursts --loss 3 --jitter 30 --reorder 1 --duplicate 1 --drift 200 \
-	  --json $(RESULTS)/full-network.json
-	$(LOAD) --calls 50 --seconds 20 --service bursts --starve 500 --json $(RESULTS)/full-starve.json
+	for service in echo bursts; do \
+	  $(LOAD) --calls 50 --seconds 60 --service $$service --loss 3 --jitter 30 --reorder 1 --duplicate 1 --drift 200 \
+	    --json $(RESULTS)/full-network-$$service.json || exit 1; \
+	  $(LOAD) --calls 50 --seconds 20 --service $$service --starve 500 \
+	    --json $(RESULTS)/full-starve-$$service.json || exit 1; \
+	done
 	$(LOAD) --rate 100 --seconds 60 --json $(RESULTS)/full-rate-100.json
 	$(LOAD) --rate 500 --seconds 60 --json $(RESULTS)/full-rate-500.json
 	$(LOAD) --calls 50 --seconds $(SOAK) --service bursts --drift 200 --json $(RESULTS)/full-soak.json

@@ -44,6 +44,8 @@ pub struct Notes {
     pub heard: Mutex<Vec<Heard>>,
     /// How late our own packets left: a large value says that this machine, not the gateway, was at its limit.
     pub lateness: Mutex<Spread>,
+    /// Frames that the phones spoke, whatever became of their packets.
+    pub frames: AtomicU64,
     pub sent: AtomicU64,
     pub received: AtomicU64,
     /// Pulses that came out of another call than the one that they went into.

@@ -96,14 +96,9 @@ impl Service {
 }
 
 impl Desk {
-    /// Frames of sound since the last [`Desk::forget`].
+    /// Frames of sound since it was last asked.
     pub fn frames(&self) -> u64 {
-        self.octets.load(Ordering::Relaxed) / FRAME as u64
-    }
-
-    pub fn forget(&self) {
-        self.octets.store(0, Ordering::Relaxed);
-        self.take();
+        self.octets.swap(0, Ordering::Relaxed) / FRAME as u64
     }
 
     /// What was heard since it was last asked.

@@ -37,7 +37,9 @@ pub struct Step {
     pub setup: Summary,
     pub packets_sent: u64,
     pub packets_received: u64,
-    /// Frames of 20 ms that the service got; more than were sent is sound that nobody spoke.
+    /// Since the calls began, with the time that they settle in.
+    pub frames_spoken: u64,
+    /// More than were spoken is sound that the box invented; a service that answers in time never catches up with it.
     pub frames_at_service: Option<u64>,
     pub strays: u64,
     pub ended_by_gateway: usize,
@@ -75,6 +77,7 @@ pub fn run(flags: &Flags, target: &mut Target, phones: &Phones, count: usize, id
         service.desk.trouble(first, troubled);
     }
     target.dialer.refused.clear();
+    begin_count(&phones.notes, target);
     let answered = target.dialer.call(count, AT_ONCE)?;
     let setup: Spread = answered.iter().map(|call| call.took).collect();
     let calls: Vec<u32> = answered.iter().map(|call| call.call).collect();
@@ -91,6 +94,7 @@ pub fn run(flags: &Flags, target: &mut Target, phones: &Phones, count: usize, id
     let (after, own_after) = (Usage::of(target.id())?, Usage::of(std::process::id())?);
 
     let notes = &phones.notes;
+    let (frames_spoken, frames_at_service) = begin_count(notes, target);
     let record = Record {
         spoken: std::mem::take(&mut *locked(&notes.spoken)),
         at_service: target.service.as_ref().map(|service| service.desk.take()).unwrap_or_default(),
@@ -118,7 +122,8 @@ pub fn run(flags: &Flags, target: &mut Target, phones: &Phones, count: usize, id
         setup: setup.summary(),
         packets_sent: notes.sent.load(Ordering::Relaxed),
         packets_received: notes.received.load(Ordering::Relaxed),
-        frames_at_service: target.service.as_ref().map(|service| service.desk.frames()),
+        frames_spoken,
+        frames_at_service,
         strays: notes.strays.load(Ordering::Relaxed),
         ended_by_gateway: ended.len(),
         refused: target.dialer.refused.clone(),
@@ -138,6 +143,12 @@ pub fn run(flags: &Flags, target: &mut Target, phones: &Phones, count: usize, id
     Ok(step)
 }
 
+/// Frames that the phones spoke and the service got since this was last asked.
+fn begin_count(notes: &Notes, target: &Target) -> (u64, Option<u64>) {
+    let spoken = notes.frames.swap(0, Ordering::Relaxed);
+    (spoken, target.service.as_ref().map(|service| service.desk.frames()))
+}
+
 fn forget(notes: &Notes, target: &Target) {
     locked(&notes.spoken).clear();
     locked(&notes.heard).clear();
@@ -146,7 +157,7 @@ fn forget(notes: &Notes, target: &Target) {
         count.store(0, Ordering::Relaxed);
     }
     if let Some(service) = &target.service {
-        service.desk.forget();
+        service.desk.take();
     }
 }
 
@@ -187,12 +198,14 @@ impl Step {
             self.memory_kib_per_call
         );
         let (sent, received) = (self.packets_sent, self.packets_received);
-        let frames = self.frames_at_service.map(|frames| format!(", {frames} frames at the service"));
-        println!(
-            "      packets: {sent} sent{}, {received} received; pulses of another call: {}",
-            frames.unwrap_or_default(),
-            self.strays
-        );
+        println!("      packets: {sent} sent, {received} received; pulses of another call: {}", self.strays);
+        if let Some(frames) = self.frames_at_service {
+            println!(
+                "      sound since the calls began: {} frames spoken, {frames} at the service ({:+.2} a call)",
+                self.frames_spoken,
+                (frames as f64 - self.frames_spoken as f64) / self.calls as f64
+            );
+        }
         self.setup.print("      set-up, INVITE → 200");
         if self.ended_by_gateway > 0 || !self.refused.is_empty() {
             let (ended, refused) = (self.ended_by_gateway, &self.refused);
