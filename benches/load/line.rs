@@ -1,7 +1,7 @@
 //! One call's sound as phones and ears share it, and what they write down of it.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::report::Spread;
@@ -44,8 +44,9 @@ pub struct Notes {
     pub heard: Mutex<Vec<Heard>>,
     /// How late our own packets left: a large value says that this machine, not the gateway, was at its limit.
     pub lateness: Mutex<Spread>,
-    /// Frames that the phones spoke, whatever became of their packets.
+    /// Frames that the phones spoke, whatever became of their packets; of calls from this number on.
     pub frames: AtomicU64,
+    pub frames_from: AtomicU32,
     pub sent: AtomicU64,
     pub received: AtomicU64,
     /// Pulses that came out of another call than the one that they went into.

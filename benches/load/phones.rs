@@ -199,7 +199,9 @@ impl Mouths {
                     locked(&self.notes.spoken).push(Spoken { call, number: pulse.number, at: pulse.stamp, lost });
                 }
                 talking.frame += 1;
-                self.notes.frames.fetch_add(1, Ordering::Relaxed);
+                if call >= self.notes.frames_from.load(Ordering::Relaxed) {
+                    self.notes.frames.fetch_add(1, Ordering::Relaxed);
+                }
                 let (next, line) = (talking.begun + self.frame * talking.frame, Arc::clone(&talking.line));
                 for leaves in copies.into_iter().flatten() {
                     let at = self.begun + leaves;

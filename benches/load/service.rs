@@ -38,7 +38,7 @@ const GLANCE: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct Desk {
     heard: Mutex<Vec<Heard>>,
-    /// Octets of sound that came, of all calls.
+    /// Octets of sound that came, of calls without trouble.
     octets: AtomicU64,
     /// Streams that began.
     pub streams: AtomicU64,
@@ -132,8 +132,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, kind: Kind, desk: &
         }
     };
     desk.streams.fetch_add(1, Ordering::Relaxed);
-    let mut ear = Ear { desk, finder: Finder::default(), last: None };
-    match desk.manner(kind, call) {
+    let manner = desk.manner(kind, call);
+    let mut ear = Ear { desk, counts: !manner.is_trouble(), finder: Finder::default(), last: None };
+    match manner {
         Kind::Echo | Kind::Engine => echo(&mut socket, &mut ear).await,
         Kind::Bursts => bursts(&mut socket, &mut ear).await,
         Kind::Stall => stall(&mut socket, &mut ear).await,
@@ -156,6 +157,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, kind: Kind, desk: &
 /// What one stream hears.
 struct Ear<'a> {
     desk: &'a Desk,
+    counts: bool,
     finder: Finder,
     /// The pulse that waits to be sent back.
     last: Option<Pulse>,
@@ -166,7 +168,9 @@ impl Ear<'_> {
     fn hear(&mut self, message: &Message) -> Option<Vec<u8>> {
         let payload = message.to_text().ok().and_then(|text| value(text, "\"payload\":\""))?;
         let mut sound = STANDARD.decode(payload).expect("base64");
-        self.desk.octets.fetch_add(sound.len() as u64, Ordering::Relaxed);
+        if self.counts {
+            self.desk.octets.fetch_add(sound.len() as u64, Ordering::Relaxed);
+        }
         if let Some(pulse) = self.finder.hear(&mut sound) {
             let took = microseconds().saturating_sub(pulse.stamp);
             locked(&self.desk.heard).push(Heard {

@@ -37,7 +37,7 @@ pub struct Step {
     pub setup: Summary,
     pub packets_sent: u64,
     pub packets_received: u64,
-    /// Since the calls began, with the time that they settle in.
+    /// Of untroubled calls since they began, with the time that they settle in.
     pub frames_spoken: u64,
     /// More than were spoken is sound that the box invented; a service that answers in time never catches up with it.
     pub frames_at_service: Option<u64>,
@@ -78,6 +78,7 @@ pub fn run(flags: &Flags, target: &mut Target, phones: &Phones, count: usize, id
     }
     target.dialer.refused.clear();
     begin_count(&phones.notes, target);
+    phones.notes.frames_from.store(first + troubled as u32, Ordering::Relaxed);
     let answered = target.dialer.call(count, AT_ONCE)?;
     let setup: Spread = answered.iter().map(|call| call.took).collect();
     let calls: Vec<u32> = answered.iter().map(|call| call.call).collect();
@@ -199,11 +200,12 @@ impl Step {
         );
         let (sent, received) = (self.packets_sent, self.packets_received);
         println!("      packets: {sent} sent, {received} received; pulses of another call: {}", self.strays);
-        if let Some(frames) = self.frames_at_service {
+        if let Some(frames) = self.frames_at_service.filter(|_| self.untroubled.is_some()) {
             println!(
                 "      sound since the calls began: {} frames spoken, {frames} at the service ({:+.2} a call)",
                 self.frames_spoken,
-                (frames as f64 - self.frames_spoken as f64) / self.calls as f64
+                (frames as f64 - self.frames_spoken as f64)
+                    / self.untroubled.as_ref().map_or(1, |some| some.calls) as f64
             );
         }
         self.setup.print("      set-up, INVITE → 200");
