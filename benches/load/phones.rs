@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::ears::Ears;
 use super::faults::{Faults, Network};
-use super::line::{Line, Notes, Spoken, locked};
+use super::line::{Line, Notes, Spoken, locked, place};
 use super::pulse::{Pulse, microseconds};
 use super::rtp::{self, FRAME, HEADER, PACKET, QUIET};
 
@@ -23,9 +23,6 @@ const PULSE_EVERY: u32 = 40;
 const FIRST_PULSE: u32 = 10;
 /// A new call waits no longer than this for its first packet.
 const NAP: Duration = Duration::from_millis(2);
-/// Places of the 20 ms frame that calls take one after the other: neighbours are far apart.
-const PLACES: u32 = 64;
-const STEP: u32 = 27;
 
 enum Order {
     Add(Arc<Line>),
@@ -174,7 +171,7 @@ impl Mouths {
         let call = line.call;
         let faults = Faults::new(self.network, call);
         // The next time that this call's place in the frame comes.
-        let place = FRAME * (call.wrapping_mul(STEP) % PLACES) / PLACES;
+        let place = place(call);
         let into = Duration::from_nanos((self.begun.elapsed().as_nanos() % FRAME.as_nanos()) as u64);
         let begun = Instant::now() + (place + FRAME - into);
         self.talking.insert(call, Talking { line, begun, frame: 0, pulses: 0, faults });

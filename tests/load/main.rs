@@ -29,3 +29,4 @@ mod figures;
 mod messages;
 mod network;
 mod pulses;
+mod spread;
