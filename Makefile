@@ -1,9 +1,12 @@
 # `make` alone says what there is.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
+SOAK ?= 3600
+RESULTS := target/bench
+LOAD := cargo bench --locked --bench load --
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
 
-.PHONY: help setup setup-test build demo test interop bench flood fuzz check model deny advisories clean
+.PHONY: help setup setup-test build demo test interop bench bench-full flood fuzz check model deny advisories clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +30,29 @@ interop: ## other people's programs against the box: a line of result for each p
 	@scripts/setup.sh interop
 	@scripts/interop.sh
 
-bench: setup ## numbers of this machine, medians and p99
+bench: setup ## numbers of this machine, medians and p99, in a few minutes; as JSON in target/bench
 	cargo bench --locked --bench gateway --bench store
+	$(LOAD) --setup --service engine --json $(RESULTS)/setup.json
+	$(LOAD) --calls 1,10,50,200 --service echo --json $(RESULTS)/echo.json
+	$(LOAD) --calls 1,10,50,200 --service bursts --json $(RESULTS)/bursts.json
+
+bench-full: bench ## 500 calls, TLS, bad networks, bad services, set-ups, and an hour's soak (SOAK=3600 seconds)
+	$(LOAD) --calls 1,10,50,200,500 --seconds 60 --service engine --json $(RESULTS)/full-engine.json
+	$(LOAD) --calls 1,10,50,200,500 --seconds 60 --service echo --json $(RESULTS)/full-echo.json
+	$(LOAD) --calls 1,10,50,200,500 --seconds 60 --service bursts --json $(RESULTS)/full-bursts.json
+	$(LOAD) --calls 50,200 --seconds 60 --tls --json $(RESULTS)/full-tls.json
+	$(LOAD) --calls 50 --seconds 60 --service stall --troubled 5 --json $(RESULTS)/full-stall.json
+	$(LOAD) --calls 50 --seconds 60 --service flood --troubled 5 --json $(RESULTS)/full-flood.json
+	$(LOAD) --calls 50 --seconds 60 --service deaf --troubled 5 --json $(RESULTS)/full-deaf.json
+	for service in echo bursts; do \
+	  $(LOAD) --calls 50 --seconds 60 --service $$service --loss 3 --jitter 30 --reorder 1 --duplicate 1 --drift 200 \
+	    --json $(RESULTS)/full-network-$$service.json || exit 1; \
+	  $(LOAD) --calls 50 --seconds 20 --service $$service --starve 500 \
+	    --json $(RESULTS)/full-starve-$$service.json || exit 1; \
+	done
+	$(LOAD) --rate 100 --seconds 60 --json $(RESULTS)/full-rate-100.json
+	$(LOAD) --rate 500 --seconds 60 --json $(RESULTS)/full-rate-500.json
+	$(LOAD) --calls 50 --seconds $(SOAK) --service bursts --drift 200 --json $(RESULTS)/full-soak.json
 
 fuzz: setup ## every fuzz target with libFuzzer, FUZZ_SECONDS=300 each
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)

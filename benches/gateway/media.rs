@@ -10,8 +10,8 @@ use trunkline::clock::Clock;
 use trunkline::config::MediaConfig;
 use trunkline::media::{Codec, HeardFrame, LegOptions, MediaPlane, Peer, Playout, Remote};
 
-use super::pump::{FRAME, QUIET, is_loud, packet};
 use super::report::{Spread, title};
+use super::rtp::{FRAME, HEADER, QUIET, packet};
 use super::support::{audio, free_udp_range};
 
 const HEARD: u32 = 1_000;
@@ -90,7 +90,7 @@ fn hear(phone: &UdpSocket, gateway: SocketAddr, heard: &mpsc::Receiver<(i16, Ins
         phone.send_to(&packet(sequence, 7, value(sequence)), gateway).expect("sent");
     }
     std::thread::sleep(Duration::from_millis(300));
-    let mut spread = Spread::new();
+    let mut spread = Spread::default();
     let mut next = 0_usize;
     for (sample, at) in heard.try_iter() {
         // The frame of a packet is the next one with its value; values repeat after 1.9 s.
@@ -103,14 +103,14 @@ fn hear(phone: &UdpSocket, gateway: SocketAddr, heard: &mpsc::Receiver<(i16, Ins
             next = index + 1;
         }
     }
-    spread.print("RTP in → engine frame out");
+    spread.summary().print("RTP in → engine frame out");
     HEARD
 }
 
 /// Engine audio → first loud RTP packet, and flush → last loud RTP packet.
 fn speak(phone: &UdpSocket, gateway: SocketAddr, mut sequence: u32, orders: &queue::Sender<Order>) {
     let loud: Vec<i16> = (0..16_000).map(|index| if index / 8 % 2 == 0 { 12_000 } else { -12_000 }).collect();
-    let (mut first, mut silence) = (Spread::new(), Spread::new());
+    let (mut first, mut silence) = (Spread::default(), Spread::default());
     phone.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
     let mut tick = Instant::now();
     for turn in 0..TURNS {
@@ -128,8 +128,8 @@ fn speak(phone: &UdpSocket, gateway: SocketAddr, mut sequence: u32, orders: &que
         let (_, ended) = listen(phone, gateway, &mut sequence, &mut tick, Duration::from_millis(200));
         silence.record(ended.map_or(Duration::ZERO, |ended| ended.saturating_duration_since(flushed)));
     }
-    first.print("first audio out → RTP out");
-    silence.print("flush → last loud packet on the wire");
+    first.summary().print("first audio out → RTP out");
+    silence.summary().print("flush → last loud packet on the wire");
 }
 
 /// Sends silence and listens for `time`; when the first and the last loud packet came.
@@ -158,4 +158,9 @@ fn listen(
         }
     }
     (first, last)
+}
+
+/// Whether an RTP packet carries a loud µ-law sample.
+fn is_loud(packet: &[u8]) -> bool {
+    packet.get(HEADER..).is_some_and(|payload| payload.iter().any(|byte| !byte & 0x70 >= 0x60))
 }
