@@ -141,6 +141,7 @@ impl Reception {
         let restorer = &mut self.restorer;
         let slot = self.jitter.take(now, &mut |part| restorer.take(part))?;
         restorer.finish(heard);
+        self.jitter.rest(restorer.is_resting());
         heard.energy = energy(&heard.pcm);
         heard.at = slot.frame.map_or(slot.due, |(_, at)| at);
         heard.wire = Some(slot.wire);

@@ -19,7 +19,8 @@
 //! | a packet from before such a change or jump comes after it | late, dropped: its place cannot be told any more |
 //!
 //! A listener that takes frames as they come (a voice service: it plays nothing) gets them at once: the table's waiting is
-//! then only for what is missing, out of order or not whole, and the delay may move at any time.
+//! then only for what is missing, out of order or not whole, and the delay may move at any time. Where nothing at all is
+//! there it waits for [`PATIENCE`] before anything is made up: what was only late is not heard twice, once invented.
 //!
 //! Beside the instant at which a frame is due, each slot tells where the frame lay on the wire's own timeline: by its
 //! timestamp alone, whatever the network and the waiting did to it. A recording is laid out by that.
@@ -58,6 +59,8 @@ const MOST_BEHIND: i64 = 20;
 const SPLICE: Duration = Duration::from_millis(250);
 /// So many packets in a row that are late although they come in order mean that the timeline is wrong.
 const LATE_RUN: u32 = 2;
+/// How long nothing may come before a listener that takes frames as they come hears that: the spikes of a network.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub struct JitterBuffer {
@@ -69,6 +72,8 @@ pub struct JitterBuffer {
     looks_ahead: bool,
     /// What is whole and in its turn goes out as soon as it is there.
     prompt: bool,
+    /// The sender has said that it sends nothing: silence is no sign of trouble.
+    resting: bool,
     /// Stand-ins that went out for what was only late, as far as it has not been caught up with.
     behind: i64,
 }
@@ -126,6 +131,7 @@ impl JitterBuffer {
             counts: Counts::default(),
             looks_ahead: false,
             prompt: false,
+            resting: false,
             behind: 0,
         }
     }
@@ -168,15 +174,25 @@ impl JitterBuffer {
 
     /// When the next slot is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.timeline.map(|timeline| timeline.due)
+        self.timeline.map(|timeline| self.due_of(&timeline))
+    }
+
+    /// When the next slot goes out, whatever is there.
+    fn due_of(&self, timeline: &Timeline) -> Instant {
+        let waits = self.prompt && !self.resting && timeline.owed == 0 && self.pieces.front().is_none();
+        if waits { timeline.due + PATIENCE } else { timeline.due }
     }
 
     /// The slot that is due at `now`, if one is; hands out what it is made of. Tell [`JitterBuffer::judge`] about it
     /// before the next call.
     pub fn take(&mut self, now: Instant, part: &mut dyn FnMut(Part<'_>)) -> Option<Slot> {
         let ready = |timeline: &Timeline| self.prompt && timeline.is_ready(&self.pieces);
-        let mut timeline = self.timeline.filter(|timeline| timeline.due <= now || ready(timeline))?;
+        let mut timeline = self.timeline.filter(|timeline| self.due_of(timeline) <= now || ready(timeline))?;
         let owed = timeline.owed;
+        if self.prompt && timeline.owed == 0 && self.pieces.front().is_none() {
+            // What was waited for in vain is over.
+            timeline.skip(now);
+        }
         timeline.skip_stall(now);
         timeline.anchor_at(self.delays.floor(), DRIFT, self.delays.limit());
         let due = timeline.due;
@@ -220,6 +236,11 @@ impl JitterBuffer {
     /// Whether frames go out as they come, and only what is missing or out of order is waited for.
     pub fn prompt(&mut self, prompt: bool) {
         self.prompt = prompt;
+    }
+
+    /// Whether the sender has said that it sends nothing now.
+    pub fn rest(&mut self, resting: bool) {
+        self.resting = resting;
     }
 
     pub fn counts(&self) -> Counts {

@@ -368,7 +368,7 @@ fn a_prompt_listener_gets_every_frame_when_it_comes_however_unevenly() {
     let waited = |(at, number): &(f64, u32)| at - schedule[*number as usize].0;
     // The first packet tells of no pace yet.
     assert!(real.iter().skip(1).all(|frame| waited(frame) < 0.01), "{:?}", real.iter().map(waited).fold(0.0, f64::max));
-    assert!(heard.len() - real.len() <= 25, "{} stand-ins for what was only late", heard.len() - real.len());
+    assert_eq!(heard.len(), real.len(), "nothing is made up for what is only late");
 }
 
 #[test]
@@ -401,7 +401,8 @@ fn a_prompt_listener_hears_on_while_the_network_pauses_and_what_comes_then_is_al
     let real: Vec<u32> = heard.iter().filter_map(|(_, number)| *number).collect();
     assert_eq!(real, (0..real.len() as u32).collect::<Vec<_>>(), "nothing is lost");
     let pause: Vec<f64> = heard.iter().filter(|(_, number)| number.is_none()).map(|(at, _)| *at).collect();
-    assert!((20..=26).contains(&pause.len()), "{pause:?}");
+    // It was waited for 200 ms before anything was made up.
+    assert!((14..=16).contains(&pause.len()) && pause[0] > 2_200.0, "{pause:?}");
     assert!(pause.windows(2).all(|pair| (pair[1] - pair[0] - 20.0).abs() < 6.0), "at the pace of the sound: {pause:?}");
     // Ever after frames come out when they come in.
     let late = heard

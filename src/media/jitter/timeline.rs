@@ -132,12 +132,16 @@ impl Timeline {
 
     /// Nobody asked for a long time (hold, a stalled machine): those slots are owed, not delivered all at once.
     pub fn skip_stall(&mut self, now: Instant) {
-        let behind = now.saturating_duration_since(self.due);
-        if behind > STALL {
-            let frames = (behind.as_micros() as i64) / FRAME_MICROS;
-            self.due += Duration::from_micros((frames * FRAME_MICROS).unsigned_abs());
-            self.owed += frames;
+        if now.saturating_duration_since(self.due) > STALL {
+            self.skip(now);
         }
+    }
+
+    /// All slots that are over are owed.
+    pub fn skip(&mut self, now: Instant) {
+        let frames = (now.saturating_duration_since(self.due).as_micros() as i64) / FRAME_MICROS;
+        self.due += Duration::from_micros((frames * FRAME_MICROS).unsigned_abs());
+        self.owed += frames;
     }
 
     pub fn shift(&mut self, micros: i64) {

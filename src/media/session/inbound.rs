@@ -1,8 +1,9 @@
 //! Datagrams to the listening side.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -15,6 +16,9 @@ use crate::media::rtp::Packet;
 use crate::media::session::desk::Desk;
 use crate::media::session::{BUDGET, DATAGRAM, Session};
 
+/// A leg that looks so late was asleep, as the whole machine was.
+const ASLEEP: Duration = Duration::from_millis(10);
+
 impl Session {
     /// Reads what waits on both sockets, at most [`BUDGET`] datagrams of each; `true` when there may be more.
     pub(super) fn read_datagrams(&mut self, context: &mut Context<'_>) -> bool {
@@ -24,11 +28,25 @@ impl Session {
             let Some((length, source)) = receive(&self.sockets.rtcp, context, &mut buffer) else { break };
             self.take_report(&mut buffer[..length], source, now);
         }
+        if self.next_due().is_some_and(|due| now.saturating_duration_since(due) > ASLEEP) {
+            self.catch_up(&mut buffer, now);
+        }
         for _ in 0..BUDGET {
             let Some((length, source)) = receive(&self.sockets.rtp, context, &mut buffer) else { return false };
             self.take_media(&mut buffer[..length], source, now);
         }
         true
+    }
+
+    /// After a sleep of the machine timers may be heard of before the packets are that have come meanwhile: those are
+    /// looked for, lest something is made up for what is there.
+    fn catch_up(&mut self, buffer: &mut [u8], now: Instant) {
+        let Ok(socket) = self.sockets.rtp.as_fd().try_clone_to_owned() else { return };
+        let socket = std::net::UdpSocket::from(socket);
+        for _ in 0..BUDGET {
+            let Ok((length, source)) = socket.recv_from(buffer) else { return };
+            self.take_media(&mut buffer[..length], source, now);
+        }
     }
 
     /// Before the leg is connected nobody is known, so everything is discarded.
