@@ -159,9 +159,7 @@ impl JitterBuffer {
         if start + length <= timeline.next {
             return self.late(audio, start, at);
         }
-        // Time in which nobody asked for frames is no delay of the network's.
-        let asleep = micros_since(at, timeline.due).clamp(0, STALL.as_micros() as i64);
-        let transit = timeline.transit(start, at) - asleep;
+        let transit = timeline.transit(start, at) - self.asleep(&timeline, at);
         let paused = self.pieces.front().is_none() && transit - self.delays.floor() > self.delays.limit();
         if wait > self.delays.limit() + JUMP {
             return self.splice(audio, at);
@@ -253,6 +251,11 @@ impl JitterBuffer {
         Duration::from_micros(micros.max(0).unsigned_abs())
     }
 
+    /// Time in which nobody asked for frames: it is no delay of the network's.
+    fn asleep(&self, timeline: &Timeline, at: Instant) -> i64 {
+        micros_since(at, self.due_of(timeline)).clamp(0, STALL.as_micros() as i64)
+    }
+
     fn ahead(&self) -> i64 {
         if self.looks_ahead { FRAME_MICROS } else { 0 }
     }
@@ -262,12 +265,14 @@ impl JitterBuffer {
     }
 
     fn accept(&mut self, audio: Audio<'_>, start: i64, at: Instant) {
+        let asleep = self.timeline.map_or(0, |timeline| self.asleep(&timeline, at));
         let Some(timeline) = &mut self.timeline else { return };
         let Some(length) = audio.sound.ticks(audio.payload) else { return };
         timeline.late_run = 0;
         timeline.assembly = assembly(length);
         timeline.hear(audio.timestamp, start, at);
-        self.delays.note(timeline.transit(start, at));
+        let transit = timeline.transit(start, at);
+        self.delays.note(transit.min((transit - asleep).max(self.delays.floor())));
         self.pieces.insert(start, length, timeline.next, audio.sound, at, audio.payload);
         let limit = self.delays.limit();
         while let Some(last) = self.pieces.end().map(|end| end - TICKS) {

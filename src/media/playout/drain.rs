@@ -8,7 +8,7 @@
 //! | The stream | What it is taken for |
 //! |---|---|
 //! | a second of it went out, and never more than [`LEAD`] waited, beside what it owes | live |
-//! | more waited | not live |
+//! | more waited | not live, unless it stayed the same (within [`STEADY`]) for a long watch: it comes as fast as it goes |
 //! | live, and nothing was there for a slot, or slots were missed | it owes that time |
 //! | the turn ended, was thrown away, or owes more than [`FORGET`] | not live, owes nothing |
 //!
@@ -21,6 +21,7 @@ use crate::media::FRAME;
 
 /// What a live stream may be ahead: it comes in pieces.
 const LEAD: Duration = Duration::from_millis(250);
+const STEADY: Duration = Duration::from_millis(100);
 const LIVE: Duration = Duration::from_secs(1);
 const FORGET: Duration = Duration::from_secs(5);
 const SOON: u32 = 15;
@@ -35,8 +36,11 @@ pub struct Drain {
     /// How long it has been live, as far as it matters.
     live: Duration,
     owed: Duration,
-    /// Least that waited in this watch, and slots of it.
+    /// What waited all the time in the last long watch, where that was steady.
+    standing: Duration,
+    /// Least and most that waited in this watch, and slots of it.
     lowest: Duration,
+    highest: Duration,
     watched: u32,
     /// Frames that wait for no reason.
     spare: u32,
@@ -47,18 +51,31 @@ pub struct Drain {
 impl Drain {
     /// A frame went out and left `waiting` behind.
     pub fn spoke(&mut self, waiting: Duration) {
-        if waiting > LEAD + self.owed {
-            return self.ended();
+        if waiting > LEAD + self.standing + self.owed {
+            (self.live, self.standing, self.owed, self.spare) = Default::default();
+        } else {
+            self.live = (self.live + FRAME).min(LIVE);
         }
-        self.live = (self.live + FRAME).min(LIVE);
-        self.lowest = if self.watched == 0 { waiting } else { self.lowest.min(waiting) };
+        if self.watched == 0 {
+            (self.lowest, self.highest) = (waiting, waiting);
+        }
+        (self.lowest, self.highest) = (self.lowest.min(waiting), self.highest.max(waiting));
         self.watched += 1;
         if self.watched >= if self.owed.is_zero() { LATE } else { SOON } {
-            self.watched = 0;
-            self.spare = (self.lowest.as_nanos() / FRAME.as_nanos()) as u32;
-            if self.spare == 0 {
-                self.owed = Duration::ZERO;
-            }
+            self.judge();
+        }
+    }
+
+    /// The end of a watch.
+    fn judge(&mut self) {
+        if self.watched >= LATE {
+            let steady = self.highest - self.lowest <= STEADY;
+            self.standing = if steady { self.lowest } else { Duration::ZERO };
+        }
+        self.watched = 0;
+        self.spare = (self.lowest.as_nanos() / FRAME.as_nanos()) as u32;
+        if self.spare == 0 {
+            self.owed = Duration::ZERO;
         }
     }
 
@@ -174,6 +191,18 @@ mod tests {
             let words = |all: &[i16]| all.iter().copied().filter(|value| *value != 0).collect::<Vec<i16>>();
             assert_eq!(words(&run.spoken), words(&sent), "{stall} ms");
         }
+    }
+
+    #[test]
+    fn what_stands_for_long_in_a_stream_of_our_own_pace_goes_in_its_pauses() {
+        let mut run = Run::new();
+        // It begins with 600 ms at once, and goes on as fast as it is heard.
+        (0..30).for_each(|n| run.push(sound(n)));
+        for n in 30..1_000 {
+            run.push(sound(n));
+            run.run(20);
+        }
+        assert!(run.queue.queued() <= 40 * MS, "{:?}", run.queue.queued());
     }
 
     #[test]
