@@ -1,6 +1,5 @@
 //! Arguments in, exit code out; nothing else.
 
-#[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -455,6 +455,11 @@ impl Peer for Bridge {
         self.session.is_prompt()
     }
 
+    /// Ringback and early sound do.
+    fn keeps_pace(&self) -> bool {
+        self.parked.is_some()
+    }
+
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout) {
         self.report_interruption(playout.last_sent());
         if self.listening && !self.on_hold && self.parked.is_none() {

@@ -108,6 +108,10 @@ impl Pacer {
 }
 
 impl Peer for End {
+    fn keeps_pace(&self) -> bool {
+        true
+    }
+
     fn heard(&mut self, frame: HeardFrame<'_>, _: &mut dyn Playout) {
         for samples in frame.pcm.chunks(PIECE) {
             let mut piece = Piece { pcm: [0; PIECE], length: samples.len(), rate: frame.rate };

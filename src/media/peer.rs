@@ -26,6 +26,11 @@ pub trait Peer {
         false
     }
 
+    /// Whether it keeps the queue of what goes to the phone at the pace of its source by itself.
+    fn keeps_pace(&self) -> bool {
+        false
+    }
+
     /// A frame from the phone.
     fn heard(&mut self, frame: HeardFrame<'_>, playout: &mut dyn Playout);
 

@@ -51,6 +51,7 @@ pub struct PlayoutQueue {
     overflowed: u64,
     pace: Pace,
     drain: Drain,
+    drains: bool,
 }
 
 #[derive(Debug)]
@@ -108,6 +109,7 @@ impl PlayoutQueue {
                 late: 0,
             },
             drain: Drain::default(),
+            drains: true,
         }
     }
 
@@ -199,6 +201,14 @@ impl PlayoutQueue {
         self.pace.late
     }
 
+    /// Whether silence that waits for no reason is left out; not where whoever queues keeps the pace.
+    pub fn drains(&mut self, drains: bool) {
+        if self.drains != drains {
+            self.drains = drains;
+            self.drain.ended();
+        }
+    }
+
     /// Whether the last slot was speech: then nothing that comes goes out before the next one is due.
     pub fn is_speaking(&self) -> bool {
         self.pace.running && self.pace.speaking && self.pace.slot.is_some()
@@ -250,7 +260,7 @@ impl PlayoutQueue {
 
     /// Silence that waits for no reason is left out, as long as there is something behind it.
     fn leave_out(&mut self) {
-        while self.drain.is_due() && self.queue.len() >= 2 * self.frame() {
+        while self.drains && self.drain.is_due() && self.queue.len() >= 2 * self.frame() {
             let (samples, (front, back)) = (self.frame(), self.queue.as_slices());
             let split = front.len().min(samples);
             let energy = energy(&front[..split]) + energy(&back[..samples - split]);

@@ -175,6 +175,8 @@ impl Setup {
 
     pub fn spawn(&self) -> Process {
         let mut command = Command::new(PROGRAM);
+        // As systemd/trunkline.service sets it.
+        command.env("MIMALLOC_DISALLOW_ARENA_ALLOC", "1");
         command.arg("serve").arg("--config").arg(self.config_file());
         Process::start("trunkline serve", &mut command, &self.log_file())
     }

@@ -175,7 +175,9 @@ impl Session {
             self.peer_bell.has_rung(context);
             self.poll_peer(now);
             self.speak();
-            self.peer_bell.mute(self.talk.queue.is_speaking());
+            let paced = self.peer.as_ref().is_some_and(|peer| peer.keeps_pace());
+            self.talk.queue.drains(!paced);
+            self.peer_bell.mute(self.talk.queue.is_speaking() && !paced);
             self.keep_house(now);
             if more {
                 context.waker().wake_by_ref();
