@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
 
-.PHONY: help setup setup-test build demo test interop bench flood fuzz check model deny advisories clean
+.PHONY: help setup setup-test build demo test interop bench quality flood fuzz check model deny advisories clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ interop: ## other people's programs against the box: a line of result for each p
 
 bench: setup ## numbers of this machine, medians and p99
 	cargo bench --locked --bench gateway --bench store
+
+quality: setup-test ## speech through the box and back, scored after ITU-T P.862: every voice, more sentences
+	QUALITY_LONG=1 cargo test --locked --test e2e speech_quality:: -- --nocapture --test-threads=1
 
 fuzz: setup ## every fuzz target with libFuzzer, FUZZ_SECONDS=300 each
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)

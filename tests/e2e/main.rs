@@ -14,6 +14,7 @@ mod phones;
 mod privacy;
 mod restart;
 mod sipp;
+mod speech_quality;
 mod srtp;
 mod trace;
 mod transfer;

@@ -2,6 +2,7 @@
 
 mod media_stage;
 
+mod blend;
 mod codecs;
 mod leg;
 mod packet_times;
