@@ -7,6 +7,7 @@ mod bad_input;
 mod baresip;
 mod damage_meter;
 mod drain;
+mod faults;
 mod flood;
 mod live;
 mod messages;

@@ -3,6 +3,7 @@
 mod media_stage;
 
 mod blend;
+mod changes;
 mod codecs;
 mod leg;
 mod packet_times;

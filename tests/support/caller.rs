@@ -81,6 +81,12 @@ impl Caller {
         panic!("no final answer to the INVITE within {PATIENCE:?}");
     }
 
+    /// Calls in vain; the final answer's code.
+    #[track_caller]
+    pub fn refused(&self, target: SocketAddr, called: &str) -> u16 {
+        self.call_and_cancel(target, called, PATIENCE)
+    }
+
     /// Calls with `session` as the offer, and waits for the answer.
     #[track_caller]
     pub fn stand(self, target: SocketAddr, called: &str, session: &str) -> Standing {
