@@ -1,6 +1,8 @@
 //! What goes wrong around the media, against the built program: ports that run out, a voice AI that does not read, a
 //! machine that stands still.
 
+#![allow(clippy::disallowed_methods)] // real time on real sockets
+
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -39,7 +41,7 @@ fn counter(gateway: &Gateway, name: &str) -> f64 {
 
 /// Silence, and a loud frame now and then.
 fn beats(frames: usize) -> Vec<Option<Vec<u8>>> {
-    let code = |n: usize| if n % EVERY == 0 { (n / EVERY % CODES) as u8 } else { 0xFF };
+    let code = |n: usize| if n.is_multiple_of(EVERY) { (n / EVERY % CODES) as u8 } else { 0xFF };
     (0..frames).map(|n| Some(vec![code(n); 160])).collect()
 }
 
