@@ -6,7 +6,7 @@ RESULTS := target/bench
 LOAD := cargo bench --locked --bench load --
 export PATH := $(CURDIR)/.cache/tools/bin:$(PATH):$(CURDIR)/.cache/venv/bin
 
-.PHONY: help setup setup-test build demo test interop bench bench-full flood fuzz check model deny advisories clean
+.PHONY: help setup setup-test build demo test interop bench bench-full quality flood fuzz check model deny advisories clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-full: bench ## 500 calls, TLS, bad networks, bad services, set-ups, and an
 	$(LOAD) --rate 100 --seconds 60 --json $(RESULTS)/full-rate-100.json
 	$(LOAD) --rate 500 --seconds 60 --json $(RESULTS)/full-rate-500.json
 	$(LOAD) --calls 50 --seconds $(SOAK) --service bursts --drift 200 --json $(RESULTS)/full-soak.json
+
+quality: setup-test ## speech through the box and back, scored after ITU-T P.862: every voice, more sentences
+	QUALITY_LONG=1 cargo test --locked --test e2e speech_quality:: -- --nocapture --test-threads=1
 
 fuzz: setup ## every fuzz target with libFuzzer, FUZZ_SECONDS=300 each
 	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),300)

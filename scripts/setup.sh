@@ -27,7 +27,8 @@ wanted="$( (cat scripts/setup.sh scripts/requirements.txt; cat scripts/fetch-mod
 have() { command -v "$1" >/dev/null 2>&1; }
 have_cmake() { have cmake || [ -x .cache/venv/bin/cmake ]; }
 have_flite() { [ -e /usr/include/flite/flite.h ] || [ -e .cache/flite/usr/include/flite/flite.h ]; }
-have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd' >/dev/null 2>&1; }
+have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd, pesq' >/dev/null 2>&1; }
+have_python_headers() { python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' >/dev/null 2>&1; }
 have_compiler() { have cc && have c++ && have make; }
 peers=(kamailio kamcmd rtpengine linphonec svmap tshark fail2ban-regex dnsmasq)
 have_peers() { for peer in "${peers[@]}"; do have "$peer" || return 1; done; }
@@ -66,6 +67,7 @@ have cmake || want cmake
 [ -e /usr/include/flite/flite.h ] || want flite1-dev
 have python3 || want python3
 python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want python3-venv
+have_venv || have_python_headers || want python3-dev
 have curl || want curl ca-certificates
 if testing; then
   have sipp || want sip-tester
@@ -90,12 +92,17 @@ if ! have_flite && have apt-get; then
     say "flite1-dev could not be fetched (see .cache/apt.log)"
 fi
 
-# --- Python environment (the mail server of the tests; cmake where Debian's may not be installed) ------------------
+# --- Python environment (the mail server and the speech score of the tests; cmake where Debian's may not be installed)
+# The speech score is compiled here, from C: no package of it is ready-made.
 if ! have_venv; then
-  say "making the Python environment .cache/venv"
-  rm -rf .cache/venv
-  python3 -m venv .cache/venv
-  .cache/venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+  if ! .cache/venv/bin/python3 -m pip --version >/dev/null 2>&1; then
+    say "making the Python environment .cache/venv"
+    rm -rf .cache/venv
+    python3 -m venv .cache/venv
+  fi
+  say "filling the Python environment"
+  .cache/venv/bin/python3 -m pip install --quiet --disable-pip-version-check -r scripts/requirements.txt ||
+    say "the Python packages of the tests could not be installed"
 fi
 if ! have_cmake; then
   say "no root: taking cmake from its Python package"
@@ -118,7 +125,7 @@ missing=()
 have_compiler || missing+=("a C and C++ compiler with make (Debian: gcc g++ make)")
 have_cmake || missing+=("cmake")
 have_flite || missing+=("flite with its headers (Debian: flite1-dev)")
-have_venv || missing+=("Python with venv and aiosmtpd (Debian: python3-venv)")
+have_venv || missing+=("Python with venv, its headers and the packages of scripts/requirements.txt (Debian: python3-venv python3-dev)")
 if [ "$group" = interop ]; then
   for peer in "${peers[@]}"; do have "$peer" || missing+=("$peer, a peer of make interop (see scripts/setup.sh for Debian's package)"); done
 fi

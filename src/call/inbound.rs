@@ -164,10 +164,14 @@ fn instructions(room: &Room, number: &Number) -> String {
 
 async fn open(room: &Room, call: &Call, incoming: &IncomingCall) -> Result<MediaLeg, u16> {
     let options = LegOptions { bind: room.endpoint.local_address().ip(), recording: room.recording(call) };
-    let leg = room.media.open(options).await.map_err(|error| {
-        tracing::warn!(%error, "a call cannot be answered");
-        503_u16
-    })?;
+    let leg = match room.media.open(options).await {
+        Ok(leg) => leg,
+        Err(error) => {
+            tracing::warn!(%error, "a call cannot be answered");
+            room.note_no_leg(&error).await;
+            return Err(503);
+        }
+    };
     let address = SocketAddr::new(media_address(room, incoming).await, leg.local_rtp_port);
     let (local, remote) = describe(room, address, incoming)?;
     Ok(MediaLeg { leg, local, remote })

@@ -34,6 +34,7 @@ mod once;
 mod outcome;
 mod place;
 mod played;
+mod ports;
 mod read_model;
 pub mod record;
 mod registry;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::lines::Lines;
 use super::machine::Terms;
+use super::ports::Told;
 use super::record::Call;
 use super::registry::Registry;
 use super::scribe::{Desk, Entry};
@@ -83,6 +84,8 @@ pub(super) struct Room {
     pub(super) live: broadcast::Sender<LiveEvent>,
     /// Wakes the dialer: a call waits, or a line is free.
     pub(super) due: Arc<Notify>,
+    /// See [`Room::note_no_leg`].
+    pub(super) ports_told: Told,
     draining: AtomicBool,
 }
 
@@ -104,6 +107,7 @@ impl Room {
             registry: Registry::default(),
             live: broadcast::Sender::new(WATCH),
             due,
+            ports_told: Told::default(),
             draining: AtomicBool::new(false),
         }
     }

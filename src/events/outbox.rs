@@ -50,6 +50,8 @@ pub enum EventKind {
     MessageDelivered,
     /// A cap of the dial policy is reached, or nearly; the subject is the organization.
     TollFraudAlert,
+    /// A call got no media ports, because all are in use; the subject is the organization.
+    MediaPortsAlert,
 }
 
 /// An event with its place in the outbox: 1, 2, 3 … without a gap at the time of writing, never given twice.

@@ -1,10 +1,15 @@
-//! Stands in for lost frames, after the manner of ITU-T G.711 Appendix I: repeats the last pitch period, fades out.
+//! Stands in for lost frames: the voice before goes on ([`voice`]), and fades out.
 //!
-//! The first 10 ms repeat at full level; from then on the level falls by 20 % every 10 ms, so that after 60 ms there
-//! is silence. The first good frame after a loss is blended in over 5 ms. Unlike the appendix, nothing is held back
-//! (the appendix delays the signal by 3.75 ms to smooth the start of a loss): delay is worth more here.
+//! The level falls from the first sample on: to half in the first 20 ms, to silence in the next 40 ms. The first good
+//! frame after a loss is blended in over 2.5 ms. ITU-T G.711 Appendix I repeats the sound itself, holds it at full level
+//! for 10 ms, fades more slowly and blends for longer: at 3 % of single losses that scores 0.07 less after ITU-T P.862.
+//! Unlike there, nothing is held back (the appendix delays the signal by 3.75 ms to smooth the start of a loss): delay is
+//! worth more here.
+
+mod voice;
 
 use crate::media::{NARROW_BAND_HZ, WIDE_BAND_HZ};
+use voice::{ORDER, Voice};
 
 // Lengths are samples at 8 kHz; at 16 kHz they are doubled.
 
@@ -12,15 +17,17 @@ use crate::media::{NARROW_BAND_HZ, WIDE_BAND_HZ};
 const LONGEST: usize = 120;
 /// Shortest pitch period looked for: 5 ms (200 Hz). Higher voices repeat several periods at once.
 const SHORTEST: usize = 40;
-/// Length of the stretch that is compared, 20 ms.
-const COMPARED: usize = 160;
-const HISTORY: usize = LONGEST + COMPARED;
+/// Length of the stretch that is compared, 15 ms.
+const COMPARED: usize = 120;
+const HISTORY: usize = 2 * LONGEST + ORDER;
 const WIDE: usize = (WIDE_BAND_HZ / NARROW_BAND_HZ) as usize;
 /// Samples over which the first good frame is blended in.
-const BLEND: usize = 40;
-/// Samples at full level, then samples to fall to nothing.
-const HOLD: usize = 80;
-const FADE: usize = 400;
+const BLEND: usize = 20;
+/// Part of a period that glides into the period before, one of so many.
+const BLEND_SEAM: usize = 4;
+/// Samples in which the level falls to a half, then samples to fall to nothing.
+const FALL: usize = 160;
+const FADE: usize = 320;
 
 #[derive(Debug, Clone)]
 pub struct Concealer {
@@ -28,24 +35,40 @@ pub struct Concealer {
     history: [i16; HISTORY * WIDE],
     /// How many times 8 kHz.
     factor: usize,
-    loss: Loss,
+    loss: Option<Loss>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Loss {
-    None,
-    /// Repeating a period of `pitch` samples; `made` samples so far.
-    Repeating {
-        pitch: usize,
-        made: usize,
-    },
+/// Frames are missing.
+#[derive(Debug, Clone)]
+struct Loss {
+    voice: Voice,
+    /// Samples that were made so far.
+    made: usize,
+    factor: usize,
+}
+
+impl Loss {
+    fn sample(&mut self) -> f32 {
+        if self.is_over() {
+            return 0.0;
+        }
+        let (fall, fade) = ((FALL * self.factor) as f32, (FADE * self.factor) as f32);
+        let made = self.made as f32;
+        let gain = if made < fall { 1.0 - made / fall / 2.0 } else { 0.5 - (made - fall) / fade / 2.0 };
+        self.made += 1;
+        self.voice.speak() * gain
+    }
+
+    fn is_over(&self) -> bool {
+        self.made >= (FALL + FADE) * self.factor
+    }
 }
 
 impl Concealer {
     /// For sound of 8 or 16 kHz, without a past.
     pub fn new(rate: u32) -> Concealer {
         let factor = ((rate / NARROW_BAND_HZ) as usize).clamp(1, WIDE);
-        Concealer { history: [0; HISTORY * WIDE], factor, loss: Loss::None }
+        Concealer { history: [0; HISTORY * WIDE], factor, loss: None }
     }
 
     /// Samples a second.
@@ -55,61 +78,38 @@ impl Concealer {
 
     /// Whether the next good frame will be blended with what stood in for the ones before it.
     pub fn blends(&self) -> bool {
-        matches!(self.loss, Loss::Repeating { .. })
+        self.loss.is_some()
     }
 
     /// Takes note of a good frame; the first one after a loss is blended with the repetition.
     pub fn good(&mut self, frame: &mut [i16]) {
-        if let Loss::Repeating { pitch, made } = self.loss {
+        if let Some(mut loss) = self.loss.take() {
             let blend = (BLEND * self.factor).min(frame.len());
             for (index, sample) in frame[..blend].iter_mut().enumerate() {
                 let weight = (index + 1) as f32 / (blend + 1) as f32;
-                let stand_in = self.repeated(pitch, made + index);
-                *sample = (f32::from(*sample) * weight + stand_in * (1.0 - weight)) as i16;
+                *sample = (f32::from(*sample) * weight + loss.sample() * (1.0 - weight)) as i16;
             }
-            self.loss = Loss::None;
         }
         self.remember(frame);
     }
 
     /// Fills a frame in place of a lost one.
     pub fn lost(&mut self, frame: &mut [i16]) {
-        let (pitch, made) = match self.loss {
-            Loss::None => (self.pitch(), 0),
-            Loss::Repeating { pitch, made } => (pitch, made),
-        };
-        for (index, sample) in frame.iter_mut().enumerate() {
-            *sample = self.repeated(pitch, made + index) as i16;
+        if self.loss.is_none() {
+            let voice = Voice::after(self.past(), self.pitch(), self.factor);
+            self.loss = Some(Loss { voice, made: 0, factor: self.factor });
         }
-        self.loss = Loss::Repeating { pitch, made: (made + frame.len()).min(self.end()) };
+        let loss = self.loss.iter_mut();
+        loss.for_each(|loss| frame.iter_mut().for_each(|sample| *sample = loss.sample() as i16));
     }
 
     /// Whether the repetition has faded to silence.
     pub fn is_silent(&self) -> bool {
-        matches!(self.loss, Loss::Repeating { made, .. } if made >= self.end())
-    }
-
-    /// Samples until the repetition is silent.
-    fn end(&self) -> usize {
-        (HOLD + FADE) * self.factor
+        self.loss.as_ref().is_some_and(Loss::is_over)
     }
 
     fn past(&self) -> &[i16] {
         &self.history[..HISTORY * self.factor]
-    }
-
-    fn repeated(&self, pitch: usize, index: usize) -> f32 {
-        let past = self.past();
-        let period = past.len() - pitch;
-        let gain = 1.0 - index.saturating_sub(HOLD * self.factor) as f32 / (FADE * self.factor) as f32;
-        let position = index % pitch;
-        // The last quarter of a period glides into the sample before the period, so that the seam does not click.
-        let quarter = pitch / 4;
-        let into = (position + quarter + 1).saturating_sub(pitch);
-        let weight = into as f32 / (quarter + 1) as f32;
-        let sample = f32::from(past[period + position]) * (1.0 - weight)
-            + f32::from(past[period + position - pitch.min(period)]) * weight;
-        sample * gain.max(0.0)
     }
 
     /// Lag with the best normalised correlation; first coarsely, then on every lag around the best.
@@ -122,10 +122,10 @@ impl Concealer {
 
     fn best_lag(&self, lags: std::ops::RangeInclusive<usize>, step: usize) -> usize {
         let past = self.past();
-        let longest = LONGEST * self.factor;
-        let recent = &past[longest..];
+        let (longest, begin) = (LONGEST * self.factor, past.len() - COMPARED * self.factor);
+        let recent = &past[begin..];
         let score = |lag: usize| {
-            let earlier = &past[longest - lag..past.len() - lag];
+            let earlier = &past[begin - lag..past.len() - lag];
             let (mut cross, mut energy) = (0.0f32, 1.0f32);
             for (a, b) in recent.iter().zip(earlier).step_by(step) {
                 cross += f32::from(*a) * f32::from(*b);

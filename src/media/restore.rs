@@ -3,7 +3,7 @@
 //! | What is there | G.711, G.722 | Opus |
 //! |---|---|---|
 //! | the frame | decoded | decoded |
-//! | nothing, but the packet that follows | last pitch period again, fading | its error correction, else its own concealment |
+//! | nothing, but the packet that follows | the voice goes on, fading | its error correction, else its own concealment |
 //! | nothing at all | the same | its own concealment |
 //! | nothing, and the sender said that it is silent | comfort noise (RFC 3389) | comfort noise of the decoder |
 //!

@@ -30,6 +30,7 @@ async fn box_with(state: &Path, more: &str) -> Gateway {
         trunks: String::new(),
         engine: "echo",
         extra,
+        ports: [0, 0],
         media: "",
         tuning: Tuning { goodbye: std::time::Duration::from_millis(500), ..Tuning::default() },
     };

@@ -13,6 +13,7 @@ mod inside;
 mod keys;
 mod life;
 mod packet_times;
+mod ports;
 mod second_leg;
 mod srtp;
 mod toll;

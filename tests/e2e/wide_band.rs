@@ -20,18 +20,18 @@ const LIVE: Duration = Duration::from_secs(60);
 const RATE: u32 = 16_000;
 
 /// What the box's voice makes of `text`, sentence by sentence, at 16 kHz.
-fn sentences(text: &str, voice: Voice) -> Vec<Vec<i16>> {
+pub fn sentences(text: &str, voice: Voice) -> Vec<Vec<i16>> {
     let speech = Speech::start(&SpeechConfig::default()).expect("the speech threads start");
     let mut spoken = speech.speak(text.to_owned(), voice);
     std::iter::from_fn(|| spoken.blocking_recv()).inspect(|piece| assert_eq!(piece.rate, RATE)).map(|p| p.pcm).collect()
 }
 
-fn narrow(pcm: &[i16]) -> Vec<i16> {
+pub fn narrow(pcm: &[i16]) -> Vec<i16> {
     audio::resample(pcm, f64::from(RATE), 8_000.0)
 }
 
 /// Power above 4 kHz against all of it, dB.
-fn sharpness(pcm: &[i16]) -> f64 {
+pub fn sharpness(pcm: &[i16]) -> f64 {
     let low = audio::resample(&narrow(pcm), 8_000.0, f64::from(RATE));
     let power = |pcm: &mut dyn Iterator<Item = f64>| pcm.map(|s| s * s).sum::<f64>();
     let all = power(&mut pcm.iter().map(|s| f64::from(*s)));

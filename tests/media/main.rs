@@ -2,6 +2,8 @@
 
 mod media_stage;
 
+mod blend;
+mod changes;
 mod codecs;
 mod leg;
 mod packet_times;

@@ -155,6 +155,15 @@ impl Strings {
     }
 }
 
+/// Waits until `wish` is fulfilled.
+pub async fn within_patience(wish: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !wish() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 pub fn tone(hz: f64, rate: u32, from: usize, count: usize) -> Vec<i16> {
     let step = std::f64::consts::TAU * hz / f64::from(rate);
     (from..from + count).map(|n| (10_000.0 * (step * n as f64).sin()) as i16).collect()

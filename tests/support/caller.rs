@@ -81,6 +81,33 @@ impl Caller {
         panic!("no final answer to the INVITE within {PATIENCE:?}");
     }
 
+    /// Calls in vain; the final answer's code.
+    #[track_caller]
+    pub fn refused(&self, target: SocketAddr, called: &str) -> u16 {
+        self.call_and_cancel(target, called, PATIENCE)
+    }
+
+    /// Calls with `session` as the offer, and waits for the answer.
+    #[track_caller]
+    pub fn stand(self, target: SocketAddr, called: &str, session: &str) -> Standing {
+        let id = format!("call-{}", rand::random::<u64>());
+        let branch = format!("z9hG4bK{id}");
+        let dialog = Dialog { target, called, id: &id };
+        self.send(target, &self.request("INVITE", &dialog, "", 1, &branch), session);
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            let Some(message) = self.receive(PATIENCE) else { break };
+            let of_invite = message.contains("CSeq: 1 INVITE") && message.contains(&id);
+            let Some(code) = code(&message).filter(|code| of_invite && *code >= 200) else { continue };
+            assert_eq!(code, 200, "{message}");
+            let tag = to_tag(&message);
+            self.send(target, &self.request("ACK", &dialog, &tag, 1, &format!("{branch}a")), "");
+            let session = message.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+            return Standing { caller: self, target, called: called.to_owned(), id, tag, branch, session };
+        }
+        panic!("no answer to the INVITE within {PATIENCE:?}");
+    }
+
     #[track_caller]
     fn bye(&self, dialog: &Dialog<'_>, tag: &str, branch: &str) {
         let begin = Instant::now();
@@ -93,6 +120,26 @@ impl Caller {
             }
         }
         panic!("no answer to BYE");
+    }
+}
+
+/// A call that was answered.
+pub struct Standing {
+    caller: Caller,
+    target: SocketAddr,
+    called: String,
+    id: String,
+    tag: String,
+    branch: String,
+    /// The session description of the answer.
+    pub session: String,
+}
+
+impl Standing {
+    #[track_caller]
+    pub fn hang_up(self) {
+        let dialog = Dialog { target: self.target, called: &self.called, id: &self.id };
+        self.caller.bye(&dialog, &self.tag, &self.branch);
     }
 }
 

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 pub mod audio;
 pub mod baresip;
+pub mod bot;
 pub mod caller;
 pub mod damage;
 pub mod gateway;
 pub mod http;
 pub mod process;
+pub mod rtp_phone;
 pub mod sipp;
 
 pub use gateway::{Gateway, Setup};

@@ -153,6 +153,7 @@ impl Socket {
             self.send(opcode, fill);
         } else {
             self.dropped += 1;
+            metrics::counter!("trunkline_ai_speech_dropped_total").increment(1);
         }
         room
     }

@@ -180,7 +180,13 @@ impl Actor {
         self.voice.prepare(instructions, key, false);
         let options =
             LegOptions { bind: self.room.endpoint.local_address().ip(), recording: self.room.recording(&self.call) };
-        let leg = self.room.media.open(options).await.map_err(|error| unready(&error))?;
+        let leg = match self.room.media.open(options).await {
+            Ok(leg) => leg,
+            Err(error) => {
+                self.room.note_no_leg(&error).await;
+                return Err(unready(&error));
+            }
+        };
         let local = SessionDescription::offer(session_id(), SocketAddr::from(([0, 0, 0, 0], leg.local_rtp_port)), &[]);
         self.media = Some(MediaLeg { leg, local, remote: None });
         Ok(())

@@ -73,7 +73,13 @@ impl Person {
         route: &Route,
     ) -> Result<Person, TransferError> {
         let options = LegOptions { bind: room.endpoint.local_address().ip(), recording: None };
-        let leg = room.media.open_beside(beside, options).await.map_err(|_| TransferError::NoLine)?;
+        let leg = match room.media.open_beside(beside, options).await {
+            Ok(leg) => leg,
+            Err(error) => {
+                room.note_no_leg(&error).await;
+                return Err(TransferError::NoLine);
+            }
+        };
         let caller_name = caller_name(call);
         let dialling = Dialling {
             call: call.id,

@@ -265,12 +265,14 @@ impl Session {
             self.tally.level_in.add_energy(heard.energy, heard.pcm.len());
             let key = self.listener.as_mut().and_then(|listener| listener.hear(&heard.pcm, heard.pcm.rate()));
             if let Some(peer) = &mut self.peer {
+                // Blended with the stand-in before it, a frame is no longer what its payload says.
+                let encoded = heard.encoded.as_ref().filter(|_| heard.unblended.is_none());
                 let frame = HeardFrame {
                     pcm: &heard.pcm,
                     rate: heard.pcm.rate(),
                     at: heard.at,
                     concealed: heard.origin == Origin::Concealed,
-                    encoded: heard.encoded.as_ref().map(|(codec, octets)| (*codec, octets.as_slice())),
+                    encoded: encoded.map(|(codec, octets)| (*codec, octets.as_slice())),
                 };
                 peer.heard(frame, &mut Desk::new(&mut self.talk, now));
             }

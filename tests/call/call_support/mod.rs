@@ -36,6 +36,8 @@ pub struct Plan {
     pub trunks: String,
     pub engine: &'static str,
     pub extra: String,
+    /// Of `[media]`; 0 and 0: any.
+    pub ports: [u16; 2],
     /// Further keys of `[media]`.
     pub media: &'static str,
     pub tuning: Tuning,
@@ -49,6 +51,7 @@ impl Plan {
             trunks: trunk("office", phone.address(), ""),
             engine: "echo",
             extra: String::new(),
+            ports: [0, 0],
             media: "",
             tuning: Tuning { goodbye: Duration::from_millis(500), ..Tuning::default() },
         }
@@ -72,9 +75,10 @@ pub struct Gateway {
 impl Gateway {
     pub async fn start(state: &Path, plan: Plan) -> Gateway {
         let text = format!(
-            "[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n{}\n[media]\nports = [0, 0]\nthreads = 1\n{}\n\
+            "[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n{}\n[media]\nports = {:?}\nthreads = 1\n{}\n\
              [engine]\nkind = \"{}\"\n[state]\ndirectory = \"{}\"\n{}\n{}",
             plan.sip,
+            plan.ports,
             plan.media,
             plan.engine,
             state.display(),
