@@ -148,7 +148,7 @@ pub struct IncomingCall {
 }
 
 /// Inbound calls that may wait for their owner; more get 503.
-const INCOMING_QUEUE: usize = 512;
+const INCOMING_QUEUE: usize = 256;
 /// Events that a call may have waiting.
 const EVENT_QUEUE: usize = 64;
 /// How long [`Endpoint::alive`] waits.

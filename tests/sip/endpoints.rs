@@ -268,7 +268,7 @@ async fn a_name_that_does_not_resolve_is_unreachable() {
 async fn a_slow_owner_makes_further_callers_wait_with_503() {
     let (callee, _calls) = open_endpoint(T1).await;
     let (caller, _) = endpoint(T1, &[trunk("pbx", callee.local_address(), "")], &[]).await;
-    let mut calls: Vec<_> = (0..70).map(|_| invite(&caller, "pbx", "1")).collect();
+    let mut calls: Vec<_> = (0..262).map(|_| invite(&caller, "pbx", "1")).collect();
     let mut refused = 0;
     for (_, events) in calls.iter_mut().rev().take(6) {
         if let CallEvent::Rejected { code: 503, retry_after: Some(_), .. } = decisive(events).await {

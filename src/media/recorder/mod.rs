@@ -46,7 +46,11 @@ pub struct Recorder {
 
 /// Batches that have been written: their memory serves again.
 #[derive(Debug, Clone, Default)]
-pub struct Spare(Arc<Mutex<Vec<Box<Batch>>>>);
+pub struct Spare(Arc<Mutex<Batches>>);
+
+// In the boxes in which they go through the queue.
+#[allow(clippy::vec_box)]
+type Batches = Vec<Box<Batch>>;
 
 impl Spare {
     fn take(&self) -> Box<Batch> {
@@ -62,7 +66,7 @@ impl Spare {
     }
 
     // A poisoned lock only means that a thread panicked between two whole operations.
-    fn lock(&self) -> MutexGuard<'_, Vec<Box<Batch>>> {
+    fn lock(&self) -> MutexGuard<'_, Batches> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

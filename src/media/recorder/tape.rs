@@ -175,6 +175,45 @@ impl Layout {
     }
 }
 
+/// A recording in memory.
+#[cfg(test)]
+pub struct File {
+    pub layout: Layout,
+    octets: Vec<u8>,
+}
+
+#[cfg(test)]
+impl File {
+    pub fn new(origin: Instant, rate: u32) -> File {
+        File { layout: Layout::new(origin, rate), octets: Vec::new() }
+    }
+
+    pub fn roll(&mut self, now: Instant) {
+        if let Some(batch) = self.layout.finished(now, Box::default) {
+            self.take(&batch);
+        }
+    }
+
+    fn take(&mut self, batch: &Batch) {
+        let end = batch.places().map(|place| place.end).max().unwrap_or(0) as usize;
+        self.octets.resize(self.octets.len().max(end * OCTETS), 0);
+        batch.write(0, &mut self.octets);
+    }
+
+    /// Both sides, the phone's first.
+    pub fn finish(mut self, now: Instant) -> (Vec<i16>, Vec<i16>) {
+        let layout = std::mem::replace(&mut self.layout, Layout::new(now, 8_000));
+        let (batch, end) = layout.rest(now);
+        self.take(&batch);
+        self.octets.resize(end as usize * OCTETS, 0);
+        let side = |side: usize| {
+            let samples = self.octets.chunks_exact(OCTETS);
+            samples.map(|both| i16::from_le_bytes([both[2 * side], both[2 * side + 1]])).collect()
+        };
+        (side(0), side(1))
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)]
 mod tests {
@@ -242,44 +281,5 @@ mod tests {
             let steepest = pcm[400..].windows(2).map(|w| w[1].abs_diff(w[0])).max().unwrap();
             assert!(steepest < 1_600, "a click of {steepest} on side {side}");
         }
-    }
-}
-
-/// A recording in memory.
-#[cfg(test)]
-pub struct File {
-    pub layout: Layout,
-    octets: Vec<u8>,
-}
-
-#[cfg(test)]
-impl File {
-    pub fn new(origin: Instant, rate: u32) -> File {
-        File { layout: Layout::new(origin, rate), octets: Vec::new() }
-    }
-
-    pub fn roll(&mut self, now: Instant) {
-        if let Some(batch) = self.layout.finished(now, Box::default) {
-            self.take(&batch);
-        }
-    }
-
-    fn take(&mut self, batch: &Batch) {
-        let end = batch.places().map(|place| place.end).max().unwrap_or(0) as usize;
-        self.octets.resize(self.octets.len().max(end * OCTETS), 0);
-        batch.write(0, &mut self.octets);
-    }
-
-    /// Both sides, the phone's first.
-    pub fn finish(mut self, now: Instant) -> (Vec<i16>, Vec<i16>) {
-        let layout = std::mem::replace(&mut self.layout, Layout::new(now, 8_000));
-        let (batch, end) = layout.rest(now);
-        self.take(&batch);
-        self.octets.resize(end as usize * OCTETS, 0);
-        let side = |side: usize| {
-            let samples = self.octets.chunks_exact(OCTETS);
-            samples.map(|both| i16::from_le_bytes([both[2 * side], both[2 * side + 1]])).collect()
-        };
-        (side(0), side(1))
     }
 }
