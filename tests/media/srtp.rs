@@ -124,6 +124,12 @@ async fn speaking(first: &Leg, second: &Leg, suite: Suite) -> Strings {
     strings
 }
 
+/// Tenths of a second in which there is more than the tone. A machine that is held up makes one: its stand-in moves the
+/// phase of all that follows. What a wrong key makes of a packet is refused, and so counted.
+fn impure(pcm: &[i16]) -> usize {
+    pcm.chunks_exact(800).filter(|piece| purity(piece, 440.0) < 20.0).count()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_keys_is_not_heard() {
     let _alone = alone().await;
@@ -137,7 +143,7 @@ async fn a_change_of_keys_is_not_heard() {
         first.control.connect(secured(second.local_rtp_port, keys(suite, 5, 2)));
         strings.until(|ear| ear.pcm.len() >= 12_000).await;
         let heard = strings.ear.lock().unwrap().pcm[1_600..12_000].to_vec();
-        assert!(longest_hole(&heard) < 160 && purity(&heard, 440.0) > 20.0, "{suite:?}: {}", purity(&heard, 440.0));
+        assert!(longest_hole(&heard) < 160 && impure(&heard) <= 1, "{suite:?}: {} places", impure(&heard));
         let quality = close(&mut second).await.quality;
         assert_eq!((quality.refused, quality.lost), (0, 0), "{suite:?}");
         plane.stop().await;
@@ -154,7 +160,7 @@ async fn a_leg_may_become_encrypted_and_plain_again() {
     second.control.connect(remote(first.local_rtp_port, Codec::Pcmu));
     let before = strings.ear.lock().unwrap().pcm.len();
     strings.until(|ear| ear.pcm.len() >= before + 4_800).await;
-    assert!(purity(&strings.ear.lock().unwrap().pcm[before + 1_600..], 440.0) > 20.0);
+    assert!(impure(&strings.ear.lock().unwrap().pcm[before + 1_600..]) <= 1);
     for leg in [&mut first, &mut second] {
         assert!(!close(leg).await.quality.encrypted, "a part of it was plain");
     }
