@@ -65,6 +65,10 @@ pub struct Flags {
     #[arg(long)]
     pub setup: bool,
 
+    /// Media threads of the gateway; 0 = one for each core.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+
     /// The SIP address of a gateway that runs; without it one is started.
     #[arg(long, requires = "pid")]
     pub sip: Option<SocketAddr>,

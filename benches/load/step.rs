@@ -32,7 +32,10 @@ pub struct Step {
     pub cpu_seconds_per_call_minute: f64,
     pub memory_begin_mib: f64,
     pub memory_end_mib: f64,
+    /// Of memory that belongs to no file.
     pub memory_kib_per_call: f64,
+    /// Of files, mostly the program's own code, that was read in since the gateway was idle.
+    pub code_read_mib: f64,
     pub gateway: Usage,
     pub setup: Summary,
     pub packets_sent: u64,
@@ -118,7 +121,8 @@ pub fn run(flags: &Flags, target: &mut Target, phones: &Phones, count: usize, id
         cpu_seconds_per_call_minute: cpu_seconds / elapsed * 60.0 / count as f64,
         memory_begin_mib: before.resident_mib,
         memory_end_mib: after.resident_mib,
-        memory_kib_per_call: (after.resident_mib - idle.resident_mib) * 1024.0 / count as f64,
+        memory_kib_per_call: (after.own_mib - idle.own_mib) * 1024.0 / count as f64,
+        code_read_mib: (after.resident_mib - after.own_mib) - (idle.resident_mib - idle.own_mib),
         gateway: after,
         setup: setup.summary(),
         packets_sent: notes.sent.load(Ordering::Relaxed),
@@ -190,13 +194,14 @@ impl Step {
     pub fn print(&self) {
         println!(
             "{:>4} live: CPU {:>6.2} % of a core, {:>6.3} % a call, {:.3} CPU-s a call-minute; memory {:>7.1} MiB, \
-             {:>7.1} KiB a call",
+             {:>7.1} KiB a call, {:.1} MiB of code read in",
             self.calls,
             self.cpu_percent,
             self.cpu_percent_per_call,
             self.cpu_seconds_per_call_minute,
             self.memory_end_mib,
-            self.memory_kib_per_call
+            self.memory_kib_per_call,
+            self.code_read_mib
         );
         let (sent, received) = (self.packets_sent, self.packets_received);
         println!("      packets: {sent} sent, {received} received; pulses of another call: {}", self.strays);

@@ -47,6 +47,7 @@ impl Target {
         }
         // The range of a fresh installation: a pair of ports rests two seconds before it is used again.
         setup.media = [20_000, 29_999];
+        setup.media_threads = flags.threads;
         setup.log_level = "warn";
         let sip = loopback::only("the gateway's address", setup.sip)?;
         let child = setup.start();

@@ -6,6 +6,8 @@ use serde::Serialize;
 pub struct Usage {
     pub cpu_seconds: f64,
     pub resident_mib: f64,
+    /// Of that, what belongs to no file: code that has run once stays mapped, and is no call's.
+    pub own_mib: f64,
     pub threads: u64,
     pub descriptors: usize,
 }
@@ -29,6 +31,7 @@ impl Usage {
         Ok(Usage {
             cpu_seconds: ticks / 100.0,
             resident_mib: number("VmRSS:") as f64 / 1024.0,
+            own_mib: number("RssAnon:") as f64 / 1024.0,
             threads: number("Threads:"),
             descriptors,
         })

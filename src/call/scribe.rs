@@ -66,7 +66,7 @@ pub(super) struct Desk {
 }
 
 /// Hands entries of one call to its writer task; the task ends with the handle.
-pub(super) struct Scribe(mpsc::Sender<Note>);
+pub(super) struct Scribe(mpsc::Sender<Box<Note>>);
 
 /// An entry, and who waits for it to be on disk.
 type Note = (Entry, Option<oneshot::Sender<Box<Call>>>);
@@ -81,22 +81,23 @@ impl Scribe {
     /// Queues `entry`. Waits only when the disk is far behind.
     pub(super) async fn note(&self, entry: Entry) {
         // The task ends only after this handle.
-        let _ = self.0.send((entry, None)).await;
+        let _ = self.0.send(Box::new((entry, None))).await;
     }
 
     /// Queues the last entry and waits until it is on disk; returns the record as written, `None` when it could not
     /// be written in spite of many tries.
     pub(super) async fn close(&self, entry: Entry) -> Option<Box<Call>> {
         let (written, done) = oneshot::channel();
-        self.0.send((entry, Some(written))).await.ok()?;
+        self.0.send(Box::new((entry, Some(written)))).await.ok()?;
         done.await.ok()
     }
 }
 
-async fn keep_writing(desk: Desk, call: Uuid, mut inbox: mpsc::Receiver<Note>) {
-    while let Some((mut entry, mut done)) = inbox.recv().await {
+async fn keep_writing(desk: Desk, call: Uuid, mut inbox: mpsc::Receiver<Box<Note>>) {
+    while let Some(note) = inbox.recv().await {
+        let (mut entry, mut done) = *note;
         while done.is_none() {
-            let Ok((next, next_done)) = inbox.try_recv() else { break };
+            let Ok((next, next_done)) = inbox.try_recv().map(|note| *note) else { break };
             entry.append(next);
             done = next_done;
         }

@@ -35,7 +35,8 @@ pub struct Concealer {
     history: [i16; HISTORY * WIDE],
     /// How many times 8 kHz.
     factor: usize,
-    loss: Option<Loss>,
+    /// Rare, and large.
+    loss: Option<Box<Loss>>,
 }
 
 /// Frames are missing.
@@ -97,7 +98,7 @@ impl Concealer {
     pub fn lost(&mut self, frame: &mut [i16]) {
         if self.loss.is_none() {
             let voice = Voice::after(self.past(), self.pitch(), self.factor);
-            self.loss = Some(Loss { voice, made: 0, factor: self.factor });
+            self.loss = Some(Box::new(Loss { voice, made: 0, factor: self.factor }));
         }
         let loss = self.loss.iter_mut();
         loss.for_each(|loss| frame.iter_mut().for_each(|sample| *sample = loss.sample() as i16));
@@ -105,7 +106,7 @@ impl Concealer {
 
     /// Whether the repetition has faded to silence.
     pub fn is_silent(&self) -> bool {
-        self.loss.as_ref().is_some_and(Loss::is_over)
+        self.loss.as_ref().is_some_and(|loss| loss.is_over())
     }
 
     fn past(&self) -> &[i16] {

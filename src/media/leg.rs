@@ -24,7 +24,7 @@ pub enum LegEvent {
     /// A key that the signalling is to send, where keys travel so.
     SendKey(char),
     /// Once a second while connected.
-    Quality(Quality),
+    Quality(Box<Quality>),
     /// No RTP for the configured time.
     Silent,
     /// The leg is gone; last event.

@@ -10,16 +10,16 @@ use super::sdp::{SdpError, SessionDescription};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallEvent {
     /// 180 to 183 (any provisional above 100); `session` is early media. Where a call forks, the newest counts.
-    Ringing { code: u16, session: Option<SessionDescription> },
+    Ringing { code: u16, session: Option<Box<SessionDescription>> },
     /// Outbound: 200, with the answer. Inbound: our 200 was acknowledged; `session` is the answer to an offer of ours, if
     /// any. During the call: what the peer answers now to an offer that it had asked for, or to a refresh of the session.
-    Answered { session: Option<SessionDescription> },
+    Answered { session: Option<Box<SessionDescription>> },
     /// Outbound: a final refusal (300 to 699). `reason` is its phrase.
     Rejected { code: u16, reason: String, retry_after: Option<Duration> },
     /// No final answer could be had.
     Failed(CallFailure),
     /// The peer wants to change the session; `session` is absent when it asks us for an offer.
-    Offer { session: Option<SessionDescription> },
+    Offer { session: Option<Box<SessionDescription>> },
     /// A key that came in an INFO.
     Key(char),
     /// Why what follows happens, in the network's words: stands before `Ended` by the peer, or `Rejected`.

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,15 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-fn session_of(bot: MediaStreamConfig) -> Box<dyn Session> {
+fn engines_of(bot: MediaStreamConfig) -> Engines {
     let speech = Speech::start(&SpeechConfig::default()).expect("the speech threads start");
     let engine = EngineConfig { kind: EngineKind::MediaStream, media_stream: Some(bot), ..EngineConfig::default() };
+    Engines::start(&engine, speech, Clock::system())
+}
+
+fn session_of(bot: MediaStreamConfig) -> Box<dyn Session> {
     let about = vec![("phone".to_owned(), "+49301".to_owned())];
-    let options = SessionOptions { about, ..options("") };
-    Engines::start(&engine, speech, Clock::system()).session(options)()
+    engines_of(bot).session(SessionOptions { about, ..options("") })()
 }
 
 fn session(address: SocketAddr) -> Box<dyn Session> {
@@ -324,8 +328,8 @@ async fn a_bot_that_does_not_read_loses_speech_and_nothing_grows() {
     assert!(sequence.windows(2).all(|pair| pair[1] == pair[0] + 1), "what was dropped was never counted as sent");
 }
 
-#[tokio::test]
-async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
+/// A bot's certificate, in a file for those who are to trust it, and what accepts with it.
+fn tls() -> (tempfile::TempDir, PathBuf, tokio_rustls::TlsAcceptor) {
     let folder = tempfile::tempdir().expect("a folder");
     let key = rcgen::KeyPair::generate().expect("a key");
     let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("valid");
@@ -339,7 +343,12 @@ async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().expect("a key"))
         .expect("a pair");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    (folder, pem, tokio_rustls::TlsAcceptor::from(Arc::new(tls)))
+}
+
+#[tokio::test]
+async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
+    let (_folder, pem, acceptor) = tls();
     let (listener, address) = listener().await;
     for ca in [Some(pem), None] {
         let trusted = ca.is_some();
@@ -369,4 +378,34 @@ async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
             );
         }
     }
+}
+
+/// The handshake of a call is the expensive part of its connection: only the first one to a bot is a whole one.
+#[tokio::test]
+async fn the_second_call_to_a_bot_over_tls_resumes_the_first_ones_session() {
+    let (_folder, pem, acceptor) = tls();
+    let (listener, address) = listener().await;
+    let bot = MediaStreamConfig { url: format!("wss://{address}/"), authorization: None, ca: Some(pem) };
+    let engines = engines_of(bot);
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        let mut session = engines.session(options(""))();
+        let bot = async {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let tls = acceptor.accept(tcp).await.expect("a handshake");
+            let kind = tls.get_ref().1.handshake_kind();
+            let mut bot = tokio_tungstenite::accept_async(tls).await.expect("an upgrade");
+            bot.send(Message::text(json!({"event": "media", "media": {"payload": "/w=="}}).to_string()))
+                .await
+                .expect("sent");
+            (bot, kind)
+        };
+        // What the bot says comes behind its tickets.
+        let heard = async { while !matches!(next(session.as_mut()).await, Event::Audio(_)) {} };
+        let ((_bot, kind), ()) = tokio::join!(bot, heard);
+        kinds.push(kind);
+    }
+    let whole = Some(rustls::HandshakeKind::Full);
+    let resumed = Some(rustls::HandshakeKind::Resumed);
+    assert_eq!(kinds, [whole, resumed, resumed]);
 }

@@ -60,7 +60,7 @@ pub async fn hears(leg: &mut Leg, more: u64) {
 pub async fn answer_of(events: &mut mpsc::Receiver<CallEvent>) -> Result<SessionDescription, u16> {
     loop {
         match within("an answer", events.recv()).await.expect("an event") {
-            CallEvent::Answered { session } => return Ok(session.expect("a session")),
+            CallEvent::Answered { session } => return Ok(*session.expect("a session")),
             CallEvent::Rejected { code, .. } => return Err(code),
             CallEvent::Ringing { .. } | CallEvent::Because(_) => {}
             other => panic!("unexpected: {other:?}"),

@@ -77,7 +77,7 @@ impl Wire {
         let (control, mut events) = phone.endpoint.invite(invite).expect("an INVITE");
         let theirs = loop {
             match within("an answer", events.recv()).await.expect("an event") {
-                CallEvent::Answered { session } => break session.expect("a session"),
+                CallEvent::Answered { session } => break *session.expect("a session"),
                 CallEvent::Ringing { .. } => {}
                 other => panic!("unexpected: {other:?}"),
             }
@@ -175,7 +175,7 @@ async fn the_box_holds_and_resumes_a_call_and_takes_its_keys_by_info() {
         let asking = tokio::spawn(async move { calls.hold(organization, id, on).await.expect("readable") });
         let offer = loop {
             match within("an offer", wire.events.recv()).await.expect("an event") {
-                CallEvent::Offer { session } => break session.expect("a session"),
+                CallEvent::Offer { session } => break *session.expect("a session"),
                 CallEvent::Ended { by } => panic!("ended by {by:?}"),
                 _ => {}
             }

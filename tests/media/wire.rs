@@ -14,7 +14,7 @@ use trunkline::media::rtcp::{self, Block, Report};
 use trunkline::media::{Codec, LegEvent, MediaPlane, Quality};
 
 fn quality(event: &LegEvent) -> Option<Quality> {
-    if let LegEvent::Quality(quality) = event { Some(*quality) } else { None }
+    if let LegEvent::Quality(quality) = event { Some(**quality) } else { None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

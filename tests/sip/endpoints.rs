@@ -45,7 +45,7 @@ async fn a_call_rings_is_answered_and_hung_up_by_the_caller() {
     assert_eq!(next(&mut events).await, CallEvent::Ringing { code: 180, session: None });
     let answer = answer_to(&offer, 5000);
     call.control.answer(answer.clone());
-    assert_eq!(next(&mut events).await, CallEvent::Answered { session: Some(answer) });
+    assert_eq!(next(&mut events).await, CallEvent::Answered { session: Some(answer.into()) });
     assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: None });
 
     control.hang_up();
@@ -120,7 +120,7 @@ async fn early_media_comes_with_183() {
     let call = incoming(&mut pair.calls).await;
     let early = answer_to(&call.offer.clone().expect("an offer"), 5000);
     call.control.ringing(Some(early.clone()));
-    assert_eq!(next(&mut events).await, CallEvent::Ringing { code: 183, session: Some(early) });
+    assert_eq!(next(&mut events).await, CallEvent::Ringing { code: 183, session: Some(early.into()) });
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn the_session_is_changed_from_both_sides_and_refused() {
         let (control, hold) = (control.clone(), hold.clone());
         async move { control.offer(hold).await }
     });
-    assert_eq!(next(&mut call.events).await, CallEvent::Offer { session: Some(hold.clone()) });
+    assert_eq!(next(&mut call.events).await, CallEvent::Offer { session: Some(hold.clone().into()) });
     let held = answer_to(&hold, 5000);
     assert_eq!(held.direction, Direction::RecvOnly);
     call.control.accept_offer(held.clone());
@@ -151,7 +151,7 @@ async fn the_session_is_changed_from_both_sides_and_refused() {
     });
     // The dialog counts the versions: this is its third description.
     let third = SessionDescription { version: 3, ..session(5002) };
-    assert_eq!(next(&mut events).await, CallEvent::Offer { session: Some(third) });
+    assert_eq!(next(&mut events).await, CallEvent::Offer { session: Some(third.into()) });
     control.refuse_offer();
     assert_eq!(asking.await.expect("asked"), OfferOutcome::Refused(488));
 

@@ -138,7 +138,7 @@ async fn an_invite_without_offer_gets_ours_and_the_ack_brings_the_answer() {
     let answer = answer_to(&session(5000), 6000);
     let more = "Content-Type: application/sdp\r\n";
     peer.send(peer.request("ACK", "b", &tag_of(&ok), more, &answer.write()).as_bytes()).await;
-    assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: Some(answer) });
+    assert_eq!(next(&mut call.events).await, CallEvent::Answered { session: Some(answer.into()) });
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn requests_inside_a_call_get_their_answers() {
     assert_eq!(next(&mut call.events).await, CallEvent::Key('1'));
     let more = "Content-Type: application/sdp\r\n";
     peer.send(numbered("UPDATE", 8, more, &session(6002).write()).as_bytes()).await;
-    assert_eq!(next(&mut call.events).await, CallEvent::Offer { session: Some(session(6002)) });
+    assert_eq!(next(&mut call.events).await, CallEvent::Offer { session: Some(session(6002).into()) });
     let crossing = peer.ask(&numbered("INVITE", 9, more, &session(6004).write())).await;
     assert_eq!((status(&crossing), header(&crossing, "Retry-After").is_empty()), (500, false));
     call.control.accept_offer(answer_to(&session(6002), 5000));

@@ -29,6 +29,8 @@ pub struct Setup {
     pub http: SocketAddr,
     pub https: SocketAddr,
     pub media: [u16; 2],
+    /// Media threads; 0 = one for each core.
+    pub media_threads: usize,
     /// `local` or `echo`.
     pub engine: &'static str,
     pub log_level: &'static str,
@@ -51,6 +53,7 @@ impl Setup {
             http: ([127, 0, 0, 1], free_tcp_port()).into(),
             https: ([127, 0, 0, 1], free_tcp_port()).into(),
             media: [first, first + MEDIA_PORTS - 1],
+            media_threads: 1,
             engine: "local",
             log_level: "info",
             drain_seconds: 5,
@@ -107,7 +110,7 @@ impl Setup {
         format!(
             "[organization]\nhost = \"phone.example.com\"\n\n[state]\ndirectory = \"{state}\"\n\n\
              [http]\nlisten = \"{https}\"\nplain_listen = \"{http}\"\nrequests_per_minute = {rate}\n\n\
-             [sip]\nlisten = \"{sip}\"\nt1_ms = {t1}\n{sip_keys}\n\n[media]\nports = [{low}, {high}]\nthreads = 1\n\n{speech}\n\
+             [sip]\nlisten = \"{sip}\"\nt1_ms = {t1}\n{sip_keys}\n\n[media]\nports = [{low}, {high}]\nthreads = {threads}\n\n{speech}\n\
              [engine]\nkind = \"{engine}\"\n\n[shutdown]\ndrain_seconds = {drain}\n\n\
              [log]\nlevel = \"{level}\"\nformat = \"json\"\n{more}",
             state = self.state().display(),
@@ -119,6 +122,7 @@ impl Setup {
             sip_keys = self.sip_keys,
             low = self.media[0],
             high = self.media[1],
+            threads = self.media_threads,
             engine = self.engine,
             drain = self.drain_seconds,
             level = self.log_level,

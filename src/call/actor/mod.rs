@@ -196,7 +196,7 @@ impl Actor {
                 let another = self.reserve_another(outcome::of_failure(&failure).trunk_trouble);
                 self.feed(Event::Failed { failure, another }).await;
             }
-            CallEvent::Offer { session } => self.on_offer(session.as_ref()),
+            CallEvent::Offer { session } => self.on_offer(session.as_deref()),
             CallEvent::Key(key) => {
                 // It goes the way of one in the stream, with which it counts once.
                 if let Some(media) = &self.media {
@@ -230,6 +230,7 @@ impl Actor {
                 }
             }
             LegEvent::Quality(quality) => {
+                let quality = *quality;
                 self.call.quality = Some(quality);
                 self.room.traces.quality(self.call.id, self.room.clock.utc(), quality);
                 self.room.tell(self.call.id, LiveFact::Quality(quality));

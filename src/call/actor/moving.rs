@@ -32,7 +32,7 @@ const LONGEST_REFERRED_BY: usize = 512;
 pub(in crate::call) struct Moving {
     pub(in crate::call) sip: SipLeg,
     local: SessionDescription,
-    early: Option<SessionDescription>,
+    early: Option<Box<SessionDescription>>,
     /// Of another trunk than the call's.
     line: Option<Line>,
     route: Route,
@@ -120,7 +120,7 @@ impl Actor {
         }
     }
 
-    async fn on_moved(&mut self, session: Option<SessionDescription>) {
+    async fn on_moved(&mut self, session: Option<Box<SessionDescription>>) {
         let (Some(moving), Some(media)) = (&mut self.moving, &mut self.media) else { return };
         let answer = session.or(moving.early.take());
         let Some(agreed) = answer.and_then(|answer| moving.local.agree(&answer).ok()) else {

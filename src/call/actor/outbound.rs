@@ -288,7 +288,7 @@ impl Actor {
     /// A 200 to our INVITE, or the ACK to our 200.
     ///
     /// During the call it is the ACK that answers an offer of ours which the far end had asked for.
-    pub(super) async fn on_answered(&mut self, session: Option<SessionDescription>) {
+    pub(super) async fn on_answered(&mut self, session: Option<Box<SessionDescription>>) {
         let event = match self.agree(session) {
             Ok(()) => Event::Answered,
             Err(problem) => Event::Unusable(problem),
@@ -301,7 +301,7 @@ impl Actor {
     }
 
     /// Settles on what the far end said, last or early; keeps what stands when it said nothing.
-    fn agree(&mut self, session: Option<SessionDescription>) -> Result<(), String> {
+    fn agree(&mut self, session: Option<Box<SessionDescription>>) -> Result<(), String> {
         let Some(media) = &mut self.media else { return Ok(()) };
         let Some(answer) = session.or(self.voice.early.take()) else {
             return media.remote.is_some().then_some(()).ok_or_else(|| "the answer carries no session".into());

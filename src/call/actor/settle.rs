@@ -47,7 +47,7 @@ impl Actor {
         media.leg.control.close();
         while let Some(event) = media.leg.events.recv().await {
             match event {
-                LegEvent::Quality(quality) => self.call.quality = Some(quality),
+                LegEvent::Quality(quality) => self.call.quality = Some(*quality),
                 LegEvent::Closed(report) => {
                     self.keep_report(&report);
                     break;

@@ -32,7 +32,7 @@ pub(in crate::call) struct Voice {
     early_sound: Option<mpsc::Sender<Box<Early>>>,
     pub(super) reports: Option<mpsc::Receiver<Report>>,
     /// The session description of a 183.
-    pub(super) early: Option<SessionDescription>,
+    pub(super) early: Option<Box<SessionDescription>>,
     /// Whom a caller may ask for.
     pub(in crate::call) person: Option<Person>,
     /// What the agent was told last.

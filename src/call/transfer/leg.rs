@@ -36,7 +36,7 @@ pub(in crate::call) struct UnderWay {
 pub(in crate::call) struct Person {
     sip: SipLeg,
     media: MediaLeg,
-    early: Option<SessionDescription>,
+    early: Option<Box<SessionDescription>>,
     /// A provisional answer came: whoever fails now, it is not the trunk.
     rang: bool,
     /// What the caller may hear of it, until it is fetched.
@@ -160,7 +160,7 @@ impl Person {
             }
             CallEvent::Ended { .. } => Some(PersonLeft),
             CallEvent::Offer { session } => {
-                self.follow(session.as_ref(), room);
+                self.follow(session.as_deref(), room);
                 None
             }
             CallEvent::Key(key) => {
@@ -185,7 +185,7 @@ impl Person {
     }
 
     /// Listens to what its side sends before anybody answers.
-    fn hear_early(&mut self, session: Option<SessionDescription>, room: &Room) {
+    fn hear_early(&mut self, session: Option<Box<SessionDescription>>, room: &Room) {
         let Some(session) = session else { return };
         let first = self.early.replace(session.clone()).is_none();
         let can = self.agree(Some(session), room) && self.media.remote.as_ref().is_some_and(|remote| remote.receive);
@@ -206,7 +206,7 @@ impl Person {
         &self.line.trunk
     }
 
-    fn agree(&mut self, session: Option<SessionDescription>, room: &Room) -> bool {
+    fn agree(&mut self, session: Option<Box<SessionDescription>>, room: &Room) -> bool {
         let agreed = session.or(self.early.take()).and_then(|answer| self.media.local.agree(&answer).ok());
         let Some(agreed) = agreed else { return self.media.remote.is_some() };
         let remote = wire::keyed(wire::remote(&agreed), room.trunk(&self.line.trunk));

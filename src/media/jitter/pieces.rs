@@ -7,6 +7,9 @@ use std::time::Instant;
 use crate::media::codec::Sound;
 use crate::media::jitter::timeline::TICKS;
 
+/// Pieces that there is room for from the start; more grow as the network makes them wait.
+const USUAL: usize = 6;
+
 /// A packet; all positions are extended timestamps in ticks of 48 kHz.
 #[derive(Debug)]
 pub struct Piece {
@@ -62,7 +65,7 @@ pub struct Pieces {
 
 impl Pieces {
     pub fn new(capacity: usize) -> Pieces {
-        Pieces { queue: VecDeque::with_capacity(capacity + 1), capacity, spare: Vec::with_capacity(capacity + 1) }
+        Pieces { queue: VecDeque::with_capacity(USUAL), capacity, spare: Vec::with_capacity(USUAL) }
     }
 
     /// Inserts a payload of `length` ticks, of which whole frames before `next` are over; a packet whose place is taken

@@ -9,7 +9,7 @@ use crate::media::resample::Resampler;
 // Lengths are milliseconds; positions are samples.
 
 /// Sound of one side that goes to the writer at once.
-const BATCH: Duration = Duration::from_millis(300);
+const BATCH: Duration = Duration::from_millis(150);
 /// A frame of the box that is less than this off the end of the one before follows it without a seam.
 const SEAM: u64 = 20;
 /// The same for a silent frame, where a seam is not heard; and for every frame of the phone, whose places the jitter

@@ -1,5 +1,6 @@
 //! Datagrams to the listening side.
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::task::{Context, Poll};
@@ -22,29 +23,32 @@ const ASLEEP: Duration = Duration::from_millis(10);
 impl Session {
     /// Reads what waits on both sockets, at most [`BUDGET`] datagrams of each; `true` when there may be more.
     pub(super) fn read_datagrams(&mut self, context: &mut Context<'_>) -> bool {
-        let mut buffer = [0; DATAGRAM];
+        // Not cleared: a leg wakes often, and mostly finds one short packet or none.
+        let mut octets = [const { MaybeUninit::uninit() }; DATAGRAM];
+        let mut room = ReadBuf::uninit(&mut octets);
         let now = self.clock.now();
         for _ in 0..BUDGET {
-            let Some((length, source)) = receive(&self.sockets.rtcp, context, &mut buffer) else { break };
-            self.take_report(&mut buffer[..length], source, now);
+            let Some(source) = receive(&self.sockets.rtcp, context, &mut room) else { break };
+            self.take_report(room.filled_mut(), source, now);
         }
         if self.next_due().is_some_and(|due| now.saturating_duration_since(due) > ASLEEP) {
-            self.catch_up(&mut buffer, now);
+            self.catch_up(now);
         }
         for _ in 0..BUDGET {
-            let Some((length, source)) = receive(&self.sockets.rtp, context, &mut buffer) else { return false };
-            self.take_media(&mut buffer[..length], source, now);
+            let Some(source) = receive(&self.sockets.rtp, context, &mut room) else { return false };
+            self.take_media(room.filled_mut(), source, now);
         }
         true
     }
 
     /// After a sleep of the machine timers may be heard of before the packets are that have come meanwhile: those are
     /// looked for, lest something is made up for what is there.
-    fn catch_up(&mut self, buffer: &mut [u8], now: Instant) {
+    fn catch_up(&mut self, now: Instant) {
         let Ok(socket) = self.sockets.rtp.as_fd().try_clone_to_owned() else { return };
         let socket = std::net::UdpSocket::from(socket);
+        let mut buffer = [0; DATAGRAM];
         for _ in 0..BUDGET {
-            let Ok((length, source)) = socket.recv_from(buffer) else { return };
+            let Ok((length, source)) = socket.recv_from(&mut buffer) else { return };
             self.take_media(&mut buffer[..length], source, now);
         }
     }
@@ -109,13 +113,13 @@ impl Session {
     }
 }
 
-/// The next datagram, or `None` when none waits (the waker is then registered). An error, such as a report of an
+/// Reads the next datagram and tells where it came from; `None` when none waits (the waker is then registered). An error, such as a report of an
 /// unreachable port, is passed over: the next read tells what comes after it.
-fn receive(socket: &UdpSocket, context: &mut Context<'_>, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+fn receive(socket: &UdpSocket, context: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Option<SocketAddr> {
     for _ in 0..BUDGET {
-        let mut room = ReadBuf::new(buffer);
-        match socket.poll_recv_from(context, &mut room) {
-            Poll::Ready(Ok(source)) => return Some((room.filled().len(), source)),
+        room.clear();
+        match socket.poll_recv_from(context, room) {
+            Poll::Ready(Ok(source)) => return Some(source),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => return None,
         }

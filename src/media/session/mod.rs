@@ -152,7 +152,8 @@ impl Session {
         let quality = self.quality();
         self.tally.publish(&self.reception, &self.talk);
         let recording = match self.tape.take() {
-            Some(tape) => tape.finish(now).await,
+            // Once in a call: not a part of what every call carries all the time.
+            Some(tape) => Box::pin(tape.finish(now)).await,
             None => None,
         };
         let Session { sockets, outbox, .. } = *self;
@@ -311,7 +312,7 @@ impl Session {
         if self.tally.is_due(now) {
             let quality = self.quality();
             self.tally.publish(&self.reception, &self.talk);
-            self.outbox.send(LegEvent::Quality(quality));
+            self.outbox.send(LegEvent::Quality(Box::new(quality)));
         }
         let (timeout, resting) = (self.rtp_timeout, self.reception.is_resting());
         if self.link.as_mut().is_some_and(|link| link.falls_silent(now, timeout, resting)) {

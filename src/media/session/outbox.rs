@@ -28,7 +28,7 @@ impl Outbox {
 
     pub fn send(&mut self, event: LegEvent) {
         if let LegEvent::Quality(quality) = &event {
-            self.report.quality = *quality;
+            self.report.quality = **quality;
             if self.sender.capacity() <= RESERVED {
                 return;
             }
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn quality_gives_way_first_and_the_last_event_always_has_a_place() {
         let (mut outbox, mut events) = Outbox::new();
-        (0..100).for_each(|_| outbox.send(LegEvent::Quality(Quality::default())));
+        (0..100).for_each(|_| outbox.send(LegEvent::Quality(Box::default())));
         (0..100).for_each(|_| outbox.send(LegEvent::Key('1')));
         outbox.close(Quality { lost: 7, ..Quality::default() }, None);
         let got: Vec<LegEvent> = std::iter::from_fn(|| events.try_recv().ok()).collect();
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_leg_that_vanishes_still_tells_its_end_and_its_last_numbers() {
         let (mut outbox, mut events) = Outbox::new();
-        outbox.send(LegEvent::Quality(Quality { lost: 3, ..Quality::default() }));
+        outbox.send(LegEvent::Quality(Box::new(Quality { lost: 3, ..Quality::default() })));
         drop(outbox);
         events.try_recv().unwrap();
         assert!(matches!(events.try_recv(), Ok(LegEvent::Closed(report)) if report.quality.lost == 3));

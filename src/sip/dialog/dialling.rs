@@ -158,7 +158,7 @@ impl Dialling {
             return;
         }
         if let Some(session) = self.forks.ringing(&self.invite, &self.offer, response, source, common, step) {
-            common.tell(CallEvent::Ringing { code: response.code(), session }, step);
+            common.tell(CallEvent::Ringing { code: response.code(), session: session.map(Box::new) }, step);
         }
     }
 
@@ -177,7 +177,7 @@ impl Dialling {
             Ok(session) => {
                 let exchange = Fork::goes_on(fork, &self.offer, &session);
                 self.timer.taken(&response.fields, step.now);
-                common.tell(CallEvent::Answered { session: Some(session) }, step);
+                common.tell(CallEvent::Answered { session: Some(Box::new(session)) }, step);
                 Phase::Live(Box::new(Session::confirmed(dialog, exchange, self.timer.clone())))
             }
             Err(problem) => {

@@ -156,7 +156,7 @@ impl Exchange {
             offer: offer.clone(),
             give_up: step.now + step.timers.give_up(),
         });
-        common.tell(CallEvent::Offer { session: offer }, step);
+        common.tell(CallEvent::Offer { session: offer.map(Box::new) }, step);
     }
 
     /// Our owner's answer; our offer, when the peer asked for one.
@@ -249,7 +249,7 @@ impl Exchange {
                 if !proposal.refresh {
                     step.out.push(Act::OfferDone(OfferOutcome::Accepted(answer)));
                 } else if changed {
-                    common.tell(CallEvent::Answered { session: Some(answer) }, step);
+                    common.tell(CallEvent::Answered { session: Some(Box::new(answer)) }, step);
                 }
                 Verdict::GoesOn
             }

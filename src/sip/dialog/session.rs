@@ -410,7 +410,7 @@ impl Session {
             },
         };
         if waiting.first || session.is_some() {
-            common.tell(CallEvent::Answered { session }, step);
+            common.tell(CallEvent::Answered { session: session.map(Box::new) }, step);
         }
         None
     }

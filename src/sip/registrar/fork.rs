@@ -169,7 +169,7 @@ mod tests {
 
     fn early() -> CallEvent {
         let session = SessionDescription::offer(1, ([127, 0, 0, 1], 4000).into(), &[AudioCodec::Pcmu]);
-        CallEvent::Ringing { code: 183, session: Some(session) }
+        CallEvent::Ringing { code: 183, session: Some(Box::new(session)) }
     }
 
     fn answered() -> CallEvent {
