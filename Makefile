@@ -31,7 +31,7 @@ interop: ## other people's programs against the box: a line of result for each p
 	@scripts/interop.sh
 
 bench: setup ## numbers of this machine, medians and p99, in a few minutes; as JSON in target/bench
-	cargo bench --locked --bench gateway --bench store
+	cargo bench --locked --bench gateway --bench store --bench floor
 	$(LOAD) --setup --service engine --json $(RESULTS)/setup.json
 	$(LOAD) --calls 1,10,50,200 --service echo --json $(RESULTS)/echo.json
 	$(LOAD) --calls 1,10,50,200 --service bursts --json $(RESULTS)/bursts.json

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use trunkline::media::Codec;
 
+use crate::support::beats::{beats, delays, summary};
 use crate::support::bot::EchoBot;
 use crate::support::caller::Caller;
 use crate::support::rtp_phone::{Conversation, converse};
@@ -17,52 +18,12 @@ use crate::support::{Gateway, Setup, take_turn, wait_for};
 
 const NUMBER: &str = "1234";
 const LIVE: Duration = Duration::from_secs(60);
-/// Frames between two loud ones: a tenth of a second.
-const EVERY: usize = 5;
-/// Loud codes of µ-law, so that each loud frame can be told from those before and after it.
-const CODES: usize = 96;
 
 fn setup(engine: &'static str, more: &str) -> Setup {
     let number = format!(
         "\n[[number]]\nname = \"desk\"\nnumber = \"{NUMBER}\"\nvisibility = \"public\"\nsystem_prompt = \"Hi\"\n"
     );
     Setup::new().engine(engine).more(more).trunk("pbx", 5_060, "sources = [\"127.0.0.0/8\"]").more(&number)
-}
-
-/// The sum of a counter's series.
-fn counter(gateway: &Gateway, name: &str) -> f64 {
-    let page = gateway.get("/metrics").text();
-    let values = page
-        .lines()
-        .filter(|line| line.starts_with(name))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.sum()
-}
-
-/// Silence, and a loud frame now and then.
-fn beats(frames: usize) -> Vec<Option<Vec<u8>>> {
-    let code = |n: usize| if n.is_multiple_of(EVERY) { (n / EVERY % CODES) as u8 } else { 0xFF };
-    (0..frames).map(|n| Some(vec![code(n); 160])).collect()
-}
-
-/// When each loud frame left, and how long it took to come back.
-fn delays(conversation: &Conversation) -> Vec<(Instant, Duration)> {
-    let round = Duration::from_millis(20) * (EVERY * CODES) as u32;
-    let mut delays = Vec::new();
-    for (n, said) in conversation.said.iter().enumerate().step_by(EVERY) {
-        let code = (n / EVERY % CODES) as u8;
-        let is_it = |payload: &[u8]| payload.iter().filter(|octet| **octet == code).count() > 80;
-        let back = conversation.got.iter().find(|got| got.at >= *said && got.at < *said + round && is_it(&got.payload));
-        delays.extend(back.map(|got| (*said, got.at - *said)));
-    }
-    delays
-}
-
-/// The median and the longest.
-fn summary(delays: impl Iterator<Item = Duration>) -> (Duration, Duration) {
-    let mut sorted: Vec<Duration> = delays.collect();
-    sorted.sort_unstable();
-    (sorted[sorted.len() / 2], sorted[sorted.len() - 1])
 }
 
 fn call(target: SocketAddr, seconds: usize) -> Conversation {
@@ -79,9 +40,9 @@ fn a_call_beyond_the_last_port_gets_503_and_the_operator_an_alert() {
     let target = gateway.setup.sip;
     std::thread::scope(|scope| {
         let first = scope.spawn(move || call(target, 4));
-        wait_for("the first call", LIVE, || (counter(&gateway, "trunkline_media_legs ") > 0.0).then_some(()));
+        wait_for("the first call", LIVE, || (gateway.counter("trunkline_media_legs ") > 0.0).then_some(()));
         assert_eq!([Caller::new().refused(target, NUMBER), Caller::new().refused(target, NUMBER)], [503, 503]);
-        assert_eq!(counter(&gateway, "trunkline_media_ports_exhausted_total"), 2.0);
+        assert_eq!(gateway.counter("trunkline_media_ports_exhausted_total"), 2.0);
         assert_eq!(gateway.log().matches("every media port").count(), 1, "told once");
         assert!(delays(&first.join().expect("a call")).len() > 25, "the call that had a port goes on");
     });
@@ -93,11 +54,11 @@ fn a_bot_that_does_not_read_costs_its_own_caller_only() {
     let bot = EchoBot::deaf_at_first(1);
     let gateway = setup("media-stream", &format!("\n[engine.media_stream]\nurl = \"{}\"\n", bot.url())).start();
     let target = gateway.setup.sip;
-    let dropped = || counter(&gateway, "trunkline_ai_speech_dropped_total");
+    let dropped = || gateway.counter("trunkline_ai_speech_dropped_total");
     std::thread::scope(|scope| {
         let deaf = scope.spawn(move || call(target, 40));
         wait_for("the deaf bot's call", LIVE, || {
-            (counter(&gateway, "trunkline_media_packets_received_total") > 50.0).then_some(())
+            (gateway.counter("trunkline_media_packets_received_total") > 50.0).then_some(())
         });
         let (before, _) = summary(delays(&call(target, 4)).into_iter().map(|(_, delay)| delay));
         // A second of it: what the system holds for the bot is full for good.
@@ -126,7 +87,7 @@ fn half_a_second_without_a_processor_is_made_up_for_within_a_second() {
     let (conversation, woken) = std::thread::scope(|scope| {
         let talking = scope.spawn(move || call(target, 7));
         wait_for("two seconds of sound", LIVE, || {
-            (counter(&gateway, "trunkline_media_packets_received_total") > 100.0).then_some(())
+            (gateway.counter("trunkline_media_packets_received_total") > 100.0).then_some(())
         });
         gateway.process.signal(Signal::SIGSTOP);
         // The time without a processor is what is tested.

@@ -9,6 +9,7 @@ mod carrier;
 mod guard;
 mod kamailio;
 mod media_relay;
+mod network;
 mod phones;
 mod scanners;
 mod tally;

@@ -295,6 +295,16 @@ impl Gateway {
         (self.setup, status)
     }
 
+    /// The sum of a counter's series.
+    pub fn counter(&self, name: &str) -> f64 {
+        let page = self.get("/metrics").text();
+        let values = page
+            .lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
+    }
+
     pub fn log(&self) -> String {
         self.process.output()
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub mod audio;
 pub mod baresip;
+pub mod beats;
 pub mod bot;
 pub mod caller;
 pub mod damage;

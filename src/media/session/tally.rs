@@ -19,7 +19,7 @@ pub struct Tally {
     pub level_in: LevelMeter,
     pub level_out: LevelMeter,
     next: Option<Instant>,
-    published: [u64; 5],
+    published: [u64; 6],
 }
 
 impl Tally {
@@ -42,16 +42,18 @@ impl Tally {
     /// Adds what is new to the program's counters.
     pub fn publish(&mut self, reception: &Reception, talk: &Talk) {
         self.refusals.publish();
-        const NAMES: [&str; 5] = [
+        const NAMES: [&str; 6] = [
             "trunkline_media_packets_received_total",
             "trunkline_media_packets_sent_total",
             "trunkline_media_packets_lost_total",
             "trunkline_media_packets_late_total",
             "trunkline_media_packets_foreign_total",
+            // What the system would not take: the way to that phone is full.
+            "trunkline_media_packets_unsent_total",
         ];
         let counts = reception.arrivals.counts();
         let late = reception.jitter.counts().late;
-        let current = [counts.received, talk.stream.packets, counts.lost, late, self.foreign];
+        let current = [counts.received, talk.stream.packets, counts.lost, late, self.foreign, talk.stream.refused];
         for ((name, now), before) in NAMES.into_iter().zip(current).zip(&mut self.published) {
             // A packet that was counted as lost may still come: then the counter waits.
             metrics::counter!(name).increment(now.saturating_sub(*before));
