@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 
 use super::echo::EchoSession;
 use super::local::{ChatClient, LocalSession, Parts};
-use super::media_stream::{self, MediaStreamSession};
+use super::media_stream::{self, MediaStream};
+use super::remote::Remote;
 use super::socket::Target;
 use crate::clock::Clock;
 use crate::config::{EngineConfig, EngineKind, Secret};
@@ -43,8 +44,12 @@ pub trait Session {
 pub enum Wants {
     /// Linear samples at the rate that the phone has, 8,000 or 16,000 Hz.
     Linear,
+    /// Linear samples at this rate: 8,000, 16,000, 24,000 or 48,000 Hz.
+    LinearAt(u32),
     /// G.711 µ-law at 8,000 Hz; what the phone sends so goes through as it is.
     Ulaw,
+    /// The same in A-law.
+    Alaw,
 }
 
 /// What was heard of the caller.
@@ -56,6 +61,20 @@ pub enum CallerFrame<'a> {
     },
     /// An octet a sample, 8,000 Hz.
     Ulaw(&'a [u8]),
+    Alaw(&'a [u8]),
+}
+
+impl CallerFrame<'_> {
+    /// Whether it has the form that a service wants.
+    pub fn is(&self, wants: Wants) -> bool {
+        match (self, wants) {
+            (CallerFrame::Linear { .. }, Wants::Linear)
+            | (CallerFrame::Ulaw(_), Wants::Ulaw)
+            | (CallerFrame::Alaw(_), Wants::Alaw) => true,
+            (CallerFrame::Linear { rate, .. }, Wants::LinearAt(wanted)) => *rate == wanted,
+            _ => false,
+        }
+    }
 }
 
 /// What the call tells the service.
@@ -174,6 +193,8 @@ pub enum Sound {
     },
     /// G.711 µ-law, an octet a sample, 8,000 Hz.
     Ulaw(Vec<u8>),
+    /// The same in A-law.
+    Alaw(Vec<u8>),
 }
 
 impl Sound {
@@ -181,7 +202,7 @@ impl Sound {
         match self {
             Sound::Linear { rate: 0, .. } => Duration::ZERO,
             Sound::Linear { pcm, rate } => Duration::from_secs_f64(pcm.len() as f64 / f64::from(*rate)),
-            Sound::Ulaw(octets) => Duration::from_micros(125 * octets.len() as u64),
+            Sound::Ulaw(octets) | Sound::Alaw(octets) => Duration::from_micros(125 * octets.len() as u64),
         }
     }
 }
@@ -260,7 +281,9 @@ impl Engines {
         let engines = self.clone();
         Box::new(move || match engines.kind {
             EngineKind::Echo => Box::new(EchoSession::new()),
-            EngineKind::MediaStream => Box::new(MediaStreamSession::new(engines.bot, options.about, engines.clock)),
+            EngineKind::MediaStream => {
+                Box::new(Remote::new(MediaStream::new(options.about), engines.bot, engines.clock))
+            }
             EngineKind::Local => {
                 let Engines { speech, clock, chat, .. } = engines;
                 Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))
