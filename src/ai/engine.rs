@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::echo::EchoSession;
 use super::local::{ChatClient, LocalSession, Parts};
 use super::media_stream::{self, MediaStream};
+use super::openai::{self, OpenAi};
 use super::remote::Remote;
 use super::socket::Target;
 use crate::clock::Clock;
@@ -250,6 +251,7 @@ pub struct Engines {
     clock: Clock,
     chat: Option<ChatClient>,
     bot: Option<Target>,
+    openai: Option<openai::Service>,
 }
 
 impl Engines {
@@ -268,7 +270,14 @@ impl Engines {
                 .map_err(|problem| tracing::error!("the bot cannot be connected to: {problem}"))
                 .ok()
         });
-        Engines { kind: engine.kind, model: engine.model.clone(), speech, clock, chat, bot }
+        let openai = engine.openai.as_ref().and_then(|config| {
+            openai::Service::new(config)
+                .map_err(|problem| tracing::error!("the realtime service cannot be connected to: {problem}"))
+                .ok()
+        });
+        let configured = openai.as_ref().filter(|_| engine.kind == EngineKind::OpenAi).and_then(openai::Service::model);
+        let model = configured.unwrap_or(&engine.model).to_owned();
+        Engines { kind: engine.kind, model, speech, clock, chat, bot, openai }
     }
 
     /// The configured default model's name for records.
@@ -284,11 +293,24 @@ impl Engines {
             EngineKind::MediaStream => {
                 Box::new(Remote::new(MediaStream::new(options.about), engines.bot, engines.clock))
             }
-            EngineKind::Local => {
+            // A text that is to be spoken as it is needs no conversation.
+            EngineKind::OpenAi if !options.speak_only => engines.realtime(&options),
+            EngineKind::Local | EngineKind::OpenAi => {
                 let Engines { speech, clock, chat, .. } = engines;
                 Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))
             }
         })
+    }
+
+    fn realtime(self, options: &SessionOptions) -> Box<dyn Session> {
+        let Some(service) = self.openai else {
+            // It connects to nothing and says so.
+            return Box::new(Remote::new(MediaStream::new(Vec::new()), None, self.clock));
+        };
+        let own = options.model.as_deref().filter(|model| service.model().is_some() && *model != self.model);
+        let target = service.target(options.key.as_ref(), own);
+        let target = target.map_err(|problem| tracing::error!("the realtime service: {problem}")).ok();
+        Box::new(Remote::new(OpenAi::new(service.call(options)), target, self.clock))
     }
 
     /// A session of the box's own voice, whatever the configured service is, that speaks `text` and ends.

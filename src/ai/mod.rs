@@ -10,6 +10,7 @@ mod echo;
 pub mod engine;
 mod local;
 mod media_stream;
+pub mod openai;
 pub mod remote;
 pub mod socket;
 pub mod tools;
