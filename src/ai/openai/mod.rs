@@ -138,7 +138,10 @@ impl OpenAi {
 
     fn not_set_up(&mut self, line: Line, problem: String, desk: &mut Desk) {
         match line {
-            Line::Live => desk.fail(problem),
+            Line::Live => {
+                self.live = Setup::Connecting;
+                desk.fail(problem);
+            }
             Line::Next => {
                 desk.abandon();
                 desk.problem(problem);
@@ -246,7 +249,7 @@ impl Dialect for OpenAi {
         let is_late = |setup: Setup| setup.late().is_some_and(|late| late <= now);
         let late = || format!("the service did not set the session up within {} s", PATIENCE.as_secs());
         if is_late(self.live) {
-            return desk.fail(late());
+            return self.not_set_up(Line::Live, late(), desk);
         }
         if self.next.is_some_and(is_late) {
             self.not_set_up(Line::Next, late(), desk);
