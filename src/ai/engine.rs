@@ -7,7 +7,9 @@ use tokio::runtime::Handle;
 
 use super::echo::EchoSession;
 use super::local::{ChatClient, LocalSession, Parts};
-use super::media_stream::{self, MediaStreamSession};
+use super::media_stream::{self, MediaStream};
+use super::openai::{self, OpenAi};
+use super::remote::Remote;
 use super::socket::Target;
 use crate::clock::Clock;
 use crate::config::{EngineConfig, EngineKind, Secret};
@@ -43,8 +45,12 @@ pub trait Session {
 pub enum Wants {
     /// Linear samples at the rate that the phone has, 8,000 or 16,000 Hz.
     Linear,
+    /// Linear samples at this rate: 8,000, 16,000, 24,000 or 48,000 Hz.
+    LinearAt(u32),
     /// G.711 µ-law at 8,000 Hz; what the phone sends so goes through as it is.
     Ulaw,
+    /// The same in A-law.
+    Alaw,
 }
 
 /// What was heard of the caller.
@@ -56,6 +62,20 @@ pub enum CallerFrame<'a> {
     },
     /// An octet a sample, 8,000 Hz.
     Ulaw(&'a [u8]),
+    Alaw(&'a [u8]),
+}
+
+impl CallerFrame<'_> {
+    /// Whether it has the form that a service wants.
+    pub fn is(&self, wants: Wants) -> bool {
+        match (self, wants) {
+            (CallerFrame::Linear { .. }, Wants::Linear)
+            | (CallerFrame::Ulaw(_), Wants::Ulaw)
+            | (CallerFrame::Alaw(_), Wants::Alaw) => true,
+            (CallerFrame::Linear { rate, .. }, Wants::LinearAt(wanted)) => *rate == wanted,
+            _ => false,
+        }
+    }
 }
 
 /// What the call tells the service.
@@ -174,6 +194,8 @@ pub enum Sound {
     },
     /// G.711 µ-law, an octet a sample, 8,000 Hz.
     Ulaw(Vec<u8>),
+    /// The same in A-law.
+    Alaw(Vec<u8>),
 }
 
 impl Sound {
@@ -181,7 +203,7 @@ impl Sound {
         match self {
             Sound::Linear { rate: 0, .. } => Duration::ZERO,
             Sound::Linear { pcm, rate } => Duration::from_secs_f64(pcm.len() as f64 / f64::from(*rate)),
-            Sound::Ulaw(octets) => Duration::from_micros(125 * octets.len() as u64),
+            Sound::Ulaw(octets) | Sound::Alaw(octets) => Duration::from_micros(125 * octets.len() as u64),
         }
     }
 }
@@ -229,6 +251,7 @@ pub struct Engines {
     clock: Clock,
     chat: Option<ChatClient>,
     bot: Option<Target>,
+    openai: Option<openai::Service>,
 }
 
 impl Engines {
@@ -247,7 +270,14 @@ impl Engines {
                 .map_err(|problem| tracing::error!("the bot cannot be connected to: {problem}"))
                 .ok()
         });
-        Engines { kind: engine.kind, model: engine.model.clone(), speech, clock, chat, bot }
+        let openai = engine.openai.as_ref().and_then(|config| {
+            openai::Service::new(config)
+                .map_err(|problem| tracing::error!("the realtime service cannot be connected to: {problem}"))
+                .ok()
+        });
+        let configured = openai.as_ref().filter(|_| engine.kind == EngineKind::OpenAi).and_then(openai::Service::model);
+        let model = configured.unwrap_or(&engine.model).to_owned();
+        Engines { kind: engine.kind, model, speech, clock, chat, bot, openai }
     }
 
     /// The configured default model's name for records.
@@ -260,12 +290,27 @@ impl Engines {
         let engines = self.clone();
         Box::new(move || match engines.kind {
             EngineKind::Echo => Box::new(EchoSession::new()),
-            EngineKind::MediaStream => Box::new(MediaStreamSession::new(engines.bot, options.about, engines.clock)),
-            EngineKind::Local => {
+            EngineKind::MediaStream => {
+                Box::new(Remote::new(MediaStream::new(options.about), engines.bot, engines.clock))
+            }
+            // A text that is to be spoken as it is needs no conversation.
+            EngineKind::OpenAi if !options.speak_only => engines.realtime(&options),
+            EngineKind::Local | EngineKind::OpenAi => {
                 let Engines { speech, clock, chat, .. } = engines;
                 Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))
             }
         })
+    }
+
+    fn realtime(self, options: &SessionOptions) -> Box<dyn Session> {
+        let Some(service) = self.openai else {
+            // It connects to nothing and says so.
+            return Box::new(Remote::new(MediaStream::new(Vec::new()), None, self.clock));
+        };
+        let own = options.model.as_deref().filter(|model| service.model().is_some() && *model != self.model);
+        let target = service.target(options.key.as_ref(), own);
+        let target = target.map_err(|problem| tracing::error!("the realtime service: {problem}")).ok();
+        Box::new(Remote::new(OpenAi::new(service.call(options)), target, self.clock))
     }
 
     /// A session of the box's own voice, whatever the configured service is, that speaks `text` and ends.

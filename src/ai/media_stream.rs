@@ -1,6 +1,5 @@
 //! The customer's own bot behind a WebSocket, spoken to as Twilio's Media Streams does
-//! (<https://www.twilio.com/docs/voice/media-streams/websocket-messages>). No I/O but for [`MediaStreamSession`], which joins the codec to a
-//! socket.
+//! (<https://www.twilio.com/docs/voice/media-streams/websocket-messages>). No I/O: [`Remote`](super::remote::Remote) carries it.
 //!
 //! | What comes | What it means |
 //! |---|---|
@@ -16,25 +15,20 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::engine::{Audio, CallerFrame, Command, Event, Session, Sound, Wants};
-use super::socket::{Message, News, Opcode, Socket, SocketError, Target};
+use super::engine::{CallerFrame, Command, Event, Sound, Wants};
+use super::remote::{Desk, Dialect, Fate, Line};
+use super::socket::{Message, SocketError, Target};
 use super::trust;
-use crate::clock::Clock;
 use crate::config::{MediaStreamConfig, Secret};
 
 /// Marks that may wait; a bot that sets more loses the oldest.
 const MARKS: usize = 256;
-/// Buffers of speech that are kept for the next.
-const BUFFERS: usize = 8;
-/// Speech that may wait to be fetched, pieces.
-const PIECES: usize = 4_096;
 
 /// Where the configured bot is.
 pub fn target(config: &MediaStreamConfig) -> Result<Target, String> {
@@ -208,226 +202,110 @@ fn decimal(mut number: u64, out: &mut Vec<u8>) {
     out[start..].reverse();
 }
 
-/// What is between the bot and the call, but for the connection.
+/// A conversation with a bot, but for the connection.
 #[derive(Debug)]
-struct Conversation {
-    clock: Clock,
+pub struct MediaStream {
     codec: Codec,
-    events: VecDeque<Event>,
+    /// Told at the start of the stream.
+    about: Vec<(String, String)>,
+    open: bool,
     /// The item that speech of the bot belongs to.
     item: u64,
     /// Marks that wait for their item to be played.
     marks: VecDeque<(u64, String)>,
-    /// Marks to be returned.
-    due: VecDeque<String>,
-    buffers: Vec<Vec<u8>>,
     /// A message of the bot that could not be read was told.
     told: bool,
 }
 
-impl Conversation {
-    fn new(codec: Codec, clock: Clock) -> Conversation {
-        Conversation {
-            clock,
-            codec,
-            events: VecDeque::new(),
-            item: 1,
-            marks: VecDeque::new(),
-            due: VecDeque::new(),
-            buffers: Vec::new(),
-            told: false,
-        }
+impl MediaStream {
+    pub fn new(about: Vec<(String, String)>) -> MediaStream {
+        MediaStream::with(Codec::new([rand::random(), rand::random(), rand::random()]), about)
     }
 
-    fn read(&mut self, text: &str) {
-        match self.codec.read(text, self.buffers.pop().unwrap_or_default()) {
-            Ok(said) => self.take(said),
-            Err(problem) if !std::mem::replace(&mut self.told, true) => tracing::warn!("the bot sent {problem}"),
-            Err(_) => {}
-        }
+    fn with(codec: Codec, about: Vec<(String, String)>) -> MediaStream {
+        MediaStream { codec, about, open: false, item: 1, marks: VecDeque::new(), told: false }
     }
 
-    fn take(&mut self, said: Said) {
+    fn take(&mut self, said: Said, desk: &mut Desk) {
         match said {
-            Said::Media(octets) if octets.is_empty() || self.events.len() >= PIECES => self.keep(octets),
-            Said::Media(octets) => {
-                self.events.push_back(Event::Audio(Audio { item: self.item, sound: Sound::Ulaw(octets) }));
-            }
+            Said::Media(octets) => desk.speech(self.item, Sound::Ulaw(octets)),
             Said::Mark(name) => {
                 if self.marks.len() >= MARKS {
                     self.marks.pop_front();
                 }
                 self.marks.push_back((self.item, name));
-                self.events.push_back(Event::AudioEnd { item: self.item });
+                desk.event(Event::AudioEnd { item: self.item });
                 self.item += 1;
             }
             Said::Clear => {
-                self.events.push_back(Event::SpeechStarted { at: self.clock.now() });
-                self.played(u64::MAX);
+                desk.event(Event::SpeechStarted { at: desk.now });
+                self.played(u64::MAX, desk);
                 self.item += 1;
             }
             Said::Nothing => {}
         }
     }
 
-    /// Everything up to `item` was played or thrown away.
-    fn played(&mut self, item: u64) {
+    /// Everything up to `item` was played or thrown away: its marks go back to the bot.
+    fn played(&mut self, item: u64, desk: &mut Desk) {
         while let Some((_, name)) = self.marks.pop_front_if(|(of, _)| *of <= item) {
-            self.due.push_back(name);
-        }
-    }
-
-    fn keep(&mut self, octets: Vec<u8>) {
-        if self.buffers.len() < BUFFERS {
-            self.buffers.push(octets);
+            desk.send(Line::Live, |out| self.codec.mark(&name, out));
         }
     }
 }
 
-/// A conversation with a bot.
-pub struct MediaStreamSession {
-    socket: Socket,
-    conversation: Conversation,
-    /// Told at the start of the stream.
-    about: Vec<(String, String)>,
-    state: State,
-    waker: Option<Waker>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Connecting,
-    Open,
-    Over,
-}
-
-impl MediaStreamSession {
-    /// `target`: `None` when the configured bot cannot be connected to.
-    pub fn new(target: Option<Target>, about: Vec<(String, String)>, clock: Clock) -> MediaStreamSession {
-        MediaStreamSession {
-            socket: Socket::new(target, clock.clone()),
-            conversation: Conversation::new(Codec::new([rand::random(), rand::random(), rand::random()]), clock),
-            about,
-            state: State::Connecting,
-            waker: None,
-        }
-    }
-
-    fn say(&mut self, write: impl FnOnce(&mut Codec, &mut Vec<u8>)) {
-        if self.state == State::Open {
-            let codec = &mut self.conversation.codec;
-            self.socket.send(Opcode::Text, |out| write(codec, out));
-        }
-    }
-
-    fn begin(&mut self) {
-        self.state = State::Open;
-        self.socket.send(Opcode::Text, |out| {
-            out.extend_from_slice(br#"{"event":"connected","protocol":"Call","version":"1.0.0"}"#);
-        });
-        let (about, now) = (std::mem::take(&mut self.about), self.conversation.clock.now());
-        self.say(|codec, out| codec.start(&about, now, out));
-        self.conversation.events.push_back(Event::Ready);
-    }
-
-    /// Marks that are due go to the bot; `true` when there were any.
-    fn return_marks(&mut self) -> bool {
-        let due = std::mem::take(&mut self.conversation.due);
-        for name in &due {
-            self.say(|codec, out| codec.mark(name, out));
-        }
-        !due.is_empty()
-    }
-
-    /// The bot is told that the call is over.
-    fn stop(&mut self) {
-        self.say(Codec::stop);
-        self.socket.close(1000);
-        self.state = State::Over;
-    }
-
-    fn finish(&mut self, error: &SocketError) {
-        // A bot that hangs up says so by closing.
-        if !matches!(error, SocketError::Closed(1000 | 1001 | 1005, _)) {
-            self.conversation.events.push_back(Event::Error { message: error.to_string(), fatal: true });
-        }
-        self.state = State::Over;
-        self.conversation.events.push_back(Event::Ended);
-    }
-}
-
-impl Drop for MediaStreamSession {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl Session for MediaStreamSession {
+impl Dialect for MediaStream {
     fn wants(&self) -> Wants {
         Wants::Ulaw
     }
 
-    fn is_prompt(&self) -> bool {
-        true
+    fn opened(&mut self, line: Line, desk: &mut Desk) {
+        self.open = true;
+        desk.send(line, |out| {
+            out.extend_from_slice(br#"{"event":"connected","protocol":"Call","version":"1.0.0"}"#);
+        });
+        let (about, now) = (std::mem::take(&mut self.about), desk.now);
+        desk.send(line, |out| self.codec.start(&about, now, out));
+        desk.event(Event::Ready);
     }
 
-    fn hear(&mut self, heard: CallerFrame<'_>, at: Instant) {
-        if let CallerFrame::Ulaw(octets) = heard
-            && self.state == State::Open
-        {
-            let codec = &mut self.conversation.codec;
-            self.socket.send_speech(Opcode::Text, |out| codec.media(octets, at, out));
+    fn read(&mut self, _line: Line, message: Message<'_>, desk: &mut Desk) {
+        let Message::Text(text) = message else { return };
+        match self.codec.read(text, desk.octets()) {
+            Ok(said) => self.take(said, desk),
+            Err(problem) if !std::mem::replace(&mut self.told, true) => tracing::warn!("the bot sent {problem}"),
+            Err(_) => {}
         }
     }
 
-    fn command(&mut self, command: Command) {
+    fn is_ready(&self) -> bool {
+        self.open
+    }
+
+    fn speech(&mut self, heard: CallerFrame<'_>, at: Instant, out: &mut Vec<u8>) {
+        if let CallerFrame::Ulaw(octets) = heard {
+            self.codec.media(octets, at, out);
+        }
+    }
+
+    fn command(&mut self, command: Command, desk: &mut Desk) {
         match command {
-            Command::Key(key) => self.say(|codec, out| codec.key(key, out)),
-            Command::Played { item } | Command::Truncate { item, .. } => self.conversation.played(item),
-            Command::Stop => {
-                self.stop();
-                self.conversation.events.clear();
-                self.conversation.events.push_back(Event::Ended);
-            }
-            _ => return,
-        }
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+            Command::Key(key) => desk.send(Line::Live, |out| self.codec.key(key, out)),
+            Command::Played { item } | Command::Truncate { item, .. } => self.played(item, desk),
+            _ => {}
         }
     }
 
-    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        loop {
-            if let Some(event) = self.conversation.events.pop_front() {
-                return Poll::Ready(event);
-            }
-            if self.state == State::Over {
-                return Poll::Pending;
-            }
-            self.return_marks();
-            let (mut opened, conversation) = (false, &mut self.conversation);
-            let over = self.socket.poll(context, |news| match news {
-                News::Open => opened = true,
-                News::Message(Message::Text(text)) => conversation.read(text),
-                News::Message(_) => {}
-            });
-            if opened {
-                self.begin();
-            }
-            if let Poll::Ready(error) = over {
-                self.finish(&error);
-            }
-            if self.conversation.events.is_empty() && !self.return_marks() {
-                self.waker = Some(context.waker().clone());
-                return Poll::Pending;
-            }
+    fn stop(&mut self, desk: &mut Desk) {
+        if self.open {
+            desk.send(Line::Live, |out| self.codec.stop(out));
         }
     }
 
-    fn recycle(&mut self, sound: Sound) {
-        if let Sound::Ulaw(octets) = sound {
-            self.conversation.keep(octets);
-        }
+    fn ended(&mut self, error: &SocketError, _desk: &mut Desk) -> Fate {
+        // A bot that hangs up says so by closing.
+        let farewell = matches!(error, SocketError::Closed(1000 | 1001 | 1005, _));
+        Fate::Over((!farewell).then(|| error.to_string()))
     }
 }
 
@@ -435,6 +313,8 @@ impl Session for MediaStreamSession {
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
+    use crate::ai::engine::Audio;
+    use crate::ai::remote::Order;
 
     fn codec() -> Codec {
         Codec::new([[1; 16], [2; 16], [3; 16]])
@@ -504,15 +384,13 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_when_what_was_before_it_is_over_and_a_clear_brings_all_back() {
-        let mut conversation = Conversation::new(codec(), Clock::manual(crate::clock::UtcTime(0)));
+        let (mut stream, mut desk) = (MediaStream::with(codec(), Vec::new()), Desk::new(Instant::now()));
         let media = r#"{"event":"media","media":{"payload":"/////w=="}}"#;
         let mark = |name: &str| format!(r#"{{"event":"mark","mark":{{"name":"{name}"}}}}"#);
         for text in [media, &mark("one"), media, media, &mark("two"), &mark("three"), media] {
-            conversation.read(text);
+            stream.read(Line::Live, Message::Text(text), &mut desk);
         }
-        let items: Vec<u64> = conversation
-            .events
-            .iter()
+        let items: Vec<u64> = std::iter::from_fn(|| desk.take_event())
             .filter_map(|event| match event {
                 Event::Audio(audio) => Some(audio.item),
                 Event::AudioEnd { item } => Some(100 + item),
@@ -520,13 +398,23 @@ mod tests {
             })
             .collect();
         assert_eq!(items, [1, 101, 2, 2, 102, 103, 4]);
-        conversation.played(1);
-        assert_eq!(conversation.due, ["one"]);
-        conversation.due.clear();
-        conversation.read(r#"{"event":"clear"}"#);
-        assert_eq!(conversation.due, ["two", "three"]);
-        assert!(matches!(conversation.events.back(), Some(Event::SpeechStarted { .. })));
-        conversation.read(media);
-        assert!(matches!(conversation.events.back(), Some(Event::Audio(Audio { item: 5, .. }))), "a new item");
+        let returned = |desk: &mut Desk| {
+            let mut names = Vec::new();
+            desk.orders(|order| match order {
+                Order::Send(Line::Live, text) => {
+                    let text: serde_json::Value = serde_json::from_slice(text).expect("JSON");
+                    names.push(text["mark"]["name"].as_str().expect("a name").to_owned());
+                }
+                other => panic!("{other:?}"),
+            });
+            names
+        };
+        stream.command(Command::Played { item: 1 }, &mut desk);
+        assert_eq!(returned(&mut desk), ["one"]);
+        stream.read(Line::Live, Message::Text(r#"{"event":"clear"}"#), &mut desk);
+        assert_eq!(returned(&mut desk), ["two", "three"]);
+        assert!(matches!(desk.take_event(), Some(Event::SpeechStarted { .. })));
+        stream.read(Line::Live, Message::Text(media), &mut desk);
+        assert!(matches!(desk.take_event(), Some(Event::Audio(Audio { item: 5, .. }))), "a new item");
     }
 }

@@ -1,15 +1,19 @@
 //! Voice AI: every service is reduced to one event model.
 //!
-//! Frames of the caller and [`Command`]s flow in; [`Event`]s flow out. A service's module is a codec without I/O;
-//! `socket/` carries it, `local/` drives the box's own voice. A session lives on the media thread of its call and is polled there; what is
+//! Frames of the caller and [`Command`]s flow in; [`Event`]s flow out. A service's module is a dialect without I/O;
+//! `remote/` drives it over `socket/`, `local/` drives the box's own voice. A session lives on the media thread of its call and is polled there; what is
 //! heavy (recognition, synthesis, HTTP) runs elsewhere and comes back through bounded channels. This room knows
 //! nothing of SIP, RTP, calls or the store.
 
+mod alarm;
 mod echo;
 pub mod engine;
 mod local;
 mod media_stream;
+pub mod openai;
+pub mod remote;
 pub mod socket;
+pub mod tools;
 mod trust;
 
 pub use engine::{

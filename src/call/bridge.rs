@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::keys::Keys;
 use super::played::Item;
-use crate::ai::{Audio, Command, Event, Session};
+use crate::ai::{Audio, Command, Event, Session, tools};
 use crate::media::bell::Bell;
 use crate::media::bridge::{Early, Ringback, Sounding};
 use crate::media::{FRAME, HeardFrame, Peer, Playout};
@@ -331,13 +331,13 @@ impl Bridge {
     /// press keys (a menu that answers).
     fn on_tool_call(&mut self, id: String, name: &str, arguments: &serde_json::Value, playout: &mut dyn Playout) {
         let text = |name: &str| arguments.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-        let person = text("destination").filter(|_| name == "transfer");
-        let keys = text("keys").and_then(|keys| Keys::parse(&keys)).filter(|_| name == "press");
-        let known = name == "hangup" || person.is_some() || keys.is_some();
+        let person = text("destination").filter(|_| name == tools::TRANSFER_CALL);
+        let keys = text("keys").and_then(|keys| Keys::parse(&keys)).filter(|_| name == tools::SEND_DTMF);
+        let known = name == tools::END_CALL || person.is_some() || keys.is_some();
         let output = if known {
             serde_json::json!({ "ok": true })
         } else {
-            serde_json::json!({ "error": "there is no such tool" })
+            serde_json::json!({ "error": "there is no such tool, or its arguments are wrong" })
         };
         self.session.command(Command::ToolResult { id, output });
         if let Some(keys) = keys {

@@ -61,6 +61,12 @@ fn engine(notes: &mut Notes<'_, '_>) {
     if engine.text("kind") == Some("media-stream") {
         needs(notes, "engine", engine, "kind", "media_stream");
     }
+    if engine.text("kind") == Some("openai") {
+        needs(notes, "engine", engine, "kind", "openai");
+    }
+    if let Some(openai) = engine.section("openai") {
+        needs(notes, "engine.openai", openai, "key_field", "api_key");
+    }
 }
 
 fn listeners(notes: &mut Notes<'_, '_>) {

@@ -5,6 +5,12 @@ use super::{CodecName, IdentityHeader};
 pub(super) fn chat_timeout() -> u64 {
     20
 }
+pub(super) fn transcription_model() -> String {
+    "gpt-4o-mini-transcribe".into()
+}
+pub(super) fn realtime_minutes() -> u64 {
+    55
+}
 pub(super) fn max_calls() -> usize {
     30
 }

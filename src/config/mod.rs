@@ -27,7 +27,10 @@ mod trunk;
 mod walk;
 
 pub use dns::{DnsConfig, DnsServer};
-pub use engine::{ChatConfig, EngineConfig, EngineKind, MediaStreamConfig};
+pub use engine::{
+    ChatConfig, EngineConfig, EngineKind, KeyField, MediaStreamConfig, NoiseReduction, OpenAiConfig, RealtimeDialect,
+    RealtimeFormat, TurnDetection,
+};
 pub use hours::Hours;
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailSecurity};

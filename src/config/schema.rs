@@ -36,6 +36,12 @@ pub(super) enum Kind {
     /// A list of texts.
     Texts(Check),
     Choices(&'static [&'static str]),
+    /// Names of the operator's own, each with a text.
+    NamedTexts(Check),
+    /// Names of the operator's own, each with a secret.
+    NamedSecrets,
+    /// A table that somebody else reads, or one of these words.
+    Foreign(&'static [&'static str]),
     /// A file or folder that must exist.
     File,
     Folder,
@@ -78,7 +84,33 @@ impl Field {
     }
 }
 
-use Kind::{Choice, Choices, File, Flag, Folder, Ports, Secret, Table, Tables, Text, Texts, Whole};
+use Kind::{
+    Choice, Choices, File, Flag, Folder, Foreign, NamedSecrets, NamedTexts, Ports, Secret, Table, Tables, Text, Texts,
+    Whole,
+};
+
+const OPENAI: &[Field] = &[
+    must("url", Text(check::web_socket)),
+    may("query", NamedTexts(check::filled)),
+    may("headers", NamedSecrets),
+    may("api_key", Secret),
+    may("key_field", Choice(&["authorization", "api-key"])),
+    may("subprotocols", Texts(check::header_text)),
+    may("dialect", Choice(&["ga", "beta"])),
+    may("input_format", Choice(&["pcmu", "pcma", "pcm", "pcm-16000"])),
+    may("output_format", Choice(&["pcmu", "pcma", "pcm", "pcm-16000"])),
+    may("model", Text(check::filled)),
+    may("voice", Text(check::filled)),
+    may("transcription_model", Text(|_| Ok(()))),
+    may("turn_detection", Foreign(&["none"])),
+    may("noise_reduction", Choice(&["near-field", "far-field"])),
+    may("session", Foreign(&[])),
+    may("greeting", Text(check::filled)),
+    may("greet", Flag),
+    may("truncate", Flag),
+    may("reconnect_minutes", Whole(0, 1_440)),
+    may("ca", File),
+];
 
 const SECTIONS: &[Section] = &[
     one(
@@ -146,7 +178,7 @@ const SECTIONS: &[Section] = &[
     one(
         "engine",
         &[
-            may("kind", Choice(&["local", "echo", "media-stream"])),
+            may("kind", Choice(&["local", "echo", "media-stream", "openai"])),
             may("model", Text(check::filled)),
             may(
                 "chat",
@@ -162,6 +194,7 @@ const SECTIONS: &[Section] = &[
                 "media_stream",
                 Table(&[must("url", Text(check::web_socket)), may("authorization", Secret), may("ca", File)]),
             ),
+            may("openai", Table(OPENAI)),
         ],
     ),
     one(

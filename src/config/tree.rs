@@ -45,6 +45,11 @@ impl<'t, 'i> Entries<'t, 'i> {
         self.0.get(key)
     }
 
+    /// The section `key` inside this one.
+    pub(super) fn section(self, key: &str) -> Option<Entries<'t, 'i>> {
+        self.value(key)?.get_ref().as_table().map(Entries)
+    }
+
     pub(super) fn text(self, key: &str) -> Option<&'t str> {
         self.value(key)?.get_ref().as_str()
     }

@@ -91,6 +91,24 @@ fn value(notes: &mut Notes<'_, '_>, place: &Range<usize>, path: &str, value: &Sp
                 notes.add(place, path, "is empty", format!("name at least one of {}", choices.join(", ")));
             }
         }
+        (Kind::NamedTexts(check), DeValue::Table(table)) => {
+            for (name, item) in table {
+                let path = format!("{path}.{}", name.get_ref());
+                match item.get_ref().as_str() {
+                    Some(text) => note_text(notes, &name.span(), &path, text, *check),
+                    None => notes.add(&name.span(), &path, "is not a text", "write it in quotation marks"),
+                }
+            }
+        }
+        (Kind::NamedSecrets, DeValue::Table(table)) => {
+            for (name, item) in table {
+                note_secret(notes, &name.span(), &format!("{path}.{}", name.get_ref()), item.get_ref());
+            }
+        }
+        (Kind::Foreign(_), DeValue::Table(_)) => {}
+        (Kind::Foreign(words), DeValue::String(text)) if !words.is_empty() => {
+            note_choice(notes, place, path, text, words);
+        }
         (Kind::File, DeValue::String(file)) => note_path(notes, place, path, file, "file", Path::is_file),
         (Kind::Folder, DeValue::String(folder)) => note_path(notes, place, path, folder, "folder", Path::is_dir),
         (Kind::Ports, DeValue::Array(array)) => note_ports(notes, place, path, array),
@@ -119,6 +137,12 @@ fn wanted(kind: &Kind) -> String {
         Kind::Choice(choices) => format!("write one of \"{}\"", choices.join("\", \"")),
         Kind::Texts(_) => "write a list of texts, e.g. [\"…\", \"…\"]".into(),
         Kind::Choices(choices) => format!("write a list of \"{}\"", choices.join("\", \"")),
+        Kind::NamedTexts(_) => "write { name = \"text\" }".into(),
+        Kind::NamedSecrets => "write { name = \"text\" } or { name = { file = \"/path\" } }".into(),
+        Kind::Foreign(words) => match words {
+            [] => "write a section, or { key = value }".into(),
+            [word, ..] => format!("write a section, {{ key = value }}, or \"{word}\""),
+        },
         Kind::Ports => "write the first and the last port, e.g. [20000, 29999]".into(),
         Kind::Table(_) => format!("write a section of its own, or {{ {} }}", "key = value"),
         Kind::Tables(known) => {

@@ -6,4 +6,5 @@ mod voice;
 
 mod chat;
 mod media_stream;
+mod realtime;
 mod session;

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use trunkline::config::{Config, Field, sections};
+use trunkline::config::{Config, EngineKind, Field, sections};
 
 const EXPLAINED: &str = include_str!("../../configs/trunkline.toml");
 const MINIMAL: &str = include_str!("../../configs/minimal.toml");
@@ -73,4 +73,43 @@ fn the_types_take_every_key_of_the_schema() {
     let config: Config = toml::from_str(&uncommented()).expect("the types know every explained key");
     assert!(config.mail.is_some() && config.engine.chat.is_some());
     assert_eq!((config.extensions.len(), config.numbers.len(), config.prompts.len()), (1, 1, 1));
+}
+
+#[test]
+fn an_example_of_every_realtime_server_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/engines");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("readable").path();
+        let config = Config::load(&path).unwrap_or_else(|mistakes| panic!("{}: {mistakes}", path.display()));
+        if config.engine.openai.is_some() {
+            assert_eq!(config.engine.kind, EngineKind::OpenAi, "{}", path.display());
+            names.push(path.file_stem().expect("a name").to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let known = ["azure-openai", "azure-voice-live", "localai", "openai", "speaches", "speech-to-speech", "vllm-omni"];
+    assert_eq!(names, known);
+}
+
+#[test]
+fn a_mistake_in_the_realtime_section_is_explained() {
+    let mistakes = |section: &str| {
+        let text = format!("[engine]\nkind = \"openai\"\n{section}");
+        Config::parse(&text, Path::new("t.toml")).map(|_| ()).expect_err(section).to_string()
+    };
+    for (section, words) in [
+        ("", "stands without `openai`"),
+        ("[engine.openai]\nmodel = \"m\"", "engine.openai.url: is missing"),
+        ("[engine.openai]\nurl = \"https://x/\"", "write a complete address"),
+        ("[engine.openai]\nurl = \"ws://x/\"\nturn_detection = \"off\"", "write one of \"none\""),
+        ("[engine.openai]\nurl = \"ws://x/\"\nkey_field = \"api-key\"", "stands without `api_key`"),
+        ("[engine.openai]\nurl = \"ws://x/\"\nquery = { a = 1 }", "engine.openai.query.a"),
+        ("[engine.openai]\nurl = \"ws://x/\"\nheaders = { a = { nowhere = \"b\" } }", "engine.openai.headers.a"),
+        ("[engine.openai]\nurl = \"ws://x/\"\ninput_format = \"opus\"", "is not known here"),
+        ("[engine.openai]\nurl = \"ws://x/\"\nvoices = \"x\"", "did you mean `voice`?"),
+    ] {
+        let found = mistakes(section);
+        assert!(found.contains(words), "{section}: {found}");
+    }
 }

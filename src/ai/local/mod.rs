@@ -18,7 +18,6 @@
 //!
 //! Without a recogniser the caller's speech interrupts nothing, because nothing could be made of it.
 
-mod alarm;
 mod brain;
 mod chat;
 mod ears;
@@ -34,10 +33,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use self::alarm::Alarm;
 use self::brain::{Brain, Effect};
 use self::ears::{Ears, Heard};
 use self::mouth::{Mouth, Uttered};
+use super::alarm::Alarm;
 use super::engine::{CallerFrame, Command, Event, Session, SessionOptions};
 use crate::clock::Clock;
 use crate::speech::{RecogniseError, Speech, VadSettings, Voice};

@@ -46,7 +46,9 @@ impl FromStr for Url {
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(default_port(secure));
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        // A query right behind the host has no path before it.
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Ok(Url { secure, host, port, path })
     }
 }
@@ -60,6 +62,7 @@ mod tests {
         for (text, secure, host, port, path, authority) in [
             ("ws://bot.example", false, "bot.example", 80, "/", "bot.example"),
             ("wss://bot.example/a?b=c", true, "bot.example", 443, "/a?b=c", "bot.example"),
+            ("wss://bot.example?b=c", true, "bot.example", 443, "/?b=c", "bot.example"),
             ("ws://127.0.0.1:8080/x", false, "127.0.0.1", 8080, "/x", "127.0.0.1:8080"),
             ("wss://[2001:db8::1]:444/", true, "2001:db8::1", 444, "/", "[2001:db8::1]:444"),
         ] {

@@ -334,9 +334,9 @@ fn keys_frames_and_commands_reach_the_service_until_it_has_ended() {
 fn the_hangup_tool_ends_the_call_and_others_are_refused() {
     let mut stage = Stage::new(64);
     let call = |name: &str, arguments| Event::ToolCall { id: "1".into(), name: name.into(), arguments };
-    stage.says([call("transfer", serde_json::json!({}))]);
+    stage.says([call("transfer_call", serde_json::json!({}))]);
     assert!(matches!(&stage.commands()[0], Command::ToolResult { output, .. } if output["error"].is_string()));
-    stage.says([call("hangup", serde_json::json!({ "reason": "done" }))]);
+    stage.says([call("end_call", serde_json::json!({ "reason": "done" }))]);
     stage.play(FRAME);
     assert_eq!(stage.reports().last(), Some(&Report::Done { outcome: Some("done".into()) }));
 }

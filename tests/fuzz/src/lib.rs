@@ -7,6 +7,7 @@ pub mod agent;
 pub mod digest;
 pub mod framing;
 pub mod message;
+pub mod realtime;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
@@ -26,4 +27,5 @@ pub const TARGETS: &[Target] = &[
     ("framing", framing::run),
     ("srtp", srtp::run),
     ("socket", socket::run),
+    ("realtime", realtime::run),
 ];
