@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::gemini::GeminiConfig;
 use super::{Secret, defaults};
 
 /// The voice AI that calls are connected to.
@@ -17,6 +18,8 @@ pub struct EngineConfig {
     pub chat: Option<ChatConfig>,
     /// The customer's own bot; what `kind` `media-stream` connects to.
     pub media_stream: Option<MediaStreamConfig>,
+    /// Gemini Live; what `kind` `gemini` connects to.
+    pub gemini: Option<GeminiConfig>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -28,6 +31,8 @@ pub enum EngineKind {
     Echo,
     /// A bot behind a WebSocket that speaks Twilio's Media Streams.
     MediaStream,
+    /// Gemini Live.
+    Gemini,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +65,12 @@ pub struct ChatConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { kind: EngineKind::Local, model: "models/local-script".into(), chat: None, media_stream: None }
+        Self {
+            kind: EngineKind::Local,
+            model: "models/local-script".into(),
+            chat: None,
+            media_stream: None,
+            gemini: None,
+        }
     }
 }

@@ -10,6 +10,7 @@ mod cross;
 mod defaults;
 mod dns;
 mod engine;
+mod gemini;
 mod hours;
 mod http;
 mod load;
@@ -28,6 +29,7 @@ mod walk;
 
 pub use dns::{DnsConfig, DnsServer};
 pub use engine::{ChatConfig, EngineConfig, EngineKind, MediaStreamConfig};
+pub use gemini::{ActivityConfig, Coverage, GeminiConfig, GreetBy, Sensitivity, VertexConfig};
 pub use hours::Hours;
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailSecurity};

@@ -45,6 +45,8 @@ pub(super) enum Kind {
     Table(&'static [Field]),
     /// A list of sections inside a section.
     Tables(&'static [Field]),
+    /// A section that is passed on as it is.
+    Raw,
 }
 
 const fn may(name: &'static str, kind: Kind) -> Field {
@@ -78,7 +80,47 @@ impl Field {
     }
 }
 
-use Kind::{Choice, Choices, File, Flag, Folder, Ports, Secret, Table, Tables, Text, Texts, Whole};
+use Kind::{Choice, Choices, File, Flag, Folder, Ports, Raw, Secret, Table, Tables, Text, Texts, Whole};
+
+const GEMINI: &[Field] = &[
+    must("model", Text(check::resource)),
+    may("api_key", Secret),
+    may(
+        "vertex",
+        Table(&[
+            must("project", Text(check::resource)),
+            must("location", Text(check::resource)),
+            may("token", Secret),
+            may("token_file", File),
+            may("quota_project", Text(check::resource)),
+        ]),
+    ),
+    may("version", Choice(&["v1beta", "v1", "v1alpha", "v1beta1"])),
+    may("url", Text(check::web_socket)),
+    may("ca", File),
+    may("voice", Text(check::filled)),
+    may("language", Text(check::language_or_call)),
+    may("transcription", Flag),
+    may("audio_ms", Whole(20, 100)),
+    may("greeting", Text(check::filled)),
+    may("greet_by", Choice(&["auto", "content", "input"])),
+    may("resumption", Flag),
+    may("compression", Flag),
+    may("compression_trigger", Whole(1, 10_000_000)),
+    may("compression_target", Whole(1, 10_000_000)),
+    may(
+        "activity",
+        Table(&[
+            may("start", Choice(&["high", "low"])),
+            may("end", Choice(&["high", "low"])),
+            may("prefix_padding_ms", Whole(0, 10_000)),
+            may("silence_ms", Whole(0, 10_000)),
+            may("interrupts", Flag),
+            may("coverage", Choice(&["activity", "all-input"])),
+        ]),
+    ),
+    may("setup", Raw),
+];
 
 const SECTIONS: &[Section] = &[
     one(
@@ -146,7 +188,7 @@ const SECTIONS: &[Section] = &[
     one(
         "engine",
         &[
-            may("kind", Choice(&["local", "echo", "media-stream"])),
+            may("kind", Choice(&["local", "echo", "media-stream", "gemini"])),
             may("model", Text(check::filled)),
             may(
                 "chat",
@@ -162,6 +204,7 @@ const SECTIONS: &[Section] = &[
                 "media_stream",
                 Table(&[must("url", Text(check::web_socket)), may("authorization", Secret), may("ca", File)]),
             ),
+            may("gemini", Table(GEMINI)),
         ],
     ),
     one(

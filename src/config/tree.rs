@@ -53,6 +53,11 @@ impl<'t, 'i> Entries<'t, 'i> {
         self.value(key)?.get_ref().as_bool()
     }
 
+    /// A section inside this one.
+    pub(super) fn section(self, key: &str) -> Option<Entries<'t, 'i>> {
+        self.value(key)?.get_ref().as_table().map(Entries)
+    }
+
     pub(super) fn has(self, key: &str) -> bool {
         self.0.contains_key(key)
     }

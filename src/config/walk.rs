@@ -95,6 +95,7 @@ fn value(notes: &mut Notes<'_, '_>, place: &Range<usize>, path: &str, value: &Sp
         (Kind::Folder, DeValue::String(folder)) => note_path(notes, place, path, folder, "folder", Path::is_dir),
         (Kind::Ports, DeValue::Array(array)) => note_ports(notes, place, path, array),
         (Kind::Table(known), DeValue::Table(table)) => fields(notes, place, path, table, known),
+        (Kind::Raw, DeValue::Table(table)) => note_raw(notes, path, table),
         (Kind::Tables(known), DeValue::Array(array)) => {
             for (at, item) in array.iter().enumerate() {
                 let path = format!("{path}[{}]", at + 1);
@@ -120,6 +121,7 @@ fn wanted(kind: &Kind) -> String {
         Kind::Texts(_) => "write a list of texts, e.g. [\"…\", \"…\"]".into(),
         Kind::Choices(choices) => format!("write a list of \"{}\"", choices.join("\", \"")),
         Kind::Ports => "write the first and the last port, e.g. [20000, 29999]".into(),
+        Kind::Raw => "write a section of its own, or { key = value }".into(),
         Kind::Table(_) => format!("write a section of its own, or {{ {} }}", "key = value"),
         Kind::Tables(known) => {
             let key = known.first().map_or("key", |field| field.name);
@@ -158,6 +160,24 @@ where
             Some(text) => note(notes, &item.span(), &path, text),
             None => notes.add(&item.span(), &path, "is not a text", "write it in quotation marks"),
         }
+    }
+}
+
+/// It becomes JSON, which knows no dates.
+fn note_raw(notes: &mut Notes<'_, '_>, path: &str, table: &DeTable<'_>) {
+    for (key, value) in table {
+        raw_value(notes, &format!("{path}.{}", key.get_ref()), value);
+    }
+}
+
+fn raw_value(notes: &mut Notes<'_, '_>, path: &str, value: &Spanned<DeValue<'_>>) {
+    match value.get_ref() {
+        DeValue::Table(table) => note_raw(notes, path, table),
+        DeValue::Array(array) => array.iter().for_each(|item| raw_value(notes, path, item)),
+        DeValue::Datetime(_) => {
+            notes.add(&value.span(), path, "is a date, which JSON does not know", "write it in quotation marks");
+        }
+        _ => {}
     }
 }
 
