@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::echo::EchoSession;
+use super::gemini::{Gemini, Service};
 use super::local::{ChatClient, LocalSession, Parts};
 use super::media_stream::{self, MediaStream};
 use super::remote::Remote;
@@ -230,6 +231,22 @@ pub struct SessionOptions {
     pub about: Vec<(String, String)>,
 }
 
+impl SessionOptions {
+    /// Nothing but what is to be said.
+    pub(super) fn speaking(instructions: String) -> SessionOptions {
+        SessionOptions {
+            instructions,
+            voice: String::new(),
+            language: String::new(),
+            model: None,
+            key: None,
+            speak_only: false,
+            person: None,
+            about: Vec::new(),
+        }
+    }
+}
+
 /// Somebody to whom a call can be transferred.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
@@ -250,6 +267,7 @@ pub struct Engines {
     clock: Clock,
     chat: Option<ChatClient>,
     bot: Option<Target>,
+    gemini: Option<Service>,
 }
 
 impl Engines {
@@ -268,7 +286,27 @@ impl Engines {
                 .map_err(|problem| tracing::error!("the bot cannot be connected to: {problem}"))
                 .ok()
         });
-        Engines { kind: engine.kind, model: engine.model.clone(), speech, clock, chat, bot }
+        let gemini = engine.gemini.as_ref().and_then(|gemini| {
+            Service::new(gemini)
+                .map_err(|problem| tracing::error!("Gemini cannot be connected to: {problem}"))
+                .ok()
+        });
+        let model = match &gemini {
+            Some(gemini) if engine.kind == EngineKind::Gemini => gemini.model(None),
+            _ => engine.model.clone(),
+        };
+        let engines = Engines { kind: engine.kind, model, speech, clock, chat, bot, gemini };
+        engines.warn();
+        engines
+    }
+
+    /// Tells of settings that are known to break the configured service.
+    fn warn(&self) {
+        if let Some(gemini) = self.gemini.as_ref().filter(|_| self.kind == EngineKind::Gemini) {
+            for warning in Gemini::warnings(gemini, &SessionOptions::speaking(String::new())) {
+                tracing::warn!("{warning}");
+            }
+        }
     }
 
     /// The configured default model's name for records.
@@ -279,7 +317,16 @@ impl Engines {
     /// A factory for one session. Cheap; the session does no work before it is polled.
     pub fn session(&self, options: SessionOptions) -> SessionFactory {
         let engines = self.clone();
-        Box::new(move || match engines.kind {
+        // A text that is only to be read out needs no model.
+        let kind = if options.speak_only && engines.kind == EngineKind::Gemini { EngineKind::Local } else { engines.kind };
+        Box::new(move || match kind {
+            EngineKind::Gemini => match engines.gemini {
+                Some(gemini) => {
+                    let target = gemini.target(options.key.as_ref()).map_err(|problem| tracing::error!("{problem}"));
+                    Box::new(Remote::new(Gemini::new(gemini, options), target.ok(), engines.clock))
+                }
+                None => Box::new(Remote::new(MediaStream::new(Vec::new()), None, engines.clock)),
+            },
             EngineKind::Echo => Box::new(EchoSession::new()),
             EngineKind::MediaStream => {
                 Box::new(Remote::new(MediaStream::new(options.about), engines.bot, engines.clock))
@@ -294,16 +341,7 @@ impl Engines {
     /// A session of the box's own voice, whatever the configured service is, that speaks `text` and ends.
     pub fn announcement(&self, text: String, voice: String, language: String) -> SessionFactory {
         let Engines { speech, clock, .. } = self.clone();
-        let options = SessionOptions {
-            instructions: text,
-            voice,
-            language,
-            model: None,
-            key: None,
-            speak_only: true,
-            person: None,
-            about: Vec::new(),
-        };
+        let options = SessionOptions { voice, language, speak_only: true, ..SessionOptions::speaking(text) };
         Box::new(move || Box::new(LocalSession::new(Parts { speech, clock, chat: None }, &options)))
     }
 

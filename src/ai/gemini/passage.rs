@@ -154,7 +154,7 @@ impl Passage {
     pub fn due(&self) -> Option<Instant> {
         let leaving = self.leaving?;
         match &self.next {
-            None => Some(self.not_before.map_or(leaving, |not_before| not_before.min(leaving).max(not_before))),
+            None => Some(self.not_before.unwrap_or(leaving)),
             Some(Way::Open) => Some(leaving),
             Some(Way::Asked(_)) => None,
         }
@@ -163,9 +163,10 @@ impl Passage {
     pub fn step(&mut self, scene: Scene, now: Instant) -> Step {
         let Some(leaving) = self.leaving.filter(|_| self.is_open()) else { return Step::Nothing };
         let near = now >= leaving;
+        self.not_before = self.not_before.filter(|not_before| now < *not_before);
         let ripe = near || (scene.quiet && self.current);
         match &self.next {
-            None if ripe && self.not_before.is_none_or(|not_before| now >= not_before) => {
+            None if ripe && self.not_before.is_none() => {
                 self.next = Some(Way::Asked(self.way_back(scene)));
                 Step::Prepare
             }
@@ -342,8 +343,10 @@ mod tests {
         assert_eq!(passage.step(QUIET, now), Step::Prepare);
         passage.next_lost(&closed(1007), now);
         assert_eq!(passage.step(QUIET, now), Step::Nothing);
+        assert_eq!(passage.due(), Some(now + s(1)));
+        assert_eq!(passage.step(BUSY, now + s(1)), Step::Nothing);
         assert_eq!(passage.due(), Some(now + s(50)));
-        assert_eq!(passage.step(QUIET, now + s(1)), Step::Prepare);
+        assert_eq!(passage.step(QUIET, now + s(2)), Step::Prepare);
         assert_eq!(passage.entry(true), Some(&Entry::Replay));
     }
 

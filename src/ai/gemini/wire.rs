@@ -45,13 +45,16 @@ pub fn turns<'a>(turns: impl Iterator<Item = (&'a str, &'a str)>, complete: bool
     write(&json!({ "clientContent": { "turns": turns, "turnComplete": complete } }), out);
 }
 
-/// The result of a tool. `scheduling`: only for models that go on while it works.
-pub fn tool_result(id: &str, name: &str, output: &Value, scheduling: Option<&str>, out: &mut Vec<u8>) {
+/// The result of a tool; `id`: as the call had it. `scheduling`: only for models that go on while it works.
+pub fn tool_result(id: Option<&str>, name: &str, output: &Value, scheduling: Option<&str>, out: &mut Vec<u8>) {
     let response = match output.get("error") {
         Some(error) => json!({ "error": error }),
         None => json!({ "output": output }),
     };
-    let mut answer = json!({ "id": id, "name": name, "response": response });
+    let mut answer = json!({ "name": name, "response": response });
+    if let Some(id) = id {
+        answer["id"] = json!(id);
+    }
     if let Some(scheduling) = scheduling {
         answer["scheduling"] = json!(scheduling);
     }
@@ -103,13 +106,13 @@ mod tests {
                 {"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": [{"text": "hello"}]}]}})
         );
         assert_eq!(
-            written(|out| tool_result("fc-1", "x", &json!({"ok": true}), None, out)),
+            written(|out| tool_result(Some("fc-1"), "x", &json!({"ok": true}), None, out)),
             json!({"toolResponse": {"functionResponses": [
                 {"id": "fc-1", "name": "x", "response": {"output": {"ok": true}}}]}})
         );
-        let failed = written(|out| tool_result("1", "x", &json!({"error": "no"}), Some("SILENT"), out));
+        let failed = written(|out| tool_result(None, "x", &json!({"error": "no"}), Some("SILENT"), out));
         let answer = &failed["toolResponse"]["functionResponses"][0];
-        assert_eq!((&answer["response"], &answer["scheduling"]), (&json!({"error": "no"}), &json!("SILENT")));
+        assert_eq!(answer, &json!({"name": "x", "response": {"error": "no"}, "scheduling": "SILENT"}));
         assert_eq!(
             written(|out| instructions("be kind", out)),
             json!({"contextUpdate": {"systemInstruction": {"parts": [{"text": "be kind"}]}}})
