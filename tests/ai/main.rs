@@ -7,3 +7,4 @@ mod voice;
 mod chat;
 mod media_stream;
 mod session;
+mod gemini;

@@ -74,3 +74,19 @@ fn the_types_take_every_key_of_the_schema() {
     assert!(config.mail.is_some() && config.engine.chat.is_some());
     assert_eq!((config.extensions.len(), config.numbers.len(), config.prompts.len()), (1, 1, 1));
 }
+
+/// As an operator would: the program itself, the keys in its environment.
+#[test]
+fn the_examples_of_engines_are_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/engines");
+    for entry in std::fs::read_dir(&folder).expect("the examples") {
+        let file = entry.expect("an entry").path();
+        let mut check = crate::cli_common::program();
+        check.arg("check").arg("--config").arg(&file);
+        for name in ["GEMINI_API_KEY", "VERTEX_TOKEN", "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"] {
+            check.env(name, "a key");
+        }
+        let output = check.output().expect("the program runs");
+        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stdout));
+    }
+}

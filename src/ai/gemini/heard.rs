@@ -144,6 +144,10 @@ pub struct Count(pub u64);
 
 /// Reads one message.
 pub fn read(octets: &[u8]) -> Result<Heard<'_>, &'static str> {
+    // A list would be read as the fields in their order.
+    if octets.trim_ascii_start().first() == Some(&b'[') {
+        return Err("a message that has not the form of the protocol");
+    }
     serde_json::from_slice(octets).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => "a message that has not the form of the protocol",
         _ => "a message that is no JSON",

@@ -387,7 +387,7 @@ fn the_next_connection_takes_over_between_two_turns() {
     assert_eq!(stage.orders(), [("take over", Value::Null)]);
     assert_eq!(stage.events(), [], "the call does not notice");
     stage.hears(sound(240));
-    assert_eq!(short(&stage.events()), ["audio 3 240 24000"]);
+    assert_eq!(short(&stage.events()), ["audio 2 240 24000"]);
 }
 
 #[test]

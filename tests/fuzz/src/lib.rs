@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod digest;
 pub mod framing;
+pub mod gemini;
 pub mod message;
 pub mod rtcp;
 pub mod rtp;
@@ -26,4 +27,5 @@ pub const TARGETS: &[Target] = &[
     ("framing", framing::run),
     ("srtp", srtp::run),
     ("socket", socket::run),
+    ("gemini", gemini::run),
 ];
