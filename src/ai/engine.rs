@@ -287,9 +287,7 @@ impl Engines {
                 .ok()
         });
         let gemini = engine.gemini.as_ref().and_then(|gemini| {
-            Service::new(gemini)
-                .map_err(|problem| tracing::error!("Gemini cannot be connected to: {problem}"))
-                .ok()
+            Service::new(gemini).map_err(|problem| tracing::error!("Gemini cannot be connected to: {problem}")).ok()
         });
         let model = match &gemini {
             Some(gemini) if engine.kind == EngineKind::Gemini => gemini.model(None),
@@ -318,7 +316,8 @@ impl Engines {
     pub fn session(&self, options: SessionOptions) -> SessionFactory {
         let engines = self.clone();
         // A text that is only to be read out needs no model.
-        let kind = if options.speak_only && engines.kind == EngineKind::Gemini { EngineKind::Local } else { engines.kind };
+        let kind =
+            if options.speak_only && engines.kind == EngineKind::Gemini { EngineKind::Local } else { engines.kind };
         Box::new(move || match kind {
             EngineKind::Gemini => match engines.gemini {
                 Some(gemini) => {

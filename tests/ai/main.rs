@@ -5,6 +5,6 @@ mod common;
 mod voice;
 
 mod chat;
+mod gemini;
 mod media_stream;
 mod session;
-mod gemini;

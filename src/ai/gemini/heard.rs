@@ -289,8 +289,10 @@ mod tests {
 
     #[test]
     fn data_that_is_plain_is_read_where_it_lies() {
-        let heard = read(br#"{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"data":"AAA=","mimeType":"audio/pcm"}}]}}}"#)
-            .expect("a message");
+        let heard = read(
+            br#"{"serverContent":{"modelTurn":{"parts":[{"inlineData":{"data":"AAA=","mimeType":"audio/pcm"}}]}}}"#,
+        )
+        .expect("a message");
         let turn = heard.server_content.and_then(|content| content.model_turn).expect("a turn");
         let blob = turn.parts.iter().next().and_then(|part| part.inline_data.as_ref()).expect("sound");
         assert!(matches!((&blob.data, &blob.mime_type), (Cow::Borrowed(_), Cow::Borrowed(_))), "no copy");

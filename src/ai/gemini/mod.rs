@@ -117,8 +117,7 @@ impl Gemini {
     }
 
     fn scene(&self) -> Scene {
-        let quiet =
-            self.turn.is_quiet() && self.at_work.is_empty() && self.transfer.is_none() && self.keys.is_empty();
+        let quiet = self.turn.is_quiet() && self.at_work.is_empty() && self.transfer.is_none() && self.keys.is_empty();
         Scene { quiet, history: !self.turn.history.is_empty() }
     }
 

@@ -88,9 +88,7 @@ const TRAPS: &[Trap] = &[
         says: "this model takes no proactivity",
     },
     Trap {
-        hits: |family, setup| {
-            family.is_since((3, 0)) && has(setup, "/generationConfig/thinkingConfig/thinkingBudget")
-        },
+        hits: |family, setup| family.is_since((3, 0)) && has(setup, "/generationConfig/thinkingConfig/thinkingBudget"),
         says: "models from 3 on take a thinkingLevel, no thinkingBudget",
     },
     Trap {
@@ -165,7 +163,9 @@ mod tests {
         }
         assert!(Family::of("gemini-3.8-live-extended-thinking").goes_on_during_tools());
         assert!(!Family::of("gemini-2.5-flash-exp-native-audio-thinking-dialog").goes_on_during_tools());
-        assert!(!Family::of("gemini-2.5-flash").takes_text_beside_sound() && !Family::of("x").takes_text_beside_sound());
+        assert!(
+            !Family::of("gemini-2.5-flash").takes_text_beside_sound() && !Family::of("x").takes_text_beside_sound()
+        );
         assert_eq!(Family::of("gemini-3.8-live").tool_behavior(), Some("BLOCKING"));
         assert_eq!(Family::of("gemini-3.1-flash-live-preview").tool_behavior(), None);
     }
@@ -174,22 +174,43 @@ mod tests {
     #[test]
     fn known_traps_are_named_and_nothing_else() {
         let thinking = json!({"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}});
-        let tool = |behavior| json!({"tools": [{"googleSearch": {}}, {"functionDeclarations": [{"behavior": behavior}]}]});
+        let tool =
+            |behavior| json!({"tools": [{"googleSearch": {}}, {"functionDeclarations": [{"behavior": behavior}]}]});
         for (model, vertex, more, word) in [
             ("gemini-3.8-live", false, json!({}), None),
-            ("gemini-3.8-live", false, json!({"generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW"}}}), Some("thinkingConfig")),
+            (
+                "gemini-3.8-live",
+                false,
+                json!({"generationConfig": {"thinkingConfig": {"thinkingLevel": "LOW"}}}),
+                Some("thinkingConfig"),
+            ),
             ("gemini-3.8-live-extended-thinking", false, json!({}), Some("thinkingLevel")),
             ("gemini-3.8-live", false, json!({"proactivity": {"proactiveAudio": false}}), Some("proactiveAudio")),
             ("gemini-3.8-live", false, json!({"proactivity": {"proactiveAudio": true}}), None),
             ("gemini-3.8-live", false, json!({"generationConfig": {"enableAffectiveDialog": true}}), Some("Affective")),
             ("gemini-3.1-flash-live-preview", false, thinking.clone(), Some("thinkingBudget")),
             ("gemini-3.1-flash-live-preview", false, tool("NON_BLOCKING"), Some("NON_BLOCKING")),
-            ("gemini-3.1-flash-live-preview", false, json!({"proactivity": {"proactiveAudio": true}}), Some("proactivity")),
+            (
+                "gemini-3.1-flash-live-preview",
+                false,
+                json!({"proactivity": {"proactiveAudio": true}}),
+                Some("proactivity"),
+            ),
             ("gemini-3.8-live", false, tool("NON_BLOCKING"), None),
             ("gemini-2.5-flash-live", false, thinking, None),
-            ("gemini-2.5-flash-native-audio-preview-12-2025", false, json!({"generationConfig": {"speechConfig": {"languageCode": "de-DE"}}}), Some("language")),
+            (
+                "gemini-2.5-flash-native-audio-preview-12-2025",
+                false,
+                json!({"generationConfig": {"speechConfig": {"languageCode": "de-DE"}}}),
+                Some("language"),
+            ),
             ("gemini-3.8-live", false, json!({"generationConfig": {"responseModalities": ["TEXT"]}}), Some("AUDIO")),
-            ("gemini-3.8-live", false, json!({"realtimeInputConfig": {"automaticActivityDetection": {"disabled": true}}}), Some("automaticActivityDetection")),
+            (
+                "gemini-3.8-live",
+                false,
+                json!({"realtimeInputConfig": {"automaticActivityDetection": {"disabled": true}}}),
+                Some("automaticActivityDetection"),
+            ),
             ("gemini-3.8-live", false, json!({"explicitVadSignal": true}), Some("Vertex")),
             ("gemini-3.8-live", true, json!({"explicitVadSignal": true}), None),
             ("gemini-3.8-live", true, json!({"historyConfig": {}}), Some("historyConfig")),

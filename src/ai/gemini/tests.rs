@@ -104,7 +104,9 @@ fn agent(item: u64, text: &str) -> Event {
 /// Events in short, sound by its item and samples.
 fn short(events: &[Event]) -> Vec<String> {
     let show = |event: &Event| match event {
-        Event::Audio(Audio { item, sound: Sound::Linear { pcm, rate } }) => format!("audio {item} {} {rate}", pcm.len()),
+        Event::Audio(Audio { item, sound: Sound::Linear { pcm, rate } }) => {
+            format!("audio {item} {} {rate}", pcm.len())
+        }
         Event::AudioEnd { item } => format!("end {item}"),
         Event::AgentText { item, text, .. } => format!("agent {item} {text}"),
         Event::CallerText { text, last } => format!("caller {text} {last}"),
@@ -145,8 +147,16 @@ fn an_exchange_is_told_in_order_and_each_turn_has_its_item() {
         (sound(240), vec!["caller the true", "audio 1 240 24000"]),
         (content(json!({"outputTranscription": {"text": "Good "}})), vec!["agent 1 Good "]),
         (content(json!({"modelTurn": {"parts": [{"text": "hm", "thought": true}]}})), vec![]),
-        (content(json!({"outputTranscription": {"text": "day."}, "generationComplete": true})), vec!["agent 1 day.", "end 1"]),
-        (content(json!({"turnComplete": true, "turnCompleteReason": "NEED_MORE_INPUT", "interactionStatus": "IDLE"})), vec!["turn"]),
+        (
+            content(json!({"outputTranscription": {"text": "day."}, "generationComplete": true})),
+            vec!["agent 1 day.", "end 1"],
+        ),
+        (
+            content(
+                json!({"turnComplete": true, "turnCompleteReason": "NEED_MORE_INPUT", "interactionStatus": "IDLE"}),
+            ),
+            vec!["turn"],
+        ),
         (content(json!({"turnComplete": true})), vec![]),
         (sound(480), vec!["audio 3 480 24000"]),
         (content(json!({"turnComplete": true})), vec!["end 3", "turn"]),
@@ -236,7 +246,8 @@ fn the_model_is_told_to_greet_as_it_takes_it() {
         assert_eq!(orders.len(), 1);
         orders[0].1.clone()
     };
-    let turn = json!({"clientContent": {"turnComplete": true, "turns": [{"role": "user", "parts": [{"text": "Say hi"}]}]}});
+    let turn =
+        json!({"clientContent": {"turnComplete": true, "turns": [{"role": "user", "parts": [{"text": "Say hi"}]}]}});
     let beside = json!({"realtimeInput": {"text": "Say hi"}});
     assert_eq!(greeting("model = \"gemini-2.5-live\""), turn);
     assert_eq!(greeting("model = \"gemini-3.8-live\""), beside);
@@ -288,8 +299,11 @@ fn sound_is_gathered_and_goes_out_at_the_rate_that_it_has() {
 fn tools_are_asked_for_answered_by_their_ids_and_cancelled() {
     let mut stage = Stage::open(KEYS);
     let call = |id: &str, name: &str| json!({"id": id, "name": name, "args": {"keys": "5"}});
-    stage.hears(json!({"toolCall": {"functionCalls": [call("a", "send_dtmf"), call("b", "weather"), {"name": "bare"}]}}));
-    let asked = |id: &str, name: &str, arguments: Value| Event::ToolCall { id: id.into(), name: name.into(), arguments };
+    stage.hears(
+        json!({"toolCall": {"functionCalls": [call("a", "send_dtmf"), call("b", "weather"), {"name": "bare"}]}}),
+    );
+    let asked =
+        |id: &str, name: &str, arguments: Value| Event::ToolCall { id: id.into(), name: name.into(), arguments };
     assert_eq!(
         stage.events(),
         [
@@ -485,9 +499,15 @@ fn an_operator_reads_what_happened_and_what_to_look_at_but_no_key() {
     let closed = |code, reason: &str| SocketError::Closed(code, format!(", {reason}"));
     let refused = |status| SocketError::Handshake(HandshakeError::Refused(status, ": k-1 is bad".into()));
     for (error, words) in [
-        (closed(1007, "Invalid JSON payload received. Unknown name \"x\""), "(1007, Invalid JSON payload received. Unknown name \"x\"): it does not take the setup"),
+        (
+            closed(1007, "Invalid JSON payload received. Unknown name \"x\""),
+            "(1007, Invalid JSON payload received. Unknown name \"x\"): it does not take the setup",
+        ),
         (closed(1007, "API key not valid. Please pass a valid API key."), "check [engine.gemini] api_key"),
-        (closed(1008, "models/x is not found for API version v1beta, or is not supported for bidiGenerateContent"), "models/gemini-2.5-live is unknown to the service"),
+        (
+            closed(1008, "models/x is not found for API version v1beta, or is not supported for bidiGenerateContent"),
+            "models/gemini-2.5-live is unknown to the service",
+        ),
         (closed(1008, "denied"), "check the key"),
         (closed(1011, "You exceeded your current quota"), "no quota is left"),
         (closed(1011, "Internal error"), "a problem of its own"),

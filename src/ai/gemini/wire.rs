@@ -40,8 +40,7 @@ pub fn text(text: &str, out: &mut Vec<u8>) {
 
 /// Turns of the conversation: `user` or `model`, and the words.
 pub fn turns<'a>(turns: impl Iterator<Item = (&'a str, &'a str)>, complete: bool, out: &mut Vec<u8>) {
-    let turns: Vec<Value> =
-        turns.map(|(role, text)| json!({ "role": role, "parts": [{ "text": text }] })).collect();
+    let turns: Vec<Value> = turns.map(|(role, text)| json!({ "role": role, "parts": [{ "text": text }] })).collect();
     write(&json!({ "clientContent": { "turns": turns, "turnComplete": complete } }), out);
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -89,20 +90,42 @@ async fn the_vendors_types_take_every_message_that_calls_send() {
 #[tokio::test]
 async fn the_vendors_client_holds_a_whole_exchange_with_the_service_of_these_tests() {
     let (captured, (listener, address)) = (Captured::default(), listener().await);
+    // It speaks TLS to any address, and trusts whom the usual variable names.
+    let folder = tempfile::tempdir().expect("a folder");
+    let pem = folder.path().join("service.pem");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("valid");
+    let certificate = params.self_signed(&key).expect("signed");
+    std::fs::write(&pem, certificate.pem()).expect("written");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().expect("a key"))
+        .expect("a pair");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
     let service = async {
-        let live = Live::accept(&listener, &captured).await;
+        let (tcp, _) = listener.accept().await.expect("a connection");
+        let wire = acceptor.accept(tcp).await.expect("TLS");
+        let live = Live::over(Box::new(wire), &captured).await;
         assert!(live.path.contains("GenerativeService.BidiGenerateContent"), "{}", live.path);
         assert_eq!(live.key.as_deref(), Some("vendor-key"));
         live.answers().await;
     };
     let client = async {
-        let output = python("scripts/gemini-client.py").arg(format!("ws://{address}")).output().await;
+        let mut client = python("scripts/gemini-client.py");
+        let output = client.arg(format!("https://{address}")).env("SSL_CERT_FILE", &pem).output().await;
         let output = output.expect("scripts/setup.sh makes .cache/venv");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        said
+        (output.status.success(), format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
     };
-    let (_, said) = within("the exchange", async { tokio::join!(service, client) }).await;
+    tokio::pin!(client);
+    // Where the client gives up, the service would wait for ever.
+    let (fine, said) = tokio::select! {
+        verdict = &mut client => verdict,
+        () = service => within("the client's verdict", client).await,
+    };
     println!("{said}");
-    assert!(said.contains("\"turns\": 4"), "{said}");
+    assert!(fine && said.contains("\"turns\": 4"), "{said}");
 }

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -45,9 +46,13 @@ pub async fn listener() -> (TcpListener, SocketAddr) {
 /// What clients sent, in order.
 pub type Captured = Arc<Mutex<Vec<Value>>>;
 
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
 /// One connection of the service.
 pub struct Live {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Wire>>,
     pub path: String,
     pub key: Option<String>,
     captured: Captured,
@@ -56,13 +61,17 @@ pub struct Live {
 impl Live {
     pub async fn accept(listener: &TcpListener, captured: &Captured) -> Live {
         let (tcp, _) = within("a connection", listener.accept()).await.expect("a connection");
+        Live::over(Box::new(tcp), captured).await
+    }
+
+    pub async fn over(wire: Box<dyn Wire>, captured: &Captured) -> Live {
         let (mut path, mut key) = (String::new(), None);
         let look = |request: &Request, response: Response| {
             path = request.uri().to_string();
             key = request.headers().get("x-goog-api-key").map(|key| key.to_str().expect("text").to_owned());
             Ok::<Response, ErrorResponse>(response)
         };
-        let socket = tokio_tungstenite::accept_hdr_async(tcp, look).await.expect("a handshake");
+        let socket = tokio_tungstenite::accept_hdr_async(wire, look).await.expect("a handshake");
         Live { socket, path, key, captured: captured.clone() }
     }
 
@@ -103,11 +112,12 @@ impl Live {
     /// As the service does: JSON in a binary frame.
     pub async fn says(&mut self, message: Value) {
         let octets = message.to_string().into_bytes();
-        self.socket.send(Message::Binary(octets.into())).await.expect("sent");
+        within("room", self.socket.send(Message::Binary(octets.into()))).await.expect("sent");
     }
 
+    /// In a text frame; the client may close meanwhile.
     pub async fn says_text(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).await.expect("sent");
+        let _ = within("room", self.socket.send(Message::text(text))).await;
     }
 
     pub async fn set_up(&mut self) -> Value {
@@ -161,7 +171,8 @@ impl Live {
         self.says(json!({"setupComplete": {"sessionId": "s-1"}})).await;
         let (mut heard, mut turns) = (0, 0);
         while let Some(message) = self.next().await {
-            let said = message.pointer("/realtimeInput/text").or(message.pointer("/clientContent/turns/0/parts/0/text"));
+            let said =
+                message.pointer("/realtimeInput/text").or(message.pointer("/clientContent/turns/0/parts/0/text"));
             if let Some((pcm, rate)) = sound(&message) {
                 heard += pcm.len() * 1_000 / rate;
                 if heard < 500 {
