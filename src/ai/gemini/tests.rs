@@ -1,4 +1,4 @@
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::needless_pass_by_value)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -415,7 +415,8 @@ fn a_lost_connection_is_made_again_with_what_was_said_and_nothing_is_said_twice(
     stage.hears(json!({"toolCall": {"functionCalls": [{"id": "t", "name": "send_dtmf"}]}}));
     stage.hears(sound(240));
     stage.hears(content(json!({"outputTranscription": {"text": "Hello An"}})));
-    (stage.events(), stage.orders());
+    stage.events();
+    stage.orders();
     let broken = SocketError::Closed(1006, String::new());
     assert_eq!(stage.gemini.ended(&broken, &mut stage.desk), Fate::Again);
     assert_eq!(short(&stage.events()), ["end 2", "turn", "ToolCancel { id: \"t\" }"]);
