@@ -86,6 +86,8 @@ pub struct Passage {
     /// Connections since something was last heard.
     tries: u32,
     resumes: bool,
+    /// A connection has been open.
+    begun: bool,
 }
 
 impl Passage {
@@ -100,6 +102,7 @@ impl Passage {
             not_before: None,
             tries: 0,
             resumes,
+            begun: false,
         }
     }
 
@@ -107,9 +110,9 @@ impl Passage {
         self.live == Way::Open
     }
 
-    /// Once it was.
+    /// None has been open yet.
     pub fn is_first(&self) -> bool {
-        self.live == Way::Asked(Entry::New) && self.tries == 0
+        !self.begun
     }
 
     /// What the connection begins with; `next`: the second one.
@@ -123,6 +126,7 @@ impl Passage {
     /// It is set up; what it began with. `None`: it was already.
     pub fn completed(&mut self, next: bool) -> Option<Entry> {
         let way = if next { self.next.as_mut()? } else { &mut self.live };
+        self.begun = true;
         match std::mem::replace(way, Way::Open) {
             Way::Asked(entry) => Some(entry),
             Way::Open => None,
@@ -190,7 +194,7 @@ impl Passage {
         self.not_before = None;
         let refused = matches!(error, SocketError::Closed(1007 | 1008, _));
         let entry = match &self.live {
-            Way::Asked(Entry::New) if self.tries == 0 => return Loss::Over,
+            Way::Asked(_) if !self.begun => return Loss::Over,
             Way::Asked(Entry::Handle(_)) if refused => {
                 self.handle = None;
                 self.way_back(scene)
@@ -380,6 +384,17 @@ mod tests {
             assert_eq!(passage.is_open(), done);
             assert_eq!(passage.due(), None);
         }
+    }
+
+    #[test]
+    fn a_call_begins_once_even_when_a_new_session_takes_over_before_it_is_set_up() {
+        let (mut passage, now) = (open(), Instant::now());
+        passage.going_away(Duration::ZERO, now);
+        assert_eq!(passage.step(NOTHING_SAID, now), Step::Prepare);
+        assert_eq!(passage.lost(&closed(1006), NOTHING_SAID), Loss::Again(Duration::ZERO));
+        assert_eq!(passage.entry(false), Some(&Entry::New));
+        assert!(!passage.is_first());
+        assert_eq!(passage.lost(&closed(1006), NOTHING_SAID), Loss::Again(Duration::ZERO), "tried again");
     }
 
     #[test]
