@@ -27,7 +27,7 @@ wanted="$( (cat scripts/setup.sh scripts/requirements.txt; cat scripts/fetch-mod
 have() { command -v "$1" >/dev/null 2>&1; }
 have_cmake() { have cmake || [ -x .cache/venv/bin/cmake ]; }
 have_flite() { [ -e /usr/include/flite/flite.h ] || [ -e .cache/flite/usr/include/flite/flite.h ]; }
-have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd, openai, pesq' >/dev/null 2>&1; }
+have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd, openai, pesq, importlib.util as u; assert u.find_spec("google.genai")' >/dev/null 2>&1; }
 have_python_headers() { python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' >/dev/null 2>&1; }
 have_compiler() { have cc && have c++ && have make; }
 peers=(kamailio kamcmd rtpengine linphonec svmap tshark fail2ban-regex dnsmasq)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::echo::EchoSession;
+use super::gemini::{self, Gemini};
 use super::local::{ChatClient, LocalSession, Parts};
 use super::media_stream::{self, MediaStream};
 use super::openai::{self, OpenAi};
@@ -231,6 +232,22 @@ pub struct SessionOptions {
     pub about: Vec<(String, String)>,
 }
 
+impl SessionOptions {
+    /// Nothing but what is to be said.
+    pub(super) fn speaking(instructions: String) -> SessionOptions {
+        SessionOptions {
+            instructions,
+            voice: String::new(),
+            language: String::new(),
+            model: None,
+            key: None,
+            speak_only: false,
+            person: None,
+            about: Vec::new(),
+        }
+    }
+}
+
 /// Somebody to whom a call can be transferred.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
@@ -252,6 +269,7 @@ pub struct Engines {
     chat: Option<ChatClient>,
     bot: Option<Target>,
     openai: Option<openai::Service>,
+    gemini: Option<gemini::Service>,
 }
 
 impl Engines {
@@ -275,9 +293,29 @@ impl Engines {
                 .map_err(|problem| tracing::error!("the realtime service cannot be connected to: {problem}"))
                 .ok()
         });
-        let configured = openai.as_ref().filter(|_| engine.kind == EngineKind::OpenAi).and_then(openai::Service::model);
-        let model = configured.unwrap_or(&engine.model).to_owned();
-        Engines { kind: engine.kind, model, speech, clock, chat, bot, openai }
+        let gemini = engine.gemini.as_ref().and_then(|gemini| {
+            gemini::Service::new(gemini)
+                .map_err(|problem| tracing::error!("Gemini cannot be connected to: {problem}"))
+                .ok()
+        });
+        let configured = match engine.kind {
+            EngineKind::OpenAi => openai.as_ref().and_then(|service| service.model().map(str::to_owned)),
+            EngineKind::Gemini => gemini.as_ref().map(|service| service.model(None)),
+            EngineKind::Local | EngineKind::Echo | EngineKind::MediaStream => None,
+        };
+        let model = configured.unwrap_or_else(|| engine.model.clone());
+        let engines = Engines { kind: engine.kind, model, speech, clock, chat, bot, openai, gemini };
+        engines.warn();
+        engines
+    }
+
+    /// Tells of settings that are known to break the configured service.
+    fn warn(&self) {
+        if let Some(gemini) = self.gemini.as_ref().filter(|_| self.kind == EngineKind::Gemini) {
+            for warning in Gemini::warnings(gemini, &SessionOptions::speaking(String::new())) {
+                tracing::warn!("{warning}");
+            }
+        }
     }
 
     /// The configured default model's name for records.
@@ -288,44 +326,45 @@ impl Engines {
     /// A factory for one session. Cheap; the session does no work before it is polled.
     pub fn session(&self, options: SessionOptions) -> SessionFactory {
         let engines = self.clone();
-        Box::new(move || match engines.kind {
+        let kind = match engines.kind {
+            // A text that is only to be read out needs no conversation.
+            EngineKind::Gemini | EngineKind::OpenAi if options.speak_only => EngineKind::Local,
+            kind => kind,
+        };
+        Box::new(move || match kind {
             EngineKind::Echo => Box::new(EchoSession::new()),
-            EngineKind::MediaStream => {
-                Box::new(Remote::new(MediaStream::new(options.about), engines.bot, engines.clock))
-            }
-            // A text that is to be spoken as it is needs no conversation.
-            EngineKind::OpenAi if !options.speak_only => engines.realtime(&options),
-            EngineKind::Local | EngineKind::OpenAi => {
+            EngineKind::MediaStream => engines.bot_session(options),
+            EngineKind::OpenAi => engines.openai_session(&options),
+            EngineKind::Gemini => engines.gemini_session(options),
+            EngineKind::Local => {
                 let Engines { speech, clock, chat, .. } = engines;
                 Box::new(LocalSession::new(Parts { speech, clock, chat }, &options))
             }
         })
     }
 
-    fn realtime(self, options: &SessionOptions) -> Box<dyn Session> {
-        let Some(service) = self.openai else {
-            // It connects to nothing and says so.
-            return Box::new(Remote::new(MediaStream::new(Vec::new()), None, self.clock));
-        };
+    fn bot_session(self, options: SessionOptions) -> Box<dyn Session> {
+        Box::new(Remote::new(MediaStream::new(options.about), self.bot, self.clock))
+    }
+
+    fn openai_session(self, options: &SessionOptions) -> Box<dyn Session> {
+        let Some(service) = self.openai else { return nobody(self.clock) };
         let own = options.model.as_deref().filter(|model| service.model().is_some() && *model != self.model);
         let target = service.target(options.key.as_ref(), own);
         let target = target.map_err(|problem| tracing::error!("the realtime service: {problem}")).ok();
         Box::new(Remote::new(OpenAi::new(service.call(options)), target, self.clock))
     }
 
+    fn gemini_session(self, options: SessionOptions) -> Box<dyn Session> {
+        let Some(service) = self.gemini else { return nobody(self.clock) };
+        let target = service.target(options.key.as_ref()).map_err(|problem| tracing::error!("Gemini: {problem}")).ok();
+        Box::new(Remote::new(Gemini::new(service, options), target, self.clock))
+    }
+
     /// A session of the box's own voice, whatever the configured service is, that speaks `text` and ends.
     pub fn announcement(&self, text: String, voice: String, language: String) -> SessionFactory {
         let Engines { speech, clock, .. } = self.clone();
-        let options = SessionOptions {
-            instructions: text,
-            voice,
-            language,
-            model: None,
-            key: None,
-            speak_only: true,
-            person: None,
-            about: Vec::new(),
-        };
+        let options = SessionOptions { voice, language, speak_only: true, ..SessionOptions::speaking(text) };
         Box::new(move || Box::new(LocalSession::new(Parts { speech, clock, chat: None }, &options)))
     }
 
@@ -333,4 +372,9 @@ impl Engines {
     pub fn recognises_speech(&self) -> bool {
         self.speech.has_model()
     }
+}
+
+/// A session with a service that was configured but cannot be connected to: it says so, and ends.
+fn nobody(clock: Clock) -> Box<dyn Session> {
+    Box::new(Remote::new(MediaStream::new(Vec::new()), None, clock))
 }

@@ -8,6 +8,7 @@
 mod alarm;
 mod echo;
 pub mod engine;
+pub mod gemini;
 mod local;
 mod media_stream;
 pub mod openai;

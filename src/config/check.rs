@@ -163,6 +163,19 @@ pub(super) fn language(text: &str) -> Verdict {
     verdict(primary && rest, "write a language tag such as \"en-US\" or \"de-DE\"")
 }
 
+pub(super) fn language_or_call(text: &str) -> Verdict {
+    if text == "call" { Ok(()) } else { language(text) }
+}
+
+/// A name in the path of a cloud service.
+pub(super) fn resource(text: &str) -> Verdict {
+    verdict(
+        (1..=256).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/@".contains(&byte)),
+        "write the name as the service shows it, without spaces, e.g. \"gemini-3.8-live\"",
+    )
+}
+
 pub(super) fn web_address(text: &str) -> Verdict {
     let good = text
         .parse::<hyper::Uri>()

@@ -67,6 +67,48 @@ fn engine(notes: &mut Notes<'_, '_>) {
     if let Some(openai) = engine.section("openai") {
         needs(notes, "engine.openai", openai, "key_field", "api_key");
     }
+    if engine.text("kind") == Some("gemini") {
+        needs(notes, "engine", engine, "kind", "gemini");
+    }
+    gemini(notes, engine);
+}
+
+/// One account, and a version that it knows.
+fn gemini(notes: &mut Notes<'_, '_>, engine: Entries<'_, '_>) {
+    let name = "engine.gemini";
+    let Some(gemini) = engine.section("gemini") else { return };
+    let model = gemini.place("model").unwrap_or_default();
+    match (gemini.place("api_key"), gemini.section("vertex")) {
+        // A proxy on the way may hold the key.
+        (None, None) if gemini.has("url") => {}
+        (None, None) => {
+            let remedy = "add `api_key = …` (Gemini API), or a section [engine.gemini.vertex] (Vertex AI)";
+            notes.add(&model, name, "has no account", remedy);
+        }
+        (Some(place), Some(_)) => {
+            let problem = "stands beside the account of Vertex AI";
+            notes.add(&place, "engine.gemini.api_key", problem, "remove one of the two");
+        }
+        (_, Some(vertex)) if vertex.has("token") == vertex.has("token_file") => {
+            let place = gemini.place("vertex").unwrap_or_default();
+            let remedy = "write either `token = …` or `token_file = …`, which is read for every connection";
+            notes.add(&place, "engine.gemini.vertex", "needs one OAuth token", remedy);
+        }
+        _ => {}
+    }
+    let vertex = gemini.has("vertex");
+    if let (Some(place), Some(version)) = (gemini.place("version"), gemini.text("version"))
+        && ((vertex && version == "v1alpha") || (!vertex && version == "v1beta1"))
+    {
+        let remedy = if vertex { "write \"v1beta1\" or \"v1\"" } else { "write \"v1beta\", \"v1\" or \"v1alpha\"" };
+        notes.add(&place, "engine.gemini.version", "is none of this service's", remedy);
+    }
+    for key in ["compression_trigger", "compression_target"] {
+        if let (Some(place), Some(false)) = (gemini.place(key), gemini.flag("compression")) {
+            let remedy = format!("write `compression = true`, or remove `{key}`");
+            notes.add(&place, &format!("{name}.{key}"), "means nothing without compression", remedy);
+        }
+    }
 }
 
 fn listeners(notes: &mut Notes<'_, '_>) {

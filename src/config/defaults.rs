@@ -32,3 +32,9 @@ pub(super) fn yes() -> bool {
 pub(super) fn max_duration() -> u32 {
     3600
 }
+pub(super) fn gemini_audio_ms() -> u32 {
+    20
+}
+pub(super) fn gemini_greeting() -> String {
+    "The phone has just been answered. Greet the caller now.".into()
+}

@@ -10,6 +10,7 @@ mod cross;
 mod defaults;
 mod dns;
 mod engine;
+mod gemini;
 mod hours;
 mod http;
 mod load;
@@ -17,6 +18,7 @@ mod mail;
 mod media;
 mod mistake;
 mod number;
+mod openai;
 mod operations;
 mod organization;
 mod schema;
@@ -27,16 +29,15 @@ mod trunk;
 mod walk;
 
 pub use dns::{DnsConfig, DnsServer};
-pub use engine::{
-    ChatConfig, EngineConfig, EngineKind, KeyField, MediaStreamConfig, NoiseReduction, OpenAiConfig, RealtimeDialect,
-    RealtimeFormat, TurnDetection,
-};
+pub use engine::{ChatConfig, EngineConfig, EngineKind, MediaStreamConfig};
+pub use gemini::{ActivityConfig, Coverage, GeminiConfig, GreetBy, Sensitivity, VertexConfig};
 pub use hours::Hours;
 pub use http::HttpConfig;
 pub use mail::{MailConfig, MailSecurity};
 pub use media::{MediaConfig, SpeechConfig};
 pub use mistake::{Mistake, Mistakes};
 pub use number::{NumberConfig, NumberMode, PromptConfig, Visibility};
+pub use openai::{KeyField, NoiseReduction, OpenAiConfig, RealtimeDialect, RealtimeFormat, TurnDetection};
 pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig, TraceConfig};
 pub use organization::{DialConfig, OrganizationConfig};
 pub use schema::{Field, Section, sections};

@@ -40,7 +40,7 @@ pub(super) enum Kind {
     NamedTexts(Check),
     /// Names of the operator's own, each with a secret.
     NamedSecrets,
-    /// A table that somebody else reads, or one of these words.
+    /// A table that is passed on as JSON, or one of these words.
     Foreign(&'static [&'static str]),
     /// A file or folder that must exist.
     File,
@@ -112,6 +112,46 @@ const OPENAI: &[Field] = &[
     may("ca", File),
 ];
 
+const GEMINI: &[Field] = &[
+    must("model", Text(check::resource)),
+    may("api_key", Secret),
+    may(
+        "vertex",
+        Table(&[
+            must("project", Text(check::resource)),
+            must("location", Text(check::resource)),
+            may("token", Secret),
+            may("token_file", File),
+            may("quota_project", Text(check::resource)),
+        ]),
+    ),
+    may("version", Choice(&["v1beta", "v1", "v1alpha", "v1beta1"])),
+    may("url", Text(check::web_socket)),
+    may("ca", File),
+    may("voice", Text(check::filled)),
+    may("language", Text(check::language_or_call)),
+    may("transcription", Flag),
+    may("audio_ms", Whole(20, 100)),
+    may("greeting", Text(check::filled)),
+    may("greet_by", Choice(&["auto", "content", "input"])),
+    may("resumption", Flag),
+    may("compression", Flag),
+    may("compression_trigger", Whole(1, 10_000_000)),
+    may("compression_target", Whole(1, 10_000_000)),
+    may(
+        "activity",
+        Table(&[
+            may("start", Choice(&["high", "low"])),
+            may("end", Choice(&["high", "low"])),
+            may("prefix_padding_ms", Whole(0, 10_000)),
+            may("silence_ms", Whole(0, 10_000)),
+            may("interrupts", Flag),
+            may("coverage", Choice(&["activity", "all-input"])),
+        ]),
+    ),
+    may("setup", Foreign(&[])),
+];
+
 const SECTIONS: &[Section] = &[
     one(
         "organization",
@@ -178,7 +218,7 @@ const SECTIONS: &[Section] = &[
     one(
         "engine",
         &[
-            may("kind", Choice(&["local", "echo", "media-stream", "openai"])),
+            may("kind", Choice(&["local", "echo", "media-stream", "openai", "gemini"])),
             may("model", Text(check::filled)),
             may(
                 "chat",
@@ -195,6 +235,7 @@ const SECTIONS: &[Section] = &[
                 Table(&[must("url", Text(check::web_socket)), may("authorization", Secret), may("ca", File)]),
             ),
             may("openai", Table(OPENAI)),
+            may("gemini", Table(GEMINI)),
         ],
     ),
     one(

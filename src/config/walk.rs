@@ -105,7 +105,7 @@ fn value(notes: &mut Notes<'_, '_>, place: &Range<usize>, path: &str, value: &Sp
                 note_secret(notes, &name.span(), &format!("{path}.{}", name.get_ref()), item.get_ref());
             }
         }
-        (Kind::Foreign(_), DeValue::Table(_)) => {}
+        (Kind::Foreign(_), DeValue::Table(table)) => note_foreign(notes, path, table),
         (Kind::Foreign(words), DeValue::String(text)) if !words.is_empty() => {
             note_choice(notes, place, path, text, words);
         }
@@ -182,6 +182,24 @@ where
             Some(text) => note(notes, &item.span(), &path, text),
             None => notes.add(&item.span(), &path, "is not a text", "write it in quotation marks"),
         }
+    }
+}
+
+/// It becomes JSON, which knows no dates.
+fn note_foreign(notes: &mut Notes<'_, '_>, path: &str, table: &DeTable<'_>) {
+    for (key, value) in table {
+        foreign_value(notes, &format!("{path}.{}", key.get_ref()), value);
+    }
+}
+
+fn foreign_value(notes: &mut Notes<'_, '_>, path: &str, value: &Spanned<DeValue<'_>>) {
+    match value.get_ref() {
+        DeValue::Table(table) => note_foreign(notes, path, table),
+        DeValue::Array(array) => array.iter().for_each(|item| foreign_value(notes, path, item)),
+        DeValue::Datetime(_) => {
+            notes.add(&value.span(), path, "is a date, which JSON does not know", "write it in quotation marks");
+        }
+        _ => {}
     }
 }
 

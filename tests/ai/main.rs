@@ -5,6 +5,7 @@ mod common;
 mod voice;
 
 mod chat;
+mod gemini;
 mod media_stream;
 mod realtime;
 mod session;

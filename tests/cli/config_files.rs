@@ -113,3 +113,19 @@ fn a_mistake_in_the_realtime_section_is_explained() {
         assert!(found.contains(words), "{section}: {found}");
     }
 }
+
+/// As an operator would: the program itself, the keys in its environment.
+#[test]
+fn the_examples_of_engines_are_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/engines");
+    for entry in std::fs::read_dir(&folder).expect("the examples") {
+        let file = entry.expect("an entry").path();
+        let mut check = crate::cli_common::program();
+        check.arg("check").arg("--config").arg(&file);
+        for name in ["GEMINI_API_KEY", "VERTEX_TOKEN", "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"] {
+            check.env(name, "a key");
+        }
+        let output = check.output().expect("the program runs");
+        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stdout));
+    }
+}

@@ -14,7 +14,7 @@ use crate::support::beats::{beats, delays, summary};
 use crate::support::bot::EchoBot;
 use crate::support::caller::Caller;
 use crate::support::rtp_phone::{Conversation, converse};
-use crate::support::{Gateway, Setup, take_turn, wait_for};
+use crate::support::{Setup, take_turn, wait_for};
 
 const NUMBER: &str = "1234";
 const LIVE: Duration = Duration::from_secs(60);

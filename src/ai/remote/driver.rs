@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Desk, Dialect, Fate, Line, Order};
 use crate::ai::alarm::Alarm;
@@ -61,7 +61,7 @@ impl<D: Dialect> Remote<D> {
     }
 
     fn carry_out(&mut self) -> bool {
-        let Remote { desk, live, next, target, clock, .. } = self;
+        let Remote { dialect, desk, live, next, target, clock, .. } = self;
         desk.orders(|order| match order {
             Order::Send(Line::Live, text) => live.send(Opcode::Text, |out| out.extend_from_slice(text)),
             Order::Send(Line::Next, text) => {
@@ -69,7 +69,7 @@ impl<D: Dialect> Remote<D> {
                     next.send(Opcode::Text, |out| out.extend_from_slice(text));
                 }
             }
-            Order::Prepare => *next = Some(Socket::new(target.clone(), clock.clone())),
+            Order::Prepare => *next = Some(Socket::new(again(dialect, target.as_ref()), clock.clone())),
             Order::TakeOver => {
                 if let Some(next) = next.take() {
                     std::mem::replace(live, next).close(1000);
@@ -111,12 +111,18 @@ impl<D: Dialect> Remote<D> {
                 self.desk.finish(error);
                 false
             }
-            Fate::Again => {
-                let next = self.next.take();
-                self.live = next.unwrap_or_else(|| Socket::new(self.target.clone(), self.clock.clone()));
-                true
-            }
+            Fate::Again => self.replace_live(Duration::ZERO),
+            Fate::After(pause) => self.replace_live(pause),
         }
+    }
+
+    /// The next connection becomes the live one, or a new one is made after so long.
+    fn replace_live(&mut self, pause: Duration) -> bool {
+        self.live = self.next.take().unwrap_or_else(|| {
+            let target = again(&self.dialect, self.target.as_ref());
+            Socket::after(pause, target, self.clock.clone())
+        });
+        true
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> bool {
@@ -158,6 +164,18 @@ impl<D: Dialect> Remote<D> {
         }
         self.kept.clear();
         self.over = true;
+    }
+}
+
+/// Where the service is now.
+fn again<D: Dialect>(dialect: &D, first: Option<&Target>) -> Option<Target> {
+    match dialect.target() {
+        None => first.cloned(),
+        Some(Ok(target)) => Some(target),
+        Some(Err(problem)) => {
+            tracing::error!("the service cannot be connected to: {problem}");
+            None
+        }
     }
 }
 

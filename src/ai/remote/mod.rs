@@ -18,12 +18,12 @@ mod driver;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use driver::Remote;
 
 use super::engine::{Audio, CallerFrame, Command, Event, Sound, Wants};
-use super::socket::{HandshakeError, Message, SocketError};
+use super::socket::{HandshakeError, Message, SocketError, Target};
 
 /// Buffers of speech that are kept for the next.
 const BUFFERS: usize = 8;
@@ -46,6 +46,12 @@ pub trait Dialect {
     /// The form in which it wants to hear the caller.
     fn wants(&self) -> Wants;
 
+    /// Where the service is for the next connection, if that is not where it was for the first; the error is the
+    /// operator's sentence.
+    fn target(&self) -> Option<Result<Target, String>> {
+        None
+    }
+
     /// Messages can go out on `line`.
     fn opened(&mut self, line: Line, desk: &mut Desk);
 
@@ -59,7 +65,7 @@ pub trait Dialect {
         self.is_ready()
     }
 
-    /// Appends the message that carries a frame in the wanted form to `out`.
+    /// Appends the message that carries a frame in the wanted form to `out`; nothing, while it gathers frames.
     fn speech(&mut self, heard: CallerFrame<'_>, at: Instant, out: &mut Vec<u8>);
 
     /// Any but [`Command::Stop`], once it is ready.
@@ -90,6 +96,8 @@ pub enum Fate {
     Over(Option<String>),
     /// The connection that is being set up becomes the live one at once; if there is none, a new one is made.
     Again,
+    /// The same, but a new connection is made after so long.
+    After(Duration),
 }
 
 /// What a dialect has before it: where it puts events and messages, and the time.

@@ -99,6 +99,18 @@ impl Outgoing {
         self.seal(opcode, start, rand::random());
     }
 
+    /// The same, but nothing when `fill` appends nothing.
+    pub fn message_unless_empty(&mut self, opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.buffer.len();
+        self.buffer.resize(start + HEADER, 0);
+        fill(&mut self.buffer);
+        if self.buffer.len() > start + HEADER {
+            self.seal(opcode, start, rand::random());
+        } else {
+            self.buffer.truncate(start);
+        }
+    }
+
     /// Octets, as they are: the request that opens the connection.
     pub fn raw(&mut self, octets: &[u8]) {
         self.buffer.extend_from_slice(octets);

@@ -95,8 +95,8 @@ pub enum SocketError {
 type Connecting = Pin<Box<dyn Future<Output = Result<Stream, SocketError>>>>;
 
 enum State {
-    /// Until it is first polled.
-    New(Option<Box<Target>>),
+    /// Until it is first polled; connects after so long.
+    New(Option<Box<Target>>, Duration),
     Connecting(Connecting, Handshake),
     Handshake(Stream, Handshake),
     Open(Stream),
@@ -128,13 +128,18 @@ pub struct Socket {
 impl Socket {
     /// Connects when it is first polled; without a target it is over then.
     pub fn new(target: Option<Target>, clock: Clock) -> Socket {
+        Socket::after(Duration::ZERO, target, clock)
+    }
+
+    /// The same, so long after that.
+    pub fn after(pause: Duration, target: Option<Target>, clock: Clock) -> Socket {
         Socket {
             clock,
-            state: State::New(target.map(Box::new)),
+            state: State::New(target.map(Box::new), pause),
             request: Outgoing::default(),
             out: Outgoing::default(),
             incoming: Incoming::default(),
-            timer: Box::pin(tokio::time::sleep(PATIENCE)),
+            timer: Box::pin(tokio::time::sleep(pause + PATIENCE)),
             asked: false,
             heard: false,
             dropped: 0,
@@ -146,11 +151,12 @@ impl Socket {
         self.out.message(opcode, fill);
     }
 
-    /// The same for speech, which is worth nothing late: `false` when it was dropped because too much waits.
+    /// The same for speech, which is worth nothing late: `false` when it was dropped because too much waits. A message of
+    /// which `fill` writes nothing is not sent.
     pub fn send_speech(&mut self, opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
         let room = self.out.waiting().len() < SPEECH_WAITS;
         if room {
-            self.send(opcode, fill);
+            self.out.message_unless_empty(opcode, fill);
         } else {
             self.dropped += 1;
             metrics::counter!("trunkline_ai_speech_dropped_total").increment(1);
@@ -194,12 +200,18 @@ impl Socket {
     /// One step; `true` when there may be another.
     fn turn(&mut self, context: &mut Context<'_>, out: &mut impl FnMut(News<'_>)) -> Result<bool, SocketError> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::New(target) => {
+            State::New(target, pause) => {
                 let Target { url, fields, tls } = *target.ok_or(SocketError::NoTarget)?;
                 let request = Request { host: url.authority(), path: url.path.clone(), fields };
                 let (handshake, octets) = Handshake::begin(&request, rand::random());
                 self.request.raw(&octets);
-                self.state = State::Connecting(Box::pin(Stream::connect(url, tls)), handshake);
+                let connecting = async move {
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
+                    Stream::connect(url, tls).await
+                };
+                self.state = State::Connecting(Box::pin(connecting), handshake);
                 Ok(true)
             }
             State::Connecting(mut connecting, handshake) => match connecting.as_mut().poll(context) {

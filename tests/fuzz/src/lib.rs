@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod digest;
 pub mod framing;
+pub mod gemini;
 pub mod message;
 pub mod realtime;
 pub mod rtcp;
@@ -28,4 +29,5 @@ pub const TARGETS: &[Target] = &[
     ("srtp", srtp::run),
     ("socket", socket::run),
     ("realtime", realtime::run),
+    ("gemini", gemini::run),
 ];
