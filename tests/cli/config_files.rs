@@ -81,11 +81,12 @@ fn an_example_of_every_realtime_server_loads() {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the folder is there") {
         let path = entry.expect("readable").path();
-        let config = Config::load(&path).unwrap_or_else(|mistakes| panic!("{}: {mistakes}", path.display()));
-        if config.engine.openai.is_some() {
-            assert_eq!(config.engine.kind, EngineKind::OpenAi, "{}", path.display());
-            names.push(path.file_stem().expect("a name").to_string_lossy().into_owned());
+        if !std::fs::read_to_string(&path).expect("a text").contains("\n[engine.openai]") {
+            continue;
         }
+        let config = Config::load(&path).unwrap_or_else(|mistakes| panic!("{}: {mistakes}", path.display()));
+        assert_eq!(config.engine.kind, EngineKind::OpenAi, "{}", path.display());
+        names.push(path.file_stem().expect("a name").to_string_lossy().into_owned());
     }
     names.sort();
     let known = ["azure-openai", "azure-voice-live", "localai", "openai", "speaches", "speech-to-speech", "vllm-omni"];
