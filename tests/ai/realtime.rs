@@ -393,9 +393,12 @@ async fn sound_that_is_broken_and_a_message_that_is_huge_harm_only_themselves() 
     let (mut session, mut line) = service.call("").await;
     line.says(json!({ "type": "response.output_audio.delta", "response_id": "r", "item_id": "i", "delta": "?!" }))
         .await;
-    line.says(json!({ "type": "new.event", "payload": "x".repeat(4 << 20) })).await;
-    line.begins(&[7; 80]).await;
-    let events = until(session.as_mut(), |event| matches!(event, Event::Audio(_))).await;
+    let says = async {
+        // More than a system takes that nobody reads from.
+        line.says(json!({ "type": "new.event", "payload": "x".repeat(4 << 20) })).await;
+        line.begins(&[7; 80]).await;
+    };
+    let ((), events) = tokio::join!(says, until(session.as_mut(), |event| matches!(event, Event::Audio(_))));
     assert!(events.iter().any(|event| matches!(event, Event::Error { fatal: false, .. })), "{events:?}");
     // More than any message may have.
     let huge = Message::text(format!("{{\"type\":\"x\",\"y\":\"{}\"}}", "z".repeat(17 << 20)));
@@ -419,6 +422,7 @@ async fn openais_own_client_understands_the_service_of_these_tests() {
         line.ends(&answer, &item, "completed").await;
         while line.socket.next().await.is_some_and(|message| message.is_ok()) {}
     };
-    let (verdict, ()) = tokio::join!(python(&["--talk", &url]), serve);
+    let arguments = ["--talk", &url];
+    let (verdict, ()) = tokio::join!(python(&arguments), serve);
     assert!(verdict.status.success(), "{}{}", text(&verdict.stdout), text(&verdict.stderr));
 }
