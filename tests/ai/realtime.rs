@@ -301,7 +301,8 @@ async fn linear_sound_and_a_long_call_that_is_continued_over_a_second_connection
         service.set_up(&mut line).await;
         line
     };
-    let (mut line, _) = meanwhile(session.as_mut(), first).await;
+    let (mut line, event) = tokio::join!(first, next(session.as_mut()));
+    assert_eq!(event, Event::Ready);
     let pcm: Vec<i16> = (0..480).map(|n| n * 50).collect();
     session.hear(CallerFrame::Linear { pcm: &pcm, rate: 24_000 }, clock.now());
     let (appended, _) = meanwhile(session.as_mut(), service.hears_any(&mut line)).await;
