@@ -1,5 +1,5 @@
 //! Every row of the tables, in virtual time.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::needless_pass_by_value)]
 
 use std::time::{Duration, Instant};
 
