@@ -30,7 +30,7 @@ have_flite() { [ -e /usr/include/flite/flite.h ] || [ -e .cache/flite/usr/includ
 have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd, openai, pesq, importlib.util as u; assert u.find_spec("google.genai")' >/dev/null 2>&1; }
 have_python_headers() { python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' >/dev/null 2>&1; }
 have_compiler() { have cc && have c++ && have make; }
-peers=(kamailio kamcmd rtpengine linphonec svmap tshark fail2ban-regex dnsmasq)
+peers=(kamailio kamcmd rtpengine linphonec svmap tshark fail2ban-regex dnsmasq tc unshare)
 have_peers() { for peer in "${peers[@]}"; do have "$peer" || return 1; done; }
 have_deny() { [ -x .cache/tools/bin/cargo-deny ] || have cargo-deny; }
 
@@ -75,7 +75,7 @@ if testing; then
   have openssl || want openssl
 fi
 if [ "$group" = interop ] && ! have_peers; then
-  want kamailio kamailio-tls-modules rtpengine-daemon linphone-cli sipvicious tshark fail2ban dnsmasq-base
+  want kamailio kamailio-tls-modules rtpengine-daemon linphone-cli sipvicious tshark fail2ban dnsmasq-base iproute2 util-linux
 fi
 
 if [ "${#packages[@]}" -gt 0 ] && [ -n "$as_root" ] && have apt-get; then

@@ -112,6 +112,10 @@ impl Reception {
         self.jitter.prompt(prompt);
     }
 
+    pub fn is_prompt(&self) -> bool {
+        self.jitter.is_prompt()
+    }
+
     /// The codec of the last frame that came.
     pub fn codec(&self) -> Codec {
         self.restorer.codec()

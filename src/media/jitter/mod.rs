@@ -236,6 +236,10 @@ impl JitterBuffer {
         self.prompt = prompt;
     }
 
+    pub fn is_prompt(&self) -> bool {
+        self.prompt
+    }
+
     /// Whether the sender has said that it sends nothing now.
     pub fn rest(&mut self, resting: bool) {
         self.resting = resting;
@@ -276,7 +280,9 @@ impl JitterBuffer {
         self.pieces.insert(start, length, timeline.next, audio.sound, at, audio.payload);
         let limit = self.delays.limit();
         while let Some(last) = self.pieces.end().map(|end| end - TICKS) {
-            if timeline.wait(last, self.pieces.front(), at) <= limit + self.behind * FRAME_MICROS {
+            // What goes out as soon as it is asked for waits for nothing, whatever the delay is.
+            let ready = self.prompt && timeline.is_ready(&self.pieces);
+            if ready || timeline.wait(last, self.pieces.front(), at) <= limit + self.behind * FRAME_MICROS {
                 break;
             }
             timeline.next = timeline.next.max(self.pieces.front().map_or(timeline.next, Piece::begin)) + TICKS;

@@ -411,3 +411,48 @@ fn a_prompt_listener_hears_on_while_the_network_pauses_and_what_comes_then_is_al
         .filter(|(at, number)| number.is_none_or(|number| (at - f64::from(number) * 20.0).abs() > 0.01));
     assert_eq!(late.count(), 0);
 }
+
+/// What a prompt listener gets of a machine that stands still for `milliseconds` in the third second: the packets of that
+/// time are read at once when it wakes, and each is asked for before the next is read.
+fn stopped(milliseconds: f64) -> Vec<Option<u32>> {
+    let woken = 2_007.0 + milliseconds;
+    let schedule: Schedule = (0..400)
+        .map(|n| {
+            let at = f64::from(n) * 20.0;
+            (if (2_007.0..woken).contains(&at) { woken } else { at }, n)
+        })
+        .collect();
+    let start = Instant::now();
+    let (mut reception, mut heard) = (Reception::new(LIMIT), Vec::new());
+    reception.prompt(true);
+    let mut next = schedule.into_iter().peekable();
+    let instant = |ms: f64| start + Duration::from_secs_f64(ms / 1e3);
+    while let Some((arrival, _)) = next.peek().copied() {
+        let due = reception.next_due().filter(|due| *due < instant(arrival));
+        // A timer that fell into the stop is heard of behind it, and the packets before it.
+        let due = due.filter(|due| *due < instant(2_007.0) || *due >= instant(woken));
+        let now = due.unwrap_or(instant(arrival));
+        if due.is_none()
+            && let Some((_, number)) = next.next()
+        {
+            let octets = payload(number, false);
+            let (sequence, timestamp) = ((number as u16).wrapping_add(65_500), even(number));
+            let packet = Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &octets };
+            reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
+        }
+        while let Some(frame) = reception.poll(now) {
+            heard.push(frame.encoded.as_ref().map(|(_, octets)| number(octets)));
+        }
+    }
+    heard
+}
+
+#[test]
+fn a_prompt_listener_gets_everything_that_was_said_while_the_machine_stood_still() {
+    for milliseconds in [30.0, 90.0, 150.0, 210.0, 300.0, 450.0, 700.0, 1_500.0, 2_500.0] {
+        let heard = stopped(milliseconds);
+        let all: Vec<Option<u32>> = (0..400).map(Some).collect();
+        let off = heard.iter().zip(&all).position(|(heard, said)| heard != said).unwrap_or(0);
+        assert_eq!(heard, all, "after {milliseconds} ms: {:?}", &heard[off..heard.len().min(off + 40)]);
+    }
+}

@@ -96,6 +96,11 @@ impl Session {
         if let Some(key) = self.reception.packet(packet, content, now) {
             self.press(key, Way::Event, now);
         }
+        // Whoever takes frames as they come takes them one by one: all that came during a sleep would not fit into the
+        // buffer, which is made for what the network holds back.
+        if self.reception.is_prompt() {
+            self.hear(now);
+        }
     }
 
     /// A key of the phone, unless it is the echo of one of ours, or a press that has come by another way.

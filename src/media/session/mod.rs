@@ -252,7 +252,7 @@ impl Session {
     }
 
     /// Delivers every frame that is due.
-    fn hear(&mut self, now: Instant) {
+    pub(super) fn hear(&mut self, now: Instant) {
         if self.link.as_ref().is_none_or(|link| !link.remote.receive) {
             return;
         }
