@@ -14,6 +14,7 @@ mod messages;
 mod phones;
 mod privacy;
 mod restart;
+mod services;
 mod sipp;
 mod speech_quality;
 mod srtp;
