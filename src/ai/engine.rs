@@ -233,8 +233,8 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// Nothing but what is to be said.
-    pub(super) fn speaking(instructions: String) -> SessionOptions {
+    /// Instructions, and nothing else.
+    pub fn new(instructions: String) -> SessionOptions {
         SessionOptions {
             instructions,
             voice: String::new(),
@@ -312,7 +312,7 @@ impl Engines {
     /// Tells of settings that are known to break the configured service.
     fn warn(&self) {
         if let Some(gemini) = self.gemini.as_ref().filter(|_| self.kind == EngineKind::Gemini) {
-            for warning in Gemini::warnings(gemini, &SessionOptions::speaking(String::new())) {
+            for warning in Gemini::warnings(gemini, &SessionOptions::new(String::new())) {
                 tracing::warn!("{warning}");
             }
         }
@@ -364,7 +364,7 @@ impl Engines {
     /// A session of the box's own voice, whatever the configured service is, that speaks `text` and ends.
     pub fn announcement(&self, text: String, voice: String, language: String) -> SessionFactory {
         let Engines { speech, clock, .. } = self.clone();
-        let options = SessionOptions { voice, language, speak_only: true, ..SessionOptions::speaking(text) };
+        let options = SessionOptions { voice, language, speak_only: true, ..SessionOptions::new(text) };
         Box::new(move || Box::new(LocalSession::new(Parts { speech, clock, chat: None }, &options)))
     }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -18,16 +19,26 @@ pub const FRAME: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_millis(2);
 
 pub fn options(instructions: &str) -> SessionOptions {
-    SessionOptions {
-        instructions: instructions.into(),
-        voice: "Aoede".into(),
-        language: "en-US".into(),
-        model: None,
-        key: None,
-        speak_only: false,
-        person: None,
-        about: Vec::new(),
-    }
+    let (voice, language) = ("Aoede".into(), "en-US".into());
+    SessionOptions { voice, language, ..SessionOptions::new(instructions.into()) }
+}
+
+/// A service's certificate, in a file for those who are to trust it, and what accepts with it.
+pub fn tls() -> (tempfile::TempDir, PathBuf, tokio_rustls::TlsAcceptor) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("valid");
+    let certificate = params.self_signed(&key).expect("signed");
+    let pem = folder.path().join("service.pem");
+    std::fs::write(&pem, certificate.pem()).expect("written");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().expect("a key"))
+        .expect("a pair");
+    (folder, pem, tokio_rustls::TlsAcceptor::from(Arc::new(tls)))
 }
 
 pub struct Phone {

@@ -5,8 +5,6 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -25,7 +23,7 @@ use trunkline::clock::Clock;
 use trunkline::config::{EngineConfig, EngineKind, MediaStreamConfig, Secret, SpeechConfig};
 use trunkline::speech::Speech;
 
-use crate::common::options;
+use crate::common::{options, tls};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -326,24 +324,6 @@ async fn a_bot_that_does_not_read_loses_speech_and_nothing_grows() {
     assert!(sequence.len() > 400, "what the system took has come: {}", sequence.len());
     assert!(sequence.len() < 39_000, "some was dropped: {}", sequence.len());
     assert!(sequence.windows(2).all(|pair| pair[1] == pair[0] + 1), "what was dropped was never counted as sent");
-}
-
-/// A bot's certificate, in a file for those who are to trust it, and what accepts with it.
-fn tls() -> (tempfile::TempDir, PathBuf, tokio_rustls::TlsAcceptor) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("valid");
-    let certificate = params.self_signed(&key).expect("signed");
-    let pem = folder.path().join("bot.pem");
-    std::fs::write(&pem, certificate.pem()).expect("written");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().expect("a key"))
-        .expect("a pair");
-    (folder, pem, tokio_rustls::TlsAcceptor::from(Arc::new(tls)))
 }
 
 #[tokio::test]

@@ -188,16 +188,8 @@ mod tests {
     }
 
     fn options() -> SessionOptions {
-        SessionOptions {
-            instructions: "Be kind.".into(),
-            voice: "Kore".into(),
-            language: "de-DE".into(),
-            model: None,
-            key: None,
-            speak_only: false,
-            person: None,
-            about: Vec::new(),
-        }
+        let (voice, language) = ("Kore".into(), "de-DE".into());
+        SessionOptions { voice, language, ..SessionOptions::new("Be kind.".into()) }
     }
 
     #[test]

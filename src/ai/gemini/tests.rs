@@ -21,7 +21,7 @@ impl Stage {
     fn new(config: &str) -> Stage {
         let service = Service::new(&toml::from_str(config).expect("right")).expect("usable");
         let person = Some(Person { destination: "+49301".into(), whisper: false });
-        let options = SessionOptions { person, ..SessionOptions::speaking("Be kind.".into()) };
+        let options = SessionOptions { person, ..SessionOptions::new("Be kind.".into()) };
         let start = Instant::now();
         Stage { gemini: Gemini::new(service, options), desk: Desk::new(start), start }
     }

@@ -27,16 +27,9 @@ enum Done {
 }
 
 fn options() -> SessionOptions {
-    SessionOptions {
-        instructions: "Be kind.".into(),
-        voice: "Aoede".into(),
-        language: "de-DE".into(),
-        model: None,
-        key: None,
-        speak_only: false,
-        person: Some(Person { destination: "+49301".into(), whisper: true }),
-        about: Vec::new(),
-    }
+    let person = Some(Person { destination: "+49301".into(), whisper: true });
+    let (voice, language) = ("Aoede".into(), "de-DE".into());
+    SessionOptions { voice, language, person, ..SessionOptions::new("Be kind.".into()) }
 }
 
 fn call(section: &str) -> Call {

@@ -323,6 +323,13 @@ proptest! {
     }
 }
 
+fn deliver(reception: &mut Reception, number: u32, now: Instant) {
+    let octets = payload(number, false);
+    let (sequence, timestamp) = ((number as u16).wrapping_add(65_500), even(number));
+    let packet = Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &octets };
+    reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
+}
+
 /// A listener that takes frames as they come: when, and which.
 fn prompt(schedule: &Schedule, seconds: f64) -> Vec<(f64, Option<u32>)> {
     let start = Instant::now();
@@ -339,10 +346,7 @@ fn prompt(schedule: &Schedule, seconds: f64) -> Vec<(f64, Option<u32>)> {
         if due.is_none()
             && let Some((_, number)) = next.next()
         {
-            let octets = payload(number, false);
-            let (sequence, timestamp) = ((number as u16).wrapping_add(65_500), even(number));
-            let packet = Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &octets };
-            reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
+            deliver(&mut reception, number, now);
         }
         while let Some(frame) = reception.poll(now).cloned() {
             let milliseconds = (now - start).as_secs_f64() * 1e3;
@@ -435,10 +439,7 @@ fn stopped(milliseconds: f64) -> Vec<Option<u32>> {
         if due.is_none()
             && let Some((_, number)) = next.next()
         {
-            let octets = payload(number, false);
-            let (sequence, timestamp) = ((number as u16).wrapping_add(65_500), even(number));
-            let packet = Packet { marker: false, payload_type: 0, sequence, timestamp, ssrc: 1, payload: &octets };
-            reception.packet(&packet, Content::Audio(Sound::Voice(Codec::Pcmu)), now);
+            deliver(&mut reception, number, now);
         }
         while let Some(frame) = reception.poll(now) {
             heard.push(frame.encoded.as_ref().map(|(_, octets)| number(octets)));

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::live::{Captured, Live, listener, within};
+use crate::common::tls;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -91,20 +91,7 @@ async fn the_vendors_types_take_every_message_that_calls_send() {
 async fn the_vendors_client_holds_a_whole_exchange_with_the_service_of_these_tests() {
     let (captured, (listener, address)) = (Captured::default(), listener().await);
     // It speaks TLS to any address, and trusts whom the usual variable names.
-    let folder = tempfile::tempdir().expect("a folder");
-    let pem = folder.path().join("service.pem");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("valid");
-    let certificate = params.self_signed(&key).expect("signed");
-    std::fs::write(&pem, certificate.pem()).expect("written");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().expect("a key"))
-        .expect("a pair");
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let (_folder, pem, acceptor) = tls();
     let service = async {
         let (tcp, _) = listener.accept().await.expect("a connection");
         let wire = acceptor.accept(tcp).await.expect("TLS");

@@ -46,18 +46,8 @@ impl Scene {
             Service::new(&config).ok()
         });
         let Some(service) = service.clone() else { unreachable!("the settings are right") };
-        let options = SessionOptions {
-            instructions: "Be kind.".into(),
-            voice: String::new(),
-            language: String::new(),
-            model: None,
-            key: None,
-            speak_only: false,
-            person: None,
-            about: Vec::new(),
-        };
         let mut scene = Scene {
-            gemini: Gemini::new(service, options),
+            gemini: Gemini::new(service, SessionOptions::new("Be kind.".into())),
             desk: Desk::new(Instant::now()),
             next: false,
             over: false,

@@ -15,16 +15,7 @@ fn call(format: &str) -> Call {
     let Ok(Ok(service)) = toml::from_str(&section).map(|config| Service::new(&config)) else {
         panic!("the settings are right")
     };
-    service.call(&SessionOptions {
-        instructions: "x".into(),
-        voice: "x".into(),
-        language: "en-US".into(),
-        model: None,
-        key: None,
-        speak_only: false,
-        person: None,
-        about: Vec::new(),
-    })
+    service.call(&SessionOptions::new("x".into()))
 }
 
 /// The first octet chooses the form of the sound.
