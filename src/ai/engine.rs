@@ -12,6 +12,7 @@ use super::media_stream::{self, MediaStream};
 use super::openai::{self, OpenAi};
 use super::remote::Remote;
 use super::socket::Target;
+use super::tools::Tool;
 use crate::clock::Clock;
 use crate::config::{EngineConfig, EngineKind, Secret};
 use crate::speech::Speech;
@@ -228,6 +229,8 @@ pub struct SessionOptions {
     pub speak_only: bool,
     /// The person that a caller may ask for.
     pub person: Option<Person>,
+    /// What the agent may ask the call to do beyond what every agent may ([`Event::ToolCall`]).
+    pub tools: Vec<Tool>,
     /// What a bot of the customer's may know of the call: names and values.
     pub about: Vec<(String, String)>,
 }
@@ -243,6 +246,7 @@ impl SessionOptions {
             key: None,
             speak_only: false,
             person: None,
+            tools: Vec::new(),
             about: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::engine::{Event, Person};
+use super::engine::{Event, Person, SessionOptions};
 
 /// Hangs up once everything was said.
 pub const END_CALL: &str = "end_call";
@@ -14,8 +14,8 @@ pub const SEND_DTMF: &str = "send_dtmf";
 /// A tool as a service is told of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
-    pub name: &'static str,
-    pub description: &'static str,
+    pub name: String,
+    pub description: String,
     /// JSON schema of the arguments.
     pub parameters: Value,
 }
@@ -24,19 +24,21 @@ pub struct Tool {
 #[derive(Debug, Clone, Default)]
 pub struct Tools {
     person: Option<Person>,
+    /// Those of the agent, carried out elsewhere.
+    own: Vec<Tool>,
 }
 
 impl Tools {
-    /// `person`: whom the caller may be connected to.
-    pub fn new(person: Option<Person>) -> Tools {
-        Tools { person }
+    /// Those that every agent has, and those of this call's agent.
+    pub fn new(options: &SessionOptions) -> Tools {
+        Tools { person: options.person.clone(), own: options.tools.clone() }
     }
 
     pub fn declared(&self) -> Vec<Tool> {
         let mut tools = vec![
             Tool {
-                name: END_CALL,
-                description: "Hangs up the telephone call. Say goodbye before you call this.",
+                name: END_CALL.into(),
+                description: "Hangs up the telephone call. Say goodbye before you call this.".into(),
                 parameters: object(
                     &json!({
                         "reason": { "type": "string", "description": "How the call went, in a few words, for the record." }
@@ -45,8 +47,8 @@ impl Tools {
                 ),
             },
             Tool {
-                name: SEND_DTMF,
-                description: "Presses keys of the telephone, for a menu that asks for them.",
+                name: SEND_DTMF.into(),
+                description: "Presses keys of the telephone, for a menu that asks for them.".into(),
                 parameters: object(
                     &json!({
                         "keys": { "type": "string", "description": "One to 32 of the keys 0 to 9, * and #." }
@@ -60,12 +62,14 @@ impl Tools {
                 "whisper": { "type": "string", "description": "One sentence that the person hears before the caller." }
             });
             tools.push(Tool {
-                name: TRANSFER_CALL,
+                name: TRANSFER_CALL.into(),
                 description: "Connects the caller to a person, when the caller asks for one or you cannot help. \
-                              Say so before you call this.",
+                              Say so before you call this."
+                    .into(),
                 parameters: object(if person.whisper { &whisper } else { &Value::Null }, &[]),
             });
         }
+        tools.extend(self.own.iter().cloned());
         tools
     }
 
@@ -109,19 +113,29 @@ fn object(properties: &Value, required: &[&str]) -> Value {
 mod tests {
     use super::*;
 
-    fn person(whisper: bool) -> Option<Person> {
-        Some(Person { destination: "+49301".into(), whisper })
+    fn with_person(whisper: bool) -> Tools {
+        let person = Some(Person { destination: "+49301".into(), whisper });
+        Tools::new(&SessionOptions { person, ..SessionOptions::new(String::new()) })
     }
 
     #[test]
     fn a_person_is_offered_only_where_there_is_one() {
-        let names = |tools: &Tools| tools.declared().iter().map(|tool| tool.name).collect::<Vec<_>>();
+        let names = |tools: &Tools| tools.declared().iter().map(|tool| tool.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&Tools::default()), [END_CALL, SEND_DTMF]);
-        assert_eq!(names(&Tools::new(person(false))), [END_CALL, SEND_DTMF, TRANSFER_CALL]);
-        let schema = |whisper| Tools::new(person(whisper)).declared()[2].parameters.clone();
+        assert_eq!(names(&with_person(false)), [END_CALL, SEND_DTMF, TRANSFER_CALL]);
+        let schema = |whisper| with_person(whisper).declared()[2].parameters.clone();
         assert_eq!(schema(false), json!({ "type": "object", "properties": {} }));
         assert_eq!(schema(true)["properties"]["whisper"]["type"], "string");
         assert_eq!(Tools::default().declared()[1].parameters["required"], json!(["keys"]));
+    }
+
+    #[test]
+    fn an_agents_own_tools_stand_beside_those_that_every_agent_has() {
+        let own =
+            Tool { name: "order_status".into(), description: "Looks.".into(), parameters: object(&json!({}), &[]) };
+        let options = SessionOptions { tools: vec![own.clone()], ..SessionOptions::new(String::new()) };
+        let declared = Tools::new(&options).declared();
+        assert_eq!((declared.len(), declared.last()), (3, Some(&own)));
     }
 
     #[test]
@@ -132,8 +146,8 @@ mod tests {
         };
         let given = json!({ "destination": "+1900", "whisper": "hello" });
         assert_eq!(arguments(&Tools::default(), given.clone()), json!({ "whisper": "hello" }));
-        assert_eq!(arguments(&Tools::new(person(false)), given.clone()), json!({ "destination": "+49301" }));
-        assert_eq!(arguments(&Tools::new(person(true)), given)["whisper"], "hello");
-        assert_eq!(arguments(&Tools::new(person(true)), Value::Null), json!({ "destination": "+49301" }));
+        assert_eq!(arguments(&with_person(false), given.clone()), json!({ "destination": "+49301" }));
+        assert_eq!(arguments(&with_person(true), given)["whisper"], "hello");
+        assert_eq!(arguments(&with_person(true), Value::Null), json!({ "destination": "+49301" }));
     }
 }

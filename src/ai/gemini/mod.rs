@@ -87,7 +87,7 @@ struct Work {
 
 impl Gemini {
     pub fn new(service: Service, options: SessionOptions) -> Gemini {
-        let tools = Tools::new(options.person.clone());
+        let tools = Tools::new(&options);
         let wanted = Wanted::new(&service, &options, &tools);
         Gemini {
             passage: Passage::new(service.config.resumption),
@@ -110,7 +110,7 @@ impl Gemini {
 
     /// What is known to break the configured model, in sentences for the log.
     pub fn warnings(service: &Service, options: &SessionOptions) -> Vec<String> {
-        let wanted = Wanted::new(service, options, &Tools::new(options.person.clone()));
+        let wanted = Wanted::new(service, options, &Tools::new(options));
         let setup = setup::content(service, &wanted, &Entry::New);
         let found = model::warnings(&wanted.model, service.config.vertex.is_some(), &setup);
         found.into_iter().map(|says| format!("[engine.gemini] with {}: {says}", wanted.model)).collect()

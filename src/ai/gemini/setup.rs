@@ -183,7 +183,7 @@ mod tests {
 
     fn made(text: &str, options: &SessionOptions, entry: &Entry) -> Value {
         let service = Service::new(&toml::from_str(text).expect("right")).expect("usable");
-        let tools = Tools::new(options.person.clone());
+        let tools = Tools::new(options);
         content(&service, &Wanted::new(&service, options, &tools), entry)
     }
 

@@ -26,7 +26,7 @@ pub fn session(call: &Call) -> Value {
         .declared
         .iter()
         .map(|tool| {
-            let (name, description, parameters) = (tool.name, tool.description, &tool.parameters);
+            let (name, description, parameters) = (&tool.name, &tool.description, &tool.parameters);
             json!({ "type": "function", "name": name, "description": description, "parameters": parameters })
         })
         .collect();

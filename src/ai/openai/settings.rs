@@ -64,7 +64,7 @@ impl Service {
     pub fn call(&self, options: &SessionOptions) -> Call {
         let config = &self.config;
         let named = Some(options.voice.as_str()).filter(|voice| VOICES.contains(voice)).map(str::to_owned);
-        let tools = Tools::new(options.person.clone());
+        let tools = Tools::new(options);
         Call {
             dialect: config.dialect,
             instructions: options.instructions.clone(),

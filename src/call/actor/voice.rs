@@ -66,6 +66,7 @@ impl Voice {
             key,
             speak_only,
             person: self.person.clone(),
+            tools: Vec::new(),
             about: about(call),
         };
         let session = room.engines.session(options);
