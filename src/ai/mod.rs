@@ -6,6 +6,7 @@
 //! nothing of SIP, RTP, calls or the store.
 
 mod alarm;
+pub mod attention;
 mod echo;
 pub mod engine;
 pub mod gemini;

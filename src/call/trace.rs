@@ -16,8 +16,8 @@ use crate::store::StoreError;
 
 /// Dialogs of one call: attempts, trunks, transfers.
 const DIALOGS: usize = 32;
-/// Seconds of a call whose figures are kept: the last ones.
-const SAMPLES: usize = 300;
+/// Looks at the sound of a call that are kept.
+const SAMPLES: usize = 64;
 
 /// What belongs to which call, for the last calls.
 pub(super) struct Traces {
@@ -34,10 +34,36 @@ struct Joined {
 #[derive(Default, Clone)]
 struct Parts {
     call_ids: Vec<String>,
-    samples: VecDeque<Sample>,
+    samples: Samples,
 }
 
-/// A look at the sound, about once a second.
+/// Looks at the sound, spread evenly over the call however long it lasts: when there is no room, every second one goes,
+/// and from then on half as many are kept.
+#[derive(Debug, Default, Clone)]
+struct Samples {
+    kept: Vec<Sample>,
+    /// One look in 2^`thinned` is kept.
+    thinned: u32,
+    looks: u64,
+}
+
+impl Samples {
+    fn push(&mut self, sample: Sample) {
+        let taken = self.looks.is_multiple_of(1 << self.thinned);
+        self.looks += 1;
+        if !taken {
+            return;
+        }
+        self.kept.push(sample);
+        if self.kept.len() == SAMPLES {
+            let mut index = 0;
+            self.kept.retain(|_| (index % 2 == 0, index += 1).0);
+            self.thinned = (self.thinned + 1).min(63);
+        }
+    }
+}
+
+/// A look at the sound, at most once a second.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
     #[serde(skip)]
@@ -84,10 +110,7 @@ impl Traces {
     pub(super) fn quality(&self, call: Uuid, at: UtcTime, quality: Quality) {
         let mut joined = self.lock();
         let Some(parts) = joined.calls.get_mut(&call) else { return };
-        if parts.samples.len() >= SAMPLES {
-            parts.samples.pop_front();
-        }
-        parts.samples.push_back(Sample { at, offset_ms: 0.0, quality });
+        parts.samples.push(Sample { at, offset_ms: 0.0, quality });
     }
 
     fn of(&self, call: Uuid) -> Parts {
@@ -137,19 +160,19 @@ impl Calls {
 
     /// Messages that belong to no call, those refused unread among them.
     pub fn stray_messages(&self) -> CallTrace {
-        CallTrace::new(None, self.room.endpoint.trace().others(), VecDeque::new())
+        CallTrace::new(None, self.room.endpoint.trace().others(), Samples::default())
     }
 }
 
 impl CallTrace {
-    fn new(call: Option<&Call>, sightings: Vec<Sighting>, samples: VecDeque<Sample>) -> CallTrace {
+    fn new(call: Option<&Call>, sightings: Vec<Sighting>, samples: Samples) -> CallTrace {
         let ladder = Ladder::new(&sightings);
         let start = ladder.start.and_then(|micros| i64::try_from(micros / 1_000).ok()).map(UtcTime);
         let offset = |sample: Sample| Sample {
             offset_ms: start.map_or(0.0, |start| sample.at.since(start).as_secs_f64() * 1_000.0),
             ..sample
         };
-        let rtp = call.and_then(|call| call.quality).or_else(|| samples.back().map(|sample| sample.quality));
+        let rtp = call.and_then(|call| call.quality).or_else(|| samples.kept.last().map(|sample| sample.quality));
         CallTrace {
             call: call.map(|call| call.id),
             alias: call.map(|call| call.alias.clone()),
@@ -157,7 +180,7 @@ impl CallTrace {
             summary: summary(call, &ladder, rtp),
             ladder,
             rtp,
-            rtp_samples: samples.into_iter().map(offset).collect(),
+            rtp_samples: samples.kept.into_iter().map(offset).collect(),
             sightings,
         }
     }
@@ -208,10 +231,25 @@ mod tests {
         }
         assert!(traces.of(call(6)).call_ids.is_empty());
         assert_eq!(traces.of(call(7)).call_ids, ["a7", "b7"]);
-        assert_eq!(traces.of(call(9)).samples.len(), SAMPLES);
         assert_eq!(traces.lock().calls.len(), 3);
         traces.quality(call(0), UtcTime(0), Quality::default());
         assert_eq!(traces.lock().calls.len(), 3, "figures of a forgotten call are not kept");
+    }
+
+    #[test]
+    fn a_few_looks_tell_the_whole_of_a_long_call() {
+        let traces = Traces::new(1);
+        traces.joined(Uuid::nil(), "a");
+        for second in 0..40_000 {
+            traces.quality(Uuid::nil(), UtcTime(second * 1_000), Quality::default());
+            let kept = traces.of(Uuid::nil()).samples.kept;
+            assert!(kept.len() < SAMPLES && (second < 63 || kept.len() >= SAMPLES / 2), "{} at {second}", kept.len());
+        }
+        let kept = traces.of(Uuid::nil()).samples.kept;
+        let steps: Vec<i64> = kept.windows(2).map(|two| two[1].at.0 - two[0].at.0).collect();
+        assert_eq!(kept[0].at.0, 0);
+        assert!(steps.iter().all(|step| *step == steps[0]), "{steps:?}");
+        assert!(40_000_000 - kept.last().unwrap().at.0 <= steps[0]);
     }
 
     #[test]

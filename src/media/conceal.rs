@@ -32,7 +32,7 @@ const FADE: usize = 320;
 #[derive(Debug, Clone)]
 pub struct Concealer {
     /// The last samples that were heard, newest last.
-    history: [i16; HISTORY * WIDE],
+    history: Box<[i16]>,
     /// How many times 8 kHz.
     factor: usize,
     /// Rare, and large.
@@ -69,7 +69,7 @@ impl Concealer {
     /// For sound of 8 or 16 kHz, without a past.
     pub fn new(rate: u32) -> Concealer {
         let factor = ((rate / NARROW_BAND_HZ) as usize).clamp(1, WIDE);
-        Concealer { history: [0; HISTORY * WIDE], factor, loss: None }
+        Concealer { history: vec![0; HISTORY * factor].into(), factor, loss: None }
     }
 
     /// Samples a second.
@@ -110,7 +110,7 @@ impl Concealer {
     }
 
     fn past(&self) -> &[i16] {
-        &self.history[..HISTORY * self.factor]
+        &self.history
     }
 
     /// Lag with the best normalised correlation; first coarsely, then on every lag around the best.
@@ -141,7 +141,7 @@ impl Concealer {
     }
 
     fn remember(&mut self, frame: &[i16]) {
-        let past = &mut self.history[..HISTORY * self.factor];
+        let past = &mut self.history;
         let new = &frame[frame.len().saturating_sub(past.len())..];
         past.copy_within(new.len().., 0);
         let kept = past.len() - new.len();

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
+use rustls::HandshakeKind;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -361,31 +363,79 @@ async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
 }
 
 /// The handshake of a call is the expensive part of its connection: only the first one to a bot is a whole one.
+/// What a server over TLS does with a connection.
+#[derive(Clone, Copy)]
+enum Fate {
+    Serve,
+    /// Closes it once it stands.
+    Close,
+    /// Closes it when it is asked for something.
+    CloseOnRequest,
+}
+
+/// Serves connections side by side, each by its fate; tells of handshakes, and of the connections that calls come over.
+fn serve_over_tls(
+    listener: TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+    fates: Vec<Fate>,
+) -> (Told<HandshakeKind>, Told<usize>) {
+    let (shaken, handshakes) = mpsc::unbounded_channel();
+    let (called, calls) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for (number, fate) in fates.into_iter().enumerate() {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let (acceptor, shaken, called) = (acceptor.clone(), shaken.clone(), called.clone());
+            tokio::spawn(async move {
+                let mut tls = acceptor.accept(tcp).await.expect("a handshake");
+                let _ = shaken.send(tls.get_ref().1.handshake_kind().expect("over"));
+                match fate {
+                    Fate::Close => return tls.shutdown().await.expect("closed"),
+                    Fate::CloseOnRequest => {
+                        tls.read_u8().await.expect("the beginning of a request");
+                        return tls.shutdown().await.expect("closed");
+                    }
+                    Fate::Serve => {}
+                }
+                let Ok(mut bot) = tokio_tungstenite::accept_async(tls).await else { return };
+                let _ = called.send(number);
+                // What the bot says comes behind its tickets.
+                let media = json!({"event": "media", "media": {"payload": "/w=="}});
+                bot.send(Message::text(media.to_string())).await.expect("sent");
+                while bot.next().await.is_some() {}
+            });
+        }
+    });
+    (handshakes, calls)
+}
+
+type Told<T> = mpsc::UnboundedReceiver<T>;
+
 #[tokio::test]
-async fn the_second_call_to_a_bot_over_tls_resumes_the_first_ones_session() {
+async fn a_call_to_a_bot_over_tls_finds_a_connection_that_was_made_for_it() {
+    use Fate::{Close, CloseOnRequest, Serve};
     let (_folder, pem, acceptor) = tls();
     let (listener, address) = listener().await;
     let bot = MediaStreamConfig { url: format!("wss://{address}/"), authorization: None, ca: Some(pem) };
     let engines = engines_of(bot);
+    let (mut handshakes, mut calls) =
+        serve_over_tls(listener, acceptor, vec![Serve, Serve, Close, Serve, CloseOnRequest, Serve, Serve]);
     let mut kinds = Vec::new();
-    for _ in 0..3 {
+    let mut took = Vec::new();
+    let mut live = Vec::new();
+    // Each call, and how many handshakes were made when the connection for the next one stands: the third and the fourth
+    // call find one that the bot has closed or closes in their face, and make another.
+    for made in [2, 3, 5, 7] {
         let mut session = engines.session(options(""))();
-        let bot = async {
-            let (tcp, _) = listener.accept().await.expect("a connection");
-            let tls = acceptor.accept(tcp).await.expect("a handshake");
-            let kind = tls.get_ref().1.handshake_kind();
-            let mut bot = tokio_tungstenite::accept_async(tls).await.expect("an upgrade");
-            bot.send(Message::text(json!({"event": "media", "media": {"payload": "/w=="}}).to_string()))
-                .await
-                .expect("sent");
-            (bot, kind)
-        };
-        // What the bot says comes behind its tickets.
-        let heard = async { while !matches!(next(session.as_mut()).await, Event::Audio(_)) {} };
-        let ((_bot, kind), ()) = tokio::join!(bot, heard);
-        kinds.push(kind);
+        while !matches!(next(session.as_mut()).await, Event::Audio(_)) {}
+        took.push(calls.recv().await.expect("a call"));
+        while kinds.len() < made {
+            kinds.push(works_until(session.as_mut(), handshakes.recv()).await.expect("a handshake"));
+        }
+        // What the bot closes is closed at this end, too, before the next call.
+        works_until(session.as_mut(), tokio::time::sleep(Duration::from_millis(50))).await;
+        live.push(session);
     }
-    let whole = Some(rustls::HandshakeKind::Full);
-    let resumed = Some(rustls::HandshakeKind::Resumed);
-    assert_eq!(kinds, [whole, resumed, resumed]);
+    assert_eq!(took, [0, 1, 3, 5]);
+    assert_eq!(kinds[0], HandshakeKind::Full);
+    assert!(kinds[1..].iter().all(|kind| *kind == HandshakeKind::Resumed), "{kinds:?}");
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | connecting | connected | handshake |
 //! | handshake | 101 | open |
+//! | handshake over a connection that was kept | gone without a word | connecting |
 //! | connecting, handshake | refused, [`PATIENCE`] over | over |
 //! | open | Ping | Pong |
 //! | open | nothing came for [`PING`] | Ping; nothing for as long again: over |
@@ -14,6 +15,7 @@
 
 pub mod frame;
 mod handshake;
+mod spare;
 mod stream;
 mod url;
 
@@ -98,7 +100,8 @@ enum State {
     /// Until it is first polled; connects after so long.
     New(Option<Box<Target>>, Duration),
     Connecting(Connecting, Handshake),
-    Handshake(Stream, Handshake),
+    /// With what to begin again, should the service have closed a connection that waited for it.
+    Handshake(Stream, Handshake, Option<Box<Target>>),
     Open(Stream),
     Over,
 }
@@ -121,6 +124,8 @@ pub struct Socket {
     /// A Ping is out and nothing has come since.
     asked: bool,
     heard: bool,
+    /// For which a connection is kept once this one is open.
+    next: Option<Box<Target>>,
     /// Speech that was dropped because the service did not read.
     pub dropped: u64,
 }
@@ -142,6 +147,7 @@ impl Socket {
             timer: Box::pin(tokio::time::sleep(pause + PATIENCE)),
             asked: false,
             heard: false,
+            next: None,
             dropped: 0,
         }
     }
@@ -201,10 +207,16 @@ impl Socket {
     fn turn(&mut self, context: &mut Context<'_>, out: &mut impl FnMut(News<'_>)) -> Result<bool, SocketError> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::New(target, pause) => {
-                let Target { url, fields, tls } = *target.ok_or(SocketError::NoTarget)?;
-                let request = Request { host: url.authority(), path: url.path.clone(), fields };
-                let (handshake, octets) = Handshake::begin(&request, rand::random());
-                self.request.raw(&octets);
+                let target = target.ok_or(SocketError::NoTarget)?;
+                let handshake = self.begin(&target);
+                self.next = target.url.secure.then(|| target.clone());
+                if pause.is_zero()
+                    && let Some(stream) = spare::take(&target)
+                {
+                    self.state = State::Handshake(stream, handshake, Some(target));
+                    return Ok(true);
+                }
+                let Target { url, tls, .. } = *target;
                 let connecting = async move {
                     if !pause.is_zero() {
                         tokio::time::sleep(pause).await;
@@ -216,7 +228,7 @@ impl Socket {
             }
             State::Connecting(mut connecting, handshake) => match connecting.as_mut().poll(context) {
                 Poll::Ready(stream) => {
-                    self.state = State::Handshake(stream?, handshake);
+                    self.state = State::Handshake(stream?, handshake, None);
                     Ok(true)
                 }
                 Poll::Pending => {
@@ -224,17 +236,35 @@ impl Socket {
                     self.late(context)
                 }
             },
-            State::Handshake(mut stream, mut handshake) => {
-                write(&mut stream, &mut self.request, context)?;
-                let mut answer = None;
-                let more = read(&mut stream, context, |octets| {
-                    answer = handshake.read(octets)?;
-                    Ok(())
-                })?;
+            State::Handshake(mut stream, mut handshake, mut again) => {
+                let (mut answer, mut silent) = (None, true);
+                let more = write(&mut stream, &mut self.request, context).and_then(|()| {
+                    read(&mut stream, context, |octets| {
+                        silent = false;
+                        answer = handshake.read(octets)?;
+                        Ok(())
+                    })
+                });
+                again = again.filter(|_| silent);
+                let more = match (more, again.take()) {
+                    (Err(_), Some(target)) => {
+                        let handshake = self.begin(&target);
+                        let Target { url, tls, .. } = *target;
+                        self.state = State::Connecting(Box::pin(Stream::connect(url, tls)), handshake);
+                        return Ok(true);
+                    }
+                    (more, kept) => {
+                        again = kept;
+                        more?
+                    }
+                };
                 let Some(rest) = answer else {
-                    self.state = State::Handshake(stream, handshake);
+                    self.state = State::Handshake(stream, handshake, again);
                     return if more { Ok(true) } else { self.late(context) };
                 };
+                if let Some(target) = self.next.take() {
+                    spare::prepare(&target, &self.clock);
+                }
                 self.state = State::Open(stream);
                 self.timer.as_mut().reset((self.clock.now() + PING).into());
                 out(News::Open);
@@ -247,6 +277,16 @@ impl Socket {
             }
             State::Over => Ok(false),
         }
+    }
+
+    /// The request goes out once there is a connection.
+    fn begin(&mut self, target: &Target) -> Handshake {
+        let request =
+            Request { host: target.url.authority(), path: target.url.path.clone(), fields: target.fields.clone() };
+        let (handshake, octets) = Handshake::begin(&request, rand::random());
+        self.request = Outgoing::default();
+        self.request.raw(&octets);
+        handshake
     }
 
     fn late(&mut self, context: &mut Context<'_>) -> Result<bool, SocketError> {

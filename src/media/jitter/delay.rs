@@ -17,7 +17,9 @@ const INITIAL: i64 = 10_000;
 /// Transit times are microseconds on a scale with an arbitrary zero.
 #[derive(Debug, Clone)]
 pub struct Delays {
-    transits: [i64; WINDOW],
+    /// After the first: a clock that is off by 200 ppm moves them by 6 s in eight hours.
+    transits: [i32; WINDOW],
+    first: i64,
     count: usize,
     floor: i64,
     target: i64,
@@ -27,12 +29,16 @@ pub struct Delays {
 impl Delays {
     pub fn new(limit: Duration) -> Delays {
         let limit = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX).max(LEAST_LIMIT);
-        Delays { transits: [0; WINDOW], count: 0, floor: 0, target: INITIAL, limit }
+        Delays { transits: [0; WINDOW], first: 0, count: 0, floor: 0, target: INITIAL, limit }
     }
 
     pub fn note(&mut self, transit: i64) {
         self.floor = if self.count == 0 { transit } else { self.floor.min(transit) };
-        self.transits[self.count % WINDOW] = transit;
+        if self.count == 0 {
+            self.first = transit;
+        }
+        let after = (transit - self.first).clamp(i32::MIN.into(), i32::MAX.into());
+        self.transits[self.count % WINDOW] = after as i32;
         self.count += 1;
         if self.count.is_multiple_of(STEP) {
             self.look();
@@ -64,8 +70,9 @@ impl Delays {
         let known = &mut sorted[..self.count.min(WINDOW)];
         let rank = known.len() - 1 - known.len() / 50;
         let (before, high, _) = known.select_nth_unstable(rank);
-        self.floor = before.iter().copied().min().unwrap_or(*high);
-        self.target = (*high - self.floor + MARGIN).clamp(LEAST, self.limit);
+        let (low, high) = (i64::from(before.iter().copied().min().unwrap_or(*high)), i64::from(*high));
+        self.floor = self.first + low;
+        self.target = (high - low + MARGIN).clamp(LEAST, self.limit);
     }
 }
 

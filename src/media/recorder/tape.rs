@@ -10,6 +10,8 @@ use crate::media::resample::Resampler;
 
 /// Sound of one side that goes to the writer at once.
 const BATCH: Duration = Duration::from_millis(150);
+/// Frames in that.
+const FRAMES: usize = 9;
 /// A frame of the box that is less than this off the end of the one before follows it without a seam.
 const SEAM: u64 = 20;
 /// The same for a silent frame, where a seam is not heard; and for every frame of the phone, whose places the jitter
@@ -44,6 +46,10 @@ struct Frames {
 
 impl Frames {
     fn lay(&mut self, start: u64, pcm: &[i16]) {
+        // As much as a batch takes: doubling would take nearly twice that.
+        if self.samples.capacity() == 0 {
+            self.samples.reserve_exact(FRAMES * pcm.len());
+        }
         match self.places.last_mut() {
             Some((last, length)) if *last + *length as u64 == start => *length += pcm.len(),
             _ => self.places.push((start, pcm.len())),
