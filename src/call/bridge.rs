@@ -173,15 +173,16 @@ impl Bridge {
             }
             match command {
                 Command::TransferBegun => self.park(playout),
-                Command::TransferFailed { .. } => {
-                    self.unpark(playout);
-                    self.own_up(playout);
-                }
+                Command::TransferFailed { .. } => self.unpark(playout),
                 Command::Greet => self.standby.greeted(),
                 _ => {}
             }
+            let back = matches!(command, Command::TransferFailed { .. });
             if self.listening {
                 self.session.command(command);
+            }
+            if back {
+                self.own_up(playout);
             }
         }
         let mut context = Context::from_waker(self.bell.waker());

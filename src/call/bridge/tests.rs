@@ -426,8 +426,11 @@ fn faults(reports: &[Report]) -> usize {
 
 /// The texts of items that are over.
 fn over(reports: &[Report]) -> Vec<&str> {
-    let text = |report| if let &Report::ItemOver { ref text, .. } = report { Some(text.as_str()) } else { None };
-    reports.iter().filter_map(text).collect()
+    let of = reports.iter().filter_map(|report| match report {
+        Report::ItemOver { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    of.collect()
 }
 
 #[test]
