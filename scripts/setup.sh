@@ -22,13 +22,14 @@ say() { echo "setup: $*"; }
 # folder may have been carried to another machine.
 # A machine that could not get the model the last time is asked again only when something here changes.
 stamp=".cache/setup-$group.stamp"
-wanted="$( (cat scripts/setup.sh scripts/requirements.txt; cat scripts/fetch-model.sh 2>/dev/null || true) | sha256sum | cut -d" " -f1)"
+wanted="$( (cat scripts/setup.sh scripts/requirements.txt scripts/pipecat-requirements.txt; cat scripts/fetch-model.sh 2>/dev/null || true) | sha256sum | cut -d" " -f1)"
 
 have() { command -v "$1" >/dev/null 2>&1; }
 have_cmake() { have cmake || [ -x .cache/venv/bin/cmake ]; }
 have_flite() { [ -e /usr/include/flite/flite.h ] || [ -e .cache/flite/usr/include/flite/flite.h ]; }
 have_venv() { .cache/venv/bin/python3 -c 'import aiosmtpd, openai, pesq, importlib.util as u; assert u.find_spec("google.genai")' >/dev/null 2>&1; }
 have_python_headers() { python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' >/dev/null 2>&1; }
+have_pipecat() { .cache/venv-pipecat/bin/python3 -c 'import pipecat, twilio, uvicorn' >/dev/null 2>&1; }
 have_compiler() { have cc && have c++ && have make; }
 peers=(kamailio kamcmd rtpengine linphonec svmap tshark fail2ban-regex dnsmasq tc unshare)
 have_peers() { for peer in "${peers[@]}"; do have "$peer" || return 1; done; }
@@ -37,7 +38,7 @@ have_deny() { [ -x .cache/tools/bin/cargo-deny ] || have cargo-deny; }
 complete() {
   have_compiler && have_cmake && have_flite && have_venv || return 1
   if testing; then have sipp && have baresip && have openssl && have_deny || return 1; fi
-  if [ "$group" = interop ]; then have_peers || return 1; fi
+  if [ "$group" = interop ]; then have_peers && have_pipecat || return 1; fi
 }
 
 if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && complete; then
@@ -109,6 +110,15 @@ if ! have_cmake; then
   .cache/venv/bin/pip install --quiet --disable-pip-version-check 'cmake==4.4.4'
 fi
 
+# --- pipecat, whose packages want an environment of their own
+if [ "$group" = interop ] && ! have_pipecat; then
+  say "making the Python environment .cache/venv-pipecat"
+  rm -rf .cache/venv-pipecat
+  python3 -m venv .cache/venv-pipecat
+  .cache/venv-pipecat/bin/python3 -m pip install --quiet --disable-pip-version-check -r scripts/pipecat-requirements.txt ||
+    say "pipecat could not be installed"
+fi
+
 # --- the dependency check of the gate ------------------------------------------------------------------------------
 if testing && ! have_deny; then
   say "building cargo-deny $cargo_deny_version (about three minutes on two cores)"
@@ -127,6 +137,7 @@ have_cmake || missing+=("cmake")
 have_flite || missing+=("flite with its headers (Debian: flite1-dev)")
 have_venv || missing+=("Python with venv, its headers and the packages of scripts/requirements.txt (Debian: python3-venv python3-dev)")
 if [ "$group" = interop ]; then
+  have_pipecat || missing+=("pipecat (scripts/pipecat-requirements.txt)")
   for peer in "${peers[@]}"; do have "$peer" || missing+=("$peer, a peer of make interop (see scripts/setup.sh for Debian's package)"); done
 fi
 if testing; then

@@ -26,7 +26,8 @@ const TABLE: &[(&str, &str)] = &[
 ];
 
 /// Folders of `api` that are dialects; they may not know each other.
-const DIALECTS: &[&str] = &["codeb", "voxbridge", "callingbox", "aiphone360", "morpheus", "admin", "oidc", "console"];
+const DIALECTS: &[&str] =
+    &["codeb", "voxbridge", "callingbox", "aiphone360", "morpheus", "admin", "oidc", "console", "twilio"];
 
 const LINES_PER_FILE: usize = 600;
 

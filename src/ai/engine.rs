@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::echo::EchoSession;
 use super::gemini::{self, Gemini};
@@ -11,7 +12,6 @@ use super::local::{ChatClient, LocalSession, Parts};
 use super::media_stream::{self, MediaStream};
 use super::openai::{self, OpenAi};
 use super::remote::Remote;
-use super::socket::Target;
 use super::tools::Tool;
 use crate::clock::Clock;
 use crate::config::{EngineConfig, EngineKind, Secret};
@@ -233,6 +233,8 @@ pub struct SessionOptions {
     pub tools: Vec<Tool>,
     /// What a bot of the customer's may know of the call: names and values.
     pub about: Vec<(String, String)>,
+    /// Under which such a bot may ask for something to be done with it.
+    pub call: Option<Uuid>,
 }
 
 impl SessionOptions {
@@ -248,6 +250,7 @@ impl SessionOptions {
             person: None,
             tools: Vec::new(),
             about: Vec::new(),
+            call: None,
         }
     }
 }
@@ -271,7 +274,7 @@ pub struct Engines {
     speech: Speech,
     clock: Clock,
     chat: Option<ChatClient>,
-    bot: Option<Target>,
+    bot: Option<media_stream::Service>,
     openai: Option<openai::Service>,
     gemini: Option<gemini::Service>,
 }
@@ -288,7 +291,7 @@ impl Engines {
                 .ok()
         });
         let bot = engine.media_stream.as_ref().and_then(|bot| {
-            media_stream::target(bot)
+            media_stream::Service::new(bot)
                 .map_err(|problem| tracing::error!("the bot cannot be connected to: {problem}"))
                 .ok()
         });
@@ -348,7 +351,9 @@ impl Engines {
     }
 
     fn bot_session(self, options: SessionOptions) -> Box<dyn Session> {
-        Box::new(Remote::new(MediaStream::new(options.about), self.bot, self.clock))
+        let Some(service) = self.bot else { return nobody(self.clock) };
+        let target = service.target.clone();
+        Box::new(Remote::new(MediaStream::new(&service, options), Some(target), self.clock))
     }
 
     fn openai_session(self, options: &SessionOptions) -> Box<dyn Session> {
@@ -380,5 +385,5 @@ impl Engines {
 
 /// A session with a service that was configured but cannot be connected to: it says so, and ends.
 fn nobody(clock: Clock) -> Box<dyn Session> {
-    Box::new(Remote::new(MediaStream::new(Vec::new()), None, clock))
+    Box::new(Remote::new(MediaStream::nobody(), None, clock))
 }

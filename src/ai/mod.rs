@@ -11,7 +11,7 @@ mod echo;
 pub mod engine;
 pub mod gemini;
 mod local;
-mod media_stream;
+pub mod media_stream;
 pub mod openai;
 pub mod remote;
 pub mod socket;

@@ -13,7 +13,7 @@ use crate::identity::Identity;
 
 use super::body::BodyLimits;
 use super::problem::Problem;
-use super::{admin, codeb, health, oidc, refusal};
+use super::{admin, codeb, health, oidc, refusal, twilio};
 
 /// A surface with its own routes and its own words for errors.
 pub(super) struct Dialect {
@@ -42,6 +42,7 @@ const DIALECTS: &[Dialect] = &[
         },
         render: refusal::render,
     },
+    Dialect { prefixes: &["/2010-04-01/"], routes: twilio::routes, render: twilio::render },
 ];
 
 /// What the routes share.
@@ -53,6 +54,8 @@ pub(super) struct Context {
     pub(super) limits: BodyLimits,
     /// `https://<host>[:<port>]`: where the endpoints are said to be.
     pub(super) base_url: String,
+    /// Of bots that may hang up.
+    pub(super) account: Option<twilio::Account>,
     /// Folder of the transcript files.
     pub(super) transcripts: PathBuf,
     pub(super) health: health::Checks,

@@ -28,12 +28,14 @@ mod layers;
 mod limit;
 mod oidc;
 mod page;
+mod parameters;
 mod problem;
 mod refusal;
 mod server;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod twilio;
 
 /// What the API needs of the rooms below.
 pub struct Services {

@@ -20,7 +20,7 @@ use super::dialect::{self, Context};
 use super::health::Checks;
 use super::layers::{self, Surroundings};
 use super::limit::RequestLimit;
-use super::{Services, StartError, tls};
+use super::{Services, StartError, tls, twilio};
 
 /// Connections open at once.
 const CONNECTIONS: usize = 512;
@@ -116,6 +116,7 @@ fn context(services: Services, config: &Config, port: u16) -> Context {
         identity: services.identity,
         limits: limits(config).0,
         base_url: if port == 443 { format!("https://{host}") } else { format!("https://{host}:{port}") },
+        account: twilio::Account::of(config),
         transcripts: config.state.directory.join("transcripts"),
         health: Checks::new(services.health, services.metrics, services.clock),
     }

@@ -11,16 +11,18 @@ use tokio::sync::mpsc;
 
 use super::keys::Keys;
 use super::played::Item;
-use crate::ai::{Audio, Command, Event, Session, tools};
+use crate::ai::{Audio, Command, Event, Session, SessionFactory, tools};
 use crate::media::bell::Bell;
 use crate::media::bridge::{Early, Ringback, Sounding};
 use crate::media::{FRAME, HeardFrame, Peer, Playout};
 
+mod fault;
 mod report;
 mod sound;
 #[cfg(test)]
 mod tests;
 
+use fault::Standby;
 pub(super) use report::{BargeIn, Report};
 use sound::Ears;
 
@@ -70,6 +72,8 @@ pub(super) struct Bridge {
     wanted: Option<(String, Option<String>)>,
     /// The agent wants to leave; reported once everything queued has gone out.
     leaving: Option<Leaving>,
+    /// For an agent that fails.
+    standby: Standby,
     last_activity: Option<Instant>,
     /// The playout's timeline when it was last seen; for the end, when there is no playout any more.
     sent: Duration,
@@ -139,6 +143,7 @@ impl Bridge {
             early: None,
             wanted: None,
             leaving: None,
+            standby: Standby::default(),
             last_activity: None,
             sent: Duration::ZERO,
             last_sent: None,
@@ -149,6 +154,12 @@ impl Bridge {
     /// The same; a caller who waits hears what comes through `early`.
     pub(super) fn with_early(mut self, early: mpsc::Receiver<Box<Early>>) -> Bridge {
         self.early = Some(early);
+        self
+    }
+
+    /// The same; a caller whose agent fails hears `sentence`.
+    pub(super) fn with_sentence(mut self, sentence: Option<SessionFactory>) -> Bridge {
+        self.standby = Standby::saying(sentence);
         self
     }
 
@@ -163,10 +174,15 @@ impl Bridge {
             match command {
                 Command::TransferBegun => self.park(playout),
                 Command::TransferFailed { .. } => self.unpark(playout),
+                Command::Greet => self.standby.greeted(),
                 _ => {}
             }
+            let back = matches!(command, Command::TransferFailed { .. });
             if self.listening {
                 self.session.command(command);
+            }
+            if back {
+                self.own_up(playout);
             }
         }
         let mut context = Context::from_waker(self.bell.waker());
@@ -199,11 +215,13 @@ impl Bridge {
             Event::GoingAway { left } => tracing::debug!(seconds = left.as_secs(), "the voice AI will close"),
             Event::TransferRequested { destination, whisper } => self.want_person(destination, whisper, playout),
             Event::HangUp { outcome } => self.leave(Some(outcome), playout),
-            Event::Error { message, fatal: true } => self.report(Report::Failed { message }),
+            Event::Error { message, fatal: true } => self.on_fault(message, playout),
             Event::Error { message, fatal: false } => tracing::debug!(message, "the voice AI reports a problem"),
             Event::Ended => {
                 self.listening = false;
-                self.leave(None, playout);
+                if !self.standby.has_something_to_say() {
+                    self.leave(None, playout);
+                }
             }
         }
     }

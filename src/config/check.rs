@@ -176,6 +176,14 @@ pub(super) fn resource(text: &str) -> Verdict {
     )
 }
 
+/// Part of the path of a URL.
+pub(super) fn account(text: &str) -> Verdict {
+    verdict(
+        (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        "write letters and digits, at most 64, such as \"AC\" and 32 digits",
+    )
+}
+
 pub(super) fn web_address(text: &str) -> Verdict {
     let good = text
         .parse::<hyper::Uri>()

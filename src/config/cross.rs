@@ -64,6 +64,9 @@ fn engine(notes: &mut Notes<'_, '_>) {
     if engine.text("kind") == Some("openai") {
         needs(notes, "engine", engine, "kind", "openai");
     }
+    if let Some(bot) = engine.section("media_stream") {
+        media_stream(notes, bot);
+    }
     if let Some(openai) = engine.section("openai") {
         needs(notes, "engine.openai", openai, "key_field", "api_key");
     }
@@ -71,6 +74,16 @@ fn engine(notes: &mut Notes<'_, '_>) {
         needs(notes, "engine", engine, "kind", "gemini");
     }
     gemini(notes, engine);
+}
+
+/// The token hangs up for an account, and signs as Twilio does.
+fn media_stream(notes: &mut Notes<'_, '_>, bot: Entries<'_, '_>) {
+    let name = "engine.media_stream";
+    if let (Some(place), Some("telnyx" | "plivo")) = (bot.place("auth_token"), bot.text("dialect")) {
+        let problem =
+            "means nothing in this dialect: neither is a connection signed so, nor can its bots hang up with it";
+        notes.add(&place, &format!("{name}.auth_token"), problem, "remove it, or write `dialect = \"twilio\"`");
+    }
 }
 
 /// One account, and a version that it knows.

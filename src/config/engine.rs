@@ -23,6 +23,10 @@ pub struct EngineConfig {
     pub openai: Option<OpenAiConfig>,
     /// Gemini Live; what `kind` `gemini` connects to.
     pub gemini: Option<GeminiConfig>,
+    /// What the box's own voice says to a caller whose voice AI has failed; silence when absent.
+    pub fault_sentence: Option<String>,
+    /// Such a caller is then connected to the person of the number, where it has one.
+    pub fault_transfer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -32,7 +36,7 @@ pub enum EngineKind {
     Local,
     /// Sends the caller's audio back; for measurements.
     Echo,
-    /// A bot behind a WebSocket that speaks Twilio's Media Streams.
+    /// A bot behind a WebSocket that speaks Twilio's Media Streams, or what is like it.
     MediaStream,
     /// OpenAI Realtime, and whatever speaks its protocol.
     #[serde(rename = "openai")]
@@ -52,6 +56,53 @@ pub struct MediaStreamConfig {
     /// PEM file of a private certification authority, trusted beside the public ones.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    /// Whose messages the bot understands.
+    #[serde(default)]
+    pub dialect: MediaStreamDialect,
+    /// What the bot takes for the account; with `auth_token` also the user of the endpoint that hangs up.
+    #[serde(default)]
+    pub account_sid: Option<String>,
+    /// Signs the connection to the bot, and lets the bot hang up.
+    #[serde(default)]
+    pub auth_token: Option<Secret>,
+    /// What follows when the bot closes.
+    #[serde(default)]
+    pub on_end: OnEnd,
+}
+
+impl MediaStreamConfig {
+    /// A bot that speaks as Twilio's service does, and nothing else.
+    pub fn at(url: impl Into<String>) -> MediaStreamConfig {
+        MediaStreamConfig {
+            url: url.into(),
+            authorization: None,
+            ca: None,
+            dialect: MediaStreamDialect::default(),
+            account_sid: None,
+            auth_token: None,
+            on_end: OnEnd::default(),
+        }
+    }
+}
+
+/// Whose messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MediaStreamDialect {
+    #[default]
+    Twilio,
+    Telnyx,
+    Plivo,
+}
+
+/// What follows when a bot closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnEnd {
+    #[default]
+    HangUp,
+    /// The person of the number, where it has one; else as above.
+    Transfer,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -78,6 +129,8 @@ impl Default for EngineConfig {
             media_stream: None,
             openai: None,
             gemini: None,
+            fault_sentence: None,
+            fault_transfer: false,
         }
     }
 }

@@ -29,7 +29,7 @@ mod trunk;
 mod walk;
 
 pub use dns::{DnsConfig, DnsServer};
-pub use engine::{ChatConfig, EngineConfig, EngineKind, MediaStreamConfig};
+pub use engine::{ChatConfig, EngineConfig, EngineKind, MediaStreamConfig, MediaStreamDialect, OnEnd};
 pub use gemini::{ActivityConfig, Coverage, GeminiConfig, GreetBy, Sensitivity, VertexConfig};
 pub use hours::Hours;
 pub use http::HttpConfig;

@@ -232,10 +232,20 @@ const SECTIONS: &[Section] = &[
             ),
             may(
                 "media_stream",
-                Table(&[must("url", Text(check::web_socket)), may("authorization", Secret), may("ca", File)]),
+                Table(&[
+                    must("url", Text(check::web_socket)),
+                    may("authorization", Secret),
+                    may("ca", File),
+                    may("dialect", Choice(&["twilio", "telnyx", "plivo"])),
+                    may("account_sid", Text(check::account)),
+                    may("auth_token", Secret),
+                    may("on_end", Choice(&["hang-up", "transfer"])),
+                ]),
             ),
             may("openai", Table(OPENAI)),
             may("gemini", Table(GEMINI)),
+            may("fault_sentence", Text(check::filled)),
+            may("fault_transfer", Flag),
         ],
     ),
     one(

@@ -52,7 +52,7 @@ fn session_of(bot: MediaStreamConfig) -> Box<dyn Session> {
 
 fn session(address: SocketAddr) -> Box<dyn Session> {
     let (url, authorization) = (format!("ws://{address}/calls?of=me"), Some(Secret::new("Bearer tea")));
-    session_of(MediaStreamConfig { url, authorization, ca: None })
+    session_of(MediaStreamConfig { authorization, ..MediaStreamConfig::at(url) })
 }
 
 async fn next(session: &mut dyn Session) -> Event {
@@ -335,7 +335,7 @@ async fn a_bot_over_tls_is_trusted_by_its_authority_only() {
     for ca in [Some(pem), None] {
         let trusted = ca.is_some();
         let url = format!("wss://{address}/");
-        let mut session = session_of(MediaStreamConfig { url, authorization: None, ca });
+        let mut session = session_of(MediaStreamConfig { ca, ..MediaStreamConfig::at(url) });
         let bot = async {
             let (tcp, _) = listener.accept().await.expect("a connection");
             let mut bot = tokio_tungstenite::accept_async(acceptor.accept(tcp).await.ok()?).await.ok()?;
@@ -415,7 +415,7 @@ async fn a_call_to_a_bot_over_tls_finds_a_connection_that_was_made_for_it() {
     use Fate::{Close, CloseOnRequest, Serve};
     let (_folder, pem, acceptor) = tls();
     let (listener, address) = listener().await;
-    let bot = MediaStreamConfig { url: format!("wss://{address}/"), authorization: None, ca: Some(pem) };
+    let bot = MediaStreamConfig { ca: Some(pem), ..MediaStreamConfig::at(format!("wss://{address}/")) };
     let engines = engines_of(bot);
     let (mut handshakes, mut calls) =
         serve_over_tls(listener, acceptor, vec![Serve, Serve, Close, Serve, CloseOnRequest, Serve, Serve]);

@@ -29,6 +29,7 @@ async fn box_with(state: &Path, more: &str) -> Gateway {
         sip,
         trunks: String::new(),
         engine: "echo",
+        engine_keys: "",
         extra,
         ports: [0, 0],
         media: "",

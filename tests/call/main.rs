@@ -9,6 +9,7 @@ mod speech_common;
 mod bot;
 mod early;
 mod extensions;
+mod fault;
 mod inside;
 mod keys;
 mod life;

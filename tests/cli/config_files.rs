@@ -123,10 +123,28 @@ fn the_examples_of_engines_are_right() {
         let file = entry.expect("an entry").path();
         let mut check = crate::cli_common::program();
         check.arg("check").arg("--config").arg(&file);
-        for name in ["GEMINI_API_KEY", "VERTEX_TOKEN", "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"] {
+        for name in ["GEMINI_API_KEY", "VERTEX_TOKEN", "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "BOT_TOKEN"] {
             check.env(name, "a key");
         }
         let output = check.output().expect("the program runs");
         assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn a_mistake_about_a_bot_is_explained() {
+    for (section, words) in [
+        ("[engine.media_stream]", "engine.media_stream.url: is missing"),
+        ("[engine.media_stream]\nurl = \"ws://x/\"\ndialect = \"exotel\"", "is not known here"),
+        ("[engine.media_stream]\nurl = \"ws://x/\"\naccount_sid = \"AC/1\"", "write letters and digits"),
+        ("[engine.media_stream]\nurl = \"ws://x/\"\non_end = \"wait\"", "is not known here"),
+        (
+            "[engine.media_stream]\nurl = \"ws://x/\"\ndialect = \"plivo\"\nauth_token = \"tea\"",
+            "means nothing in this dialect",
+        ),
+    ] {
+        let text = format!("[engine]\nkind = \"media-stream\"\n{section}");
+        let found = Config::parse(&text, Path::new("t.toml")).map(|_| ()).expect_err(section).to_string();
+        assert!(found.contains(words), "{section}: {found}");
     }
 }

@@ -11,5 +11,6 @@ mod kamailio;
 mod media_relay;
 mod network;
 mod phones;
+mod pipecat;
 mod scanners;
 mod tally;

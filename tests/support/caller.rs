@@ -136,6 +136,16 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Whether the box has said BYE, among what it sent since.
+    pub fn is_over(&self) -> bool {
+        while let Some(message) = self.caller.receive(Duration::from_millis(500)) {
+            if message.starts_with("BYE ") && message.contains(&self.id) {
+                return true;
+            }
+        }
+        false
+    }
+
     #[track_caller]
     pub fn hang_up(self) {
         let dialog = Dialog { target: self.target, called: &self.called, id: &self.id };

@@ -20,7 +20,6 @@ use super::problem::{ErrorBody, Problem};
 
 mod discovery;
 mod failure;
-mod parameters;
 mod token;
 mod userinfo;
 

@@ -13,7 +13,7 @@ use crate::identity::{ADMIN_CLIENT, Grant, GrantError, PasswordGrant, RefreshGra
 
 use super::Provider;
 use super::failure::TokenFailure;
-use super::parameters::Parameters;
+use crate::api::parameters::Parameters;
 
 #[derive(Debug, Serialize)]
 struct Granted {

@@ -27,6 +27,7 @@ use crate::media::{Leg, LegEvent, Remote};
 use crate::sip::endpoint::{CallControl, CallEvent, EndedBy as LegEnd, OfferOutcome};
 use crate::sip::sdp::SessionDescription;
 
+mod fault;
 mod hold;
 pub(super) mod keys;
 mod moving;

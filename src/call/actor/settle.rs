@@ -23,6 +23,7 @@ impl Actor {
         let dispatched = self.call.dispatched_at.is_some() || self.call.answered_at.is_some();
         let attempted = dispatched || self.call.direction == crate::call::Direction::Inbound;
         let mut call = self.call.clone();
+        let settlement = &self.with_fault(settlement);
         let mut events = ledger::settle(&mut call, settlement, attempted, ended_at, &self.room.clock);
         if !matches!(settlement, Settlement::Final(_)) {
             events.retain(|event| event.kind != crate::events::EventKind::CallFinished);

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::hold::Change;
-use super::{Actor, MediaLeg};
+use super::{Actor, MediaLeg, fault};
 use crate::ai::{Command, Person, SessionOptions};
 use crate::call::LiveFact;
 use crate::call::bridge::{BargeIn, Bridge, Report};
@@ -39,6 +39,8 @@ pub(in crate::call) struct Voice {
     on_hold: bool,
     /// A hold or resume of ours that the far end has not answered yet.
     pub(super) change: Option<Change>,
+    /// Why the agent failed.
+    pub(super) fault: Option<String>,
     /// We hold the call, and the far end agreed.
     pub(super) held_by_us: bool,
 }
@@ -68,12 +70,15 @@ impl Voice {
             person: self.person.clone(),
             tools: Vec::new(),
             about: about(call),
+            call: Some(call.id),
         };
         let session = room.engines.session(options);
         let (commands, command_inbox) = mpsc::channel(COMMANDS);
         let (report_outbox, reports) = mpsc::channel(REPORTS);
         let (early_sound, early) = mpsc::channel(EARLY);
-        let bridge = move || Bridge::new(session(), command_inbox, report_outbox).with_early(early);
+        let sentence = fault::sentence(room, call);
+        let bridge =
+            move || Bridge::new(session(), command_inbox, report_outbox).with_early(early).with_sentence(sentence);
         media.leg.control.attach(Box::new(move || Box::new(bridge())));
         self.early_sound = Some(early_sound);
         self.commands = Some(commands);
@@ -113,10 +118,11 @@ impl Actor {
             return self.transfer_for_agent(destination, whisper).await;
         }
         let Some(event) = self.take_report(report) else { return };
+        let Some(event) = self.after_fault(event).await else { return };
         // An agent that does not have the caller ends nothing.
         let parked = self.is_being_transferred() && matches!(event, Event::AgentDone | Event::AgentFailed(_));
         match self.transfer.as_mut().filter(|_| parked) {
-            Some(transfer) => transfer.late = Some(event),
+            Some(transfer) => drop(transfer.late.get_or_insert(event)),
             None => self.feed(event).await,
         }
     }
@@ -158,7 +164,11 @@ impl Actor {
                 let alone = self.call.outcome.as_deref() == Some(EndReason::EmptyRoom.word());
                 return Some(if alone { Event::EmptyRoom } else { Event::AgentDone });
             }
-            Report::Failed { message } => return Some(Event::AgentFailed(message)),
+            Report::Failed { message } => {
+                self.voice.fault = Some(message.clone());
+                return Some(Event::AgentFailed(message));
+            }
+            Report::Faulted { message } => return self.faulted(message),
         }
         None
     }
@@ -200,7 +210,19 @@ fn about(call: &Call) -> Vec<(String, String)> {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",
     };
-    [("call", call.id.to_string()), ("direction", direction.to_owned()), ("phone", call.phone.clone())]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+    let (from, to) = match call.direction {
+        Direction::Inbound => (&call.phone, &call.number),
+        Direction::Outbound => (&call.number, &call.phone),
+    };
+    [
+        ("call", call.id.to_string()),
+        ("direction", direction.to_owned()),
+        ("phone", call.phone.clone()),
+        ("from_number", from.clone()),
+        ("to_number", to.clone()),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }

@@ -48,6 +48,10 @@ pub(in crate::call) enum Report {
     Failed {
         message: String,
     },
+    /// The agent failed, and the caller is told so; [`Report::Done`] follows.
+    Faulted {
+        message: String,
+    },
     /// The agent wants the caller connected to a person; what it said before has gone out.
     TransferRequested {
         destination: String,

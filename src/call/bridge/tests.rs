@@ -390,3 +390,103 @@ fn activity_is_reported_once_a_second_while_somebody_is_heard_and_not_in_silence
     }
     assert_eq!(active, 3);
 }
+
+/// A session that says `events` once it was told to speak.
+struct Speaker {
+    events: VecDeque<Event>,
+    told: bool,
+}
+
+impl Session for Speaker {
+    fn hear(&mut self, _: CallerFrame<'_>, _: Instant) {}
+
+    fn command(&mut self, command: Command) {
+        self.told |= command == Command::Greet;
+    }
+
+    fn poll_event(&mut self, _: &mut Context<'_>) -> Poll<Event> {
+        self.events.pop_front_if(|_| self.told).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+fn with_sentence(stage: Stage) -> Stage {
+    let said = [text(1, "Sorry."), audio(1, 100), Event::AudioEnd { item: 1 }];
+    let events = said.into_iter().chain([Event::HangUp { outcome: "told".into() }, Event::Ended]).collect();
+    let bridge = stage.bridge.with_sentence(Some(Box::new(move || Box::new(Speaker { events, told: false }))));
+    Stage { bridge, ..stage }
+}
+
+fn fault() -> [Event; 2] {
+    [Event::Error { message: "gone".into(), fatal: true }, Event::Ended]
+}
+
+fn faults(reports: &[Report]) -> usize {
+    reports.iter().filter(|report| **report == Report::Faulted { message: "gone".into() }).count()
+}
+
+/// The texts of items that are over.
+fn over(reports: &[Report]) -> Vec<&str> {
+    let of = reports.iter().filter_map(|report| match report {
+        Report::ItemOver { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    of.collect()
+}
+
+#[test]
+fn an_agent_that_fails_is_played_out_and_followed_by_the_sentence_once() {
+    let mut stage = with_sentence(Stage::new(64));
+    stage.orders.try_send(Command::Greet).expect("room");
+    stage.says([text(1, "Hello."), audio(1, 100), text(2, "Never heard.")]);
+    stage.says(fault());
+    stage.play(Duration::from_millis(100));
+    let reports = stage.reports();
+    assert_eq!((faults(&reports), over(&reports)), (1, vec!["Hello."]), "{reports:?}");
+    assert!(!reports.iter().any(|report| matches!(report, Report::Done { .. } | Report::Failed { .. })));
+    stage.play(Duration::from_millis(120));
+    let reports = stage.reports();
+    assert_eq!(over(&reports), ["Sorry."], "{reports:?}");
+    assert_eq!(reports.last(), Some(&Report::Done { outcome: None }));
+    stage.says(fault());
+    stage.play(Duration::from_millis(200));
+    assert_eq!(stage.reports(), []);
+}
+
+#[test]
+fn nothing_is_said_before_the_phone_was_answered_nor_after_the_agent_hung_up() {
+    let mut stage = with_sentence(Stage::new(64));
+    stage.says(fault());
+    stage.play(Duration::from_millis(200));
+    assert_eq!(stage.reports(), [Report::Faulted { message: "gone".into() }]);
+    stage.orders.try_send(Command::Greet).expect("room");
+    stage.says([]);
+    stage.play(Duration::from_millis(200));
+    assert_eq!(over(&stage.reports()), ["Sorry."]);
+
+    let mut stage = with_sentence(Stage::new(64));
+    stage.orders.try_send(Command::Greet).expect("room");
+    stage.says([audio(1, 100), Event::HangUp { outcome: "well".into() }]);
+    stage.says(fault());
+    stage.play(Duration::from_millis(200));
+    let reports = stage.reports();
+    assert_eq!(faults(&reports), 0);
+    assert_eq!(reports.last(), Some(&Report::Done { outcome: Some("well".into()) }));
+}
+
+#[test]
+fn a_caller_who_waits_for_a_person_is_told_when_nobody_came() {
+    let mut stage = with_sentence(Stage::new(64));
+    for command in [Command::Greet, Command::TransferBegun] {
+        stage.orders.try_send(command).expect("room");
+    }
+    stage.says([]);
+    stage.says(fault());
+    stage.play(Duration::from_millis(200));
+    assert_eq!(stage.reports(), [], "neither that it failed nor that it is through");
+    stage.orders.try_send(Command::TransferFailed { outcome: "busy".into() }).expect("room");
+    stage.says([]);
+    stage.play(Duration::from_millis(200));
+    let reports = stage.reports();
+    assert_eq!((faults(&reports), over(&reports)), (1, vec!["Sorry."]), "{reports:?}");
+    assert_eq!(reports.last(), Some(&Report::Done { outcome: None }));
+}

@@ -35,6 +35,8 @@ pub struct Plan {
     pub sip: String,
     pub trunks: String,
     pub engine: &'static str,
+    /// Further keys of `[engine]`.
+    pub engine_keys: &'static str,
     pub extra: String,
     /// Of `[media]`; 0 and 0: any.
     pub ports: [u16; 2],
@@ -50,6 +52,7 @@ impl Plan {
             sip: String::new(),
             trunks: trunk("office", phone.address(), ""),
             engine: "echo",
+            engine_keys: "",
             extra: String::new(),
             ports: [0, 0],
             media: "",
@@ -76,11 +79,12 @@ impl Gateway {
     pub async fn start(state: &Path, plan: Plan) -> Gateway {
         let text = format!(
             "[sip]\nlisten = \"127.0.0.1:0\"\nt1_ms = 60\n{}\n[media]\nports = {:?}\nthreads = 1\n{}\n\
-             [engine]\nkind = \"{}\"\n[state]\ndirectory = \"{}\"\n{}\n{}",
+             [engine]\nkind = \"{}\"\n{}\n[state]\ndirectory = \"{}\"\n{}\n{}",
             plan.sip,
             plan.ports,
             plan.media,
             plan.engine,
+            plan.engine_keys,
             state.display(),
             plan.extra,
             plan.trunks

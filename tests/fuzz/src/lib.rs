@@ -7,6 +7,7 @@ pub mod agent;
 pub mod digest;
 pub mod framing;
 pub mod gemini;
+pub mod media_stream;
 pub mod message;
 pub mod realtime;
 pub mod rtcp;
@@ -30,4 +31,5 @@ pub const TARGETS: &[Target] = &[
     ("socket", socket::run),
     ("realtime", realtime::run),
     ("gemini", gemini::run),
+    ("media_stream", media_stream::run),
 ];

@@ -1,4 +1,4 @@
-//! Parameters of a provider request: a form (RFC 6749 §3.2) or a JSON object, each name at most once.
+//! Parameters of a request: a form (RFC 6749 §3.2) or a JSON object, each name at most once.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ impl Parameters {
         self.text(name).ok_or_else(|| Problem::BadRequest(format!("{name} is required")))
     }
 
-    fn of_form(bytes: &[u8]) -> Result<Parameters, Problem> {
+    pub(super) fn of_form(bytes: &[u8]) -> Result<Parameters, Problem> {
         let text = std::str::from_utf8(bytes).map_err(|_| Problem::BadRequest("the form is not UTF-8".into()))?;
         let mut parameters = HashMap::new();
         for pair in text.trim_end_matches(['\r', '\n']).split('&').filter(|pair| !pair.is_empty()) {
