@@ -233,6 +233,23 @@ pub struct SessionOptions {
     pub tools: Vec<Tool>,
     /// What a bot of the customer's may know of the call: names and values.
     pub about: Vec<(String, String)>,
+    /// The agent's first sentence, where it has one.
+    pub greeting: Option<String>,
+    /// What was said before this session, by the caller and another agent; then [`Command::Greet`] takes the call over.
+    pub history: Vec<Spoken>,
+}
+
+/// A turn of a conversation that another agent had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    pub by: Party,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    Caller,
+    Agent,
 }
 
 impl SessionOptions {
@@ -248,6 +265,18 @@ impl SessionOptions {
             person: None,
             tools: Vec::new(),
             about: Vec::new(),
+            greeting: None,
+            history: Vec::new(),
+        }
+    }
+
+    /// The instructions, and what the agent says first.
+    pub fn briefing(&self) -> String {
+        match &self.greeting {
+            Some(greeting) => {
+                format!("{}\n\nThe first thing that you say, word for word: {greeting}", self.instructions)
+            }
+            None => self.instructions.clone(),
         }
     }
 }

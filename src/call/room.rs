@@ -23,6 +23,7 @@ use crate::config::{Config, TrunkConfig};
 use crate::directory::Directory;
 use crate::events::Mailer;
 use crate::media::MediaPlane;
+use crate::ops::outbound::Outbound;
 use crate::sip::endpoint::Endpoint;
 use crate::store::{Store, StoreError};
 
@@ -76,6 +77,7 @@ pub(super) struct Room {
     pub(super) endpoint: Endpoint,
     pub(super) media: MediaPlane,
     pub(super) engines: Engines,
+    pub(super) outbound: Outbound,
     pub(super) mailer: Arc<Mailer>,
     pub(super) tuning: Tuning,
     pub(super) registry: Registry,
@@ -102,6 +104,7 @@ impl Room {
             endpoint: services.endpoint,
             media: services.media,
             engines: services.engines,
+            outbound: services.outbound,
             mailer: services.mailer,
             tuning,
             registry: Registry::default(),

@@ -33,6 +33,7 @@ fn number(name: &str, number: &str) -> NumberConfig {
         number: number.into(),
         mode: NumberMode::LiveVoiceAi,
         system_prompt: "reminder".into(),
+        agent: None,
         voice: None,
         language: None,
         visibility: Visibility::SignedIn,

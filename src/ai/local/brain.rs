@@ -45,7 +45,7 @@ impl Brain {
             Some(client) => {
                 // The call's own model and key belong to other services: a LAN endpoint must not see the key.
                 let person = options.person.is_some();
-                Kind::Chat(Box::new(Chat::new(client, &options.instructions, &options.language, person)))
+                Kind::Chat(Box::new(Chat::new(client, &options.briefing(), &options.language, person)))
             }
             None => Kind::Script(Script::new(&options.instructions, recognises, options.person.is_some())),
         };

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::call::ToolUse;
 use crate::call::record::{Call, Direction, Speaker, Transfer, TransferMode, Turn};
 use crate::clock::UtcTime;
 
@@ -43,7 +44,7 @@ pub(in crate::call) fn text(call: &Call, turns: &[Turn]) -> String {
     text
 }
 
-/// Transfers, each when it was asked for and when its outcome was known.
+/// Transfers, each when it was asked for and when its outcome was known; tools, each when it was called.
 fn facts(call: &Call) -> Vec<(UtcTime, String)> {
     let line = |at: UtcTime, text: String| (at, format!("[{}] -- {}\n", at.rfc3339(), one_line(&text)));
     let mut facts = Vec::new();
@@ -54,6 +55,9 @@ fn facts(call: &Call) -> Vec<(UtcTime, String)> {
             let outcome = outcome.word();
             facts.push(line(*at, format!("{verb} to {destination}: {outcome}")));
         }
+    }
+    for ToolUse { name, at, took_ms, outcome } in &call.tools {
+        facts.push(line(*at, format!("tool {name}: {} ({took_ms} ms)", outcome.word())));
     }
     facts
 }

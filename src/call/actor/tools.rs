@@ -1,0 +1,212 @@
+//! Tools of the agent, seen from the call: what is asked for, what runs, what came of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::Actor;
+use super::voice::direction_word;
+use crate::ai::{Command, Party, Spoken};
+use crate::call::record::Speaker;
+use crate::call::tools::builtin::BuiltIn;
+use crate::call::tools::http::{self, About};
+use crate::call::tools::{MOST_AT_ONCE, Part, ToolOutcome, ToolUse, Verdict};
+
+/// Uses that are kept in a record: an agent that asks again and again does not fill the disk.
+const MOST_KEPT: usize = 200;
+/// Octets of former turns that another agent is told; the oldest go first.
+const MOST_TOLD: usize = 32 << 10;
+
+/// Requests that run.
+#[derive(Default)]
+pub(in crate::call) struct Errands {
+    running: JoinSet<Finished>,
+    at_work: Vec<Work>,
+    /// The call of the tool by which another agent was asked for, and that agent.
+    hand_off: Option<(Work, Box<Part>)>,
+}
+
+struct Work {
+    id: String,
+    name: String,
+    since: Instant,
+    abort: Option<AbortHandle>,
+}
+
+pub(super) struct Finished {
+    id: String,
+    outcome: ToolOutcome,
+    output: Value,
+}
+
+impl Errands {
+    /// The next one that is through; never, when none runs.
+    pub(super) async fn next(&mut self) -> Finished {
+        loop {
+            match self.running.join_next().await {
+                Some(Ok(finished)) => return finished,
+                // One that was cancelled.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn take(&mut self, id: &str) -> Option<Work> {
+        let at = self.at_work.iter().position(|work| work.id == id)?;
+        Some(self.at_work.swap_remove(at))
+    }
+}
+
+impl Actor {
+    pub(super) async fn on_tool_called(&mut self, id: String, name: String, arguments: Value) {
+        let work = Work { id, name, since: self.room.clock.now(), abort: None };
+        match self.voice.toolbox.judge(&work.name, &arguments) {
+            Verdict::Refused(outcome, output) => self.tool_is_through(work, outcome, output).await,
+            Verdict::Request(_) if self.errands.at_work.len() >= MOST_AT_ONCE => {
+                let output = json!({ "error": "too many tools at once; wait for the others" });
+                self.tool_is_through(work, ToolOutcome::TooMany, output).await;
+            }
+            Verdict::Request(tool) => {
+                let room = Arc::clone(&self.room);
+                let headers = room.directory.tool_headers(&tool);
+                let about = self.about(&work.id);
+                let id = work.id.clone();
+                let abort = self.errands.running.spawn(async move {
+                    let (outcome, output) = http::carry_out(&room.outbound, &tool, headers, &about, &arguments).await;
+                    Finished { id, outcome, output }
+                });
+                self.errands.at_work.push(Work { abort: Some(abort), ..work });
+            }
+            Verdict::Own(BuiltIn::HandOff) => self.hand_off(work, &arguments).await,
+            Verdict::Own(_) => {
+                let output = json!({ "error": "this tool cannot be used" });
+                self.tool_is_through(work, ToolOutcome::Failed, output).await;
+            }
+        }
+    }
+
+    pub(super) async fn on_tool_finished(&mut self, finished: Finished) {
+        if let Some(work) = self.errands.take(&finished.id) {
+            self.tool_is_through(work, finished.outcome, finished.output).await;
+        }
+    }
+
+    /// The agent waits no longer for `id`.
+    pub(super) async fn on_tool_cancelled(&mut self, id: &str) {
+        if let Some(work) = self.errands.take(id) {
+            self.drop_tool(&work);
+            self.note(Vec::new()).await;
+        }
+    }
+
+    /// Whatever runs is dropped.
+    pub(super) fn drop_tools(&mut self) {
+        for work in std::mem::take(&mut self.errands.at_work) {
+            self.drop_tool(&work);
+        }
+    }
+
+    fn drop_tool(&mut self, work: &Work) {
+        if let Some(abort) = &work.abort {
+            abort.abort();
+        }
+        self.keep_use(work, ToolOutcome::Cancelled);
+    }
+
+    async fn tool_is_through(&mut self, work: Work, outcome: ToolOutcome, output: Value) {
+        self.keep_use(&work, outcome);
+        self.voice.tell(Command::ToolResult { id: work.id, output });
+        self.note(Vec::new()).await;
+    }
+
+    fn keep_use(&mut self, work: &Work, outcome: ToolOutcome) {
+        let took = self.room.clock.now().saturating_duration_since(work.since);
+        metrics::counter!("trunkline_tools_total", "outcome" => outcome.word()).increment(1);
+        if self.call.tools.len() < MOST_KEPT {
+            let (name, at) = (work.name.chars().take(64).collect(), self.utc(work.since));
+            let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            self.call.tools.push(ToolUse { name, at, took_ms, outcome });
+        }
+    }
+
+    /// What the customer's system may know.
+    fn about(&self, id: &str) -> About {
+        let call = &self.call;
+        About {
+            call: call.id.to_string(),
+            id: format!("{}:{id}", call.id),
+            agent: call.agent.clone().unwrap_or_default(),
+            direction: direction_word(call.direction),
+            phone: call.phone.clone(),
+            number: call.number.clone(),
+        }
+    }
+
+    /// Another agent is to have the call.
+    async fn hand_off(&mut self, work: Work, arguments: &Value) {
+        let name = arguments["agent"].as_str().unwrap_or_default();
+        let part = match Part::of_agent(&self.room, self.call.organization, name) {
+            _ if self.errands.hand_off.is_some() || self.is_being_transferred() => {
+                Err("the call is being given to somebody already")
+            }
+            Ok(Some(part)) => Ok(part),
+            Ok(None) => Err("there is no such colleague any more"),
+            Err(error) => {
+                tracing::warn!(call = %self.call.id, %error, "an agent cannot be read");
+                Err("the colleague cannot be reached")
+            }
+        };
+        let mut part = match part {
+            Ok(part) => part,
+            Err(words) => {
+                return self.tool_is_through(work, ToolOutcome::Failed, json!({ "error": words })).await;
+            }
+        };
+        if let Some(summary) = arguments["summary"].as_str().filter(|summary| !summary.trim().is_empty()) {
+            part.instructions.push_str("\n\nThe colleague who had this call before you says: ");
+            part.instructions.push_str(summary.trim());
+        }
+        let history = self.history();
+        self.voice.succeed(&self.room, &self.call, &mut part, history);
+        self.errands.hand_off = Some((work, Box::new(part)));
+    }
+
+    /// The conversation so far, the newest of it.
+    fn history(&self) -> Vec<Spoken> {
+        let turns = self.assembly.turns();
+        let closed = turns.into_iter().map(|turn| {
+            let by = if turn.speaker == Speaker::Agent { Party::Agent } else { Party::Caller };
+            Spoken { by, text: turn.text }
+        });
+        // Turns that are not closed yet: what was understood so far, and what is being said.
+        let heard = Spoken { by: Party::Caller, text: self.assembly.caller_text().to_owned() };
+        let said = self.assembly.agent_text().map(|(text, _)| Spoken { by: Party::Agent, text });
+        let mut all: Vec<Spoken> = closed.chain([heard]).chain(said).filter(|spoken| !spoken.text.is_empty()).collect();
+        let mut room = MOST_TOLD;
+        let kept = all.iter().rev().take_while(|spoken| {
+            let fits = spoken.text.len() <= room;
+            room = room.saturating_sub(spoken.text.len());
+            fits
+        });
+        let kept = kept.count();
+        all.split_off(all.len() - kept)
+    }
+
+    /// Whether the next agent has the call.
+    pub(super) async fn on_hand_off(&mut self, succeeded: bool) {
+        let Some((work, part)) = self.errands.hand_off.take() else { return };
+        if !succeeded {
+            let output = json!({ "error": "the colleague cannot be reached; the caller is still yours" });
+            return self.tool_is_through(work, ToolOutcome::Failed, output).await;
+        }
+        // What the agent before was waiting for nobody waits for.
+        self.drop_tools();
+        self.keep_use(&work, ToolOutcome::Answered);
+        self.call.agent.clone_from(&part.agent);
+        self.voice.play(*part);
+        self.note(Vec::new()).await;
+    }
+}
