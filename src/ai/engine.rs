@@ -38,6 +38,11 @@ pub trait Session {
     /// The next thing that the service says. After [`Event::Ended`] it is not polled again.
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event>;
 
+    /// Says a sentence in its own voice, and nothing else; `false` when it cannot, or not now.
+    fn say(&mut self, _text: &str) -> bool {
+        false
+    }
+
     /// Takes back sound of [`Event::Audio`] that has been used, so that the next needs no memory.
     fn recycle(&mut self, _sound: Sound) {}
 }
@@ -278,6 +283,22 @@ impl SessionOptions {
             }
             None => self.instructions.clone(),
         }
+    }
+
+    /// The briefing, and the conversation so far in words: for a brain whose turns are only its own.
+    pub fn briefing_with_history(&self) -> String {
+        let mut text = self.briefing();
+        for (n, spoken) in self.history.iter().enumerate() {
+            if n == 0 {
+                text.push_str(
+                    "\n\nYou take this call over from a colleague. Tell the caller in one short sentence who you are, and go \
+                     on. The conversation so far:",
+                );
+            }
+            let who = if spoken.by == Party::Agent { "Colleague" } else { "Caller" };
+            text.push_str(&format!("\n{who}: {}", spoken.text));
+        }
+        text
     }
 }
 

@@ -16,6 +16,7 @@ use crate::media::bridge::{Early, Ringback, Sounding};
 use crate::media::{FRAME, HeardFrame, Peer, Playout};
 
 mod calls;
+mod filler;
 mod report;
 mod sound;
 mod succession;
@@ -23,6 +24,7 @@ mod succession;
 mod tests;
 
 use calls::Calls;
+use filler::{ASIDE, Filler};
 pub(super) use report::{BargeIn, Report};
 use sound::Ears;
 use succession::{Numbers, Successor};
@@ -42,6 +44,12 @@ pub(super) enum Cue {
     Tell(Command),
     /// Another agent gets the call, once it is there and what the one at hand has said has gone out.
     Successor(SessionFactory),
+    /// Said while the tool takes long, in the service's voice or this one.
+    Filler {
+        call: String,
+        text: String,
+        voice: SessionFactory,
+    },
     /// Keys are the call's own from now on (true), or the agent's again.
     KeepKeys(bool),
 }
@@ -94,6 +102,9 @@ pub(super) struct Bridge {
     keeps_keys: bool,
     numbers: Numbers,
     successor: Option<Successor>,
+    filler: Option<Filler>,
+    /// Fillers that the box's voice has said.
+    asides: u64,
     last_activity: Option<Instant>,
     /// The playout's timeline when it was last seen; for the end, when there is no playout any more.
     sent: Duration,
@@ -165,6 +176,8 @@ impl Bridge {
             keeps_keys: false,
             numbers: Numbers::default(),
             successor: None,
+            filler: None,
+            asides: 0,
             last_activity: None,
             sent: Duration::ZERO,
             last_sent: None,
@@ -186,6 +199,7 @@ impl Bridge {
             match cue {
                 Cue::Tell(command) => self.tell(command, playout),
                 Cue::Successor(session) => self.expect(session(), playout),
+                Cue::Filler { call, text, voice } => self.fill(call, text, voice),
                 Cue::KeepKeys(keep) => self.keeps_keys = keep,
             }
         }
@@ -216,6 +230,7 @@ impl Bridge {
             Event::Ready => {}
             Event::ToolCancel { id } => self.on_tool_cancelled(id),
             Event::Audio(audio) => {
+                self.end_filler(playout);
                 self.on_audio(&audio, playout);
                 self.session.recycle(audio.sound);
             }
@@ -291,6 +306,9 @@ impl Bridge {
     /// Whatever plays stops now; the agent and the transcript learn what was heard of it.
     fn on_speech_started(&mut self, at: Instant, playout: &mut dyn Playout) {
         self.caller_speaks = true;
+        if matches!(self.filler, Some(Filler::Speaking { .. })) {
+            self.filler = None;
+        }
         let (now, sent) = (playout.now(), playout.sent());
         self.report_interruption(playout.last_sent());
         let audible = !playout.queued().is_zero();
@@ -331,6 +349,7 @@ impl Bridge {
         for item in std::mem::take(&mut self.items) {
             self.cut_item(&item, sent, now);
         }
+        self.filler = None;
         self.parked = Some(Parked::default());
     }
 
@@ -534,6 +553,7 @@ impl Peer for Bridge {
             self.on_event(event, playout);
         }
         self.poll_successor(context, playout);
+        self.poll_filler(context, playout);
         if let Some(parked) = &mut self.parked {
             parked.feed(context, playout);
         }

@@ -309,5 +309,6 @@ fn new_call(room: &Room, number: &Number, part: &Part, incoming: &IncomingCall, 
         network: Network::from(&incoming.provenance),
         transfers: Vec::new(),
         tools: Vec::new(),
+        messages: Vec::new(),
     })
 }

@@ -147,6 +147,7 @@ fn data(call: &Call) -> serde_json::Value {
     });
     data["agent"] = json!(call.agent);
     data["tools"] = json!(call.tools);
+    data["messages"] = json!(call.messages);
     data
 }
 
@@ -263,6 +264,7 @@ pub(super) mod tests {
             network: Default::default(),
             transfers: Vec::new(),
             tools: Vec::new(),
+            messages: Vec::new(),
         }
     }
 

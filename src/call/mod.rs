@@ -57,7 +57,7 @@ pub use keys::{Keys, KeysError};
 pub use network::{Cause, Network};
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
-pub use tools::{ToolOutcome, ToolUse};
+pub use tools::{TakenMessage, ToolOutcome, ToolUse};
 pub use trace::CallTrace;
 pub use transfer::{TransferError, TransferMode, TransferOrder};
 pub use trunks::{TrunkHealth, TrunkRegistration, TrunkReport};

@@ -158,6 +158,7 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         network: Network::default(),
         transfers: Vec::new(),
         tools: Vec::new(),
+        messages: Vec::new(),
     })
 }
 

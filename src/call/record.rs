@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::network::Network;
-use super::tools::ToolUse;
+use super::tools::{TakenMessage, ToolUse};
 use crate::clock::UtcTime;
 use crate::media::Quality;
 use crate::store::Sealed;
@@ -94,6 +94,9 @@ pub struct Call {
     /// Tools of the agent, in the order in which they were through.
     #[serde(default)]
     pub tools: Vec<ToolUse>,
+    /// Messages of the caller for the people here.
+    #[serde(default)]
+    pub messages: Vec<TakenMessage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -86,6 +86,8 @@ pub(super) struct Room {
     pub(super) live: broadcast::Sender<LiveEvent>,
     /// Wakes the dialer: a call waits, or a line is free.
     pub(super) due: Arc<Notify>,
+    /// Wakes the sender of text messages: one waits.
+    pub(super) texts_due: Arc<Notify>,
     /// See [`Room::note_no_leg`].
     pub(super) ports_told: Told,
     draining: AtomicBool,
@@ -110,6 +112,7 @@ impl Room {
             registry: Registry::default(),
             live: broadcast::Sender::new(WATCH),
             due,
+            texts_due: Arc::default(),
             ports_told: Told::default(),
             draining: AtomicBool::new(false),
         }

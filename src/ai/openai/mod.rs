@@ -226,6 +226,10 @@ impl Dialect for OpenAi {
         }
     }
 
+    fn say(&mut self, text: &str, desk: &mut Desk) -> bool {
+        self.talk.say(text, desk)
+    }
+
     fn ended(&mut self, error: &SocketError, desk: &mut Desk) -> Fate {
         let Some(next) = self.next.take() else { return Fate::Over(Some(sentence(error))) };
         tracing::debug!("a connection to the voice AI is lost, and another goes on: {error}");

@@ -442,6 +442,16 @@ impl Talk {
         }
     }
 
+    /// A sentence, and nothing else; `false` while an answer runs.
+    pub fn say(&mut self, text: &str, desk: &mut Desk) -> bool {
+        let idle = self.running.is_none() && !self.asked;
+        if idle {
+            self.asked = true;
+            send(desk, &render::sentence(text));
+        }
+        idle
+    }
+
     pub fn key(&mut self, key: char, desk: &mut Desk) {
         if self.keys.len() < MOST_KEYS {
             self.keys.push(key);

@@ -132,7 +132,8 @@ impl Actor {
     fn wake_at(&self) -> Option<Instant> {
         let turns = (self.assembly.pending() && !self.settled).then(|| self.room.clock.now() + TURN_TICK);
         let transfer = self.transfer.as_ref().and_then(|transfer| transfer.state.deadline());
-        self.state.deadline(&self.terms).into_iter().chain(turns).chain(transfer).min()
+        let tools = self.errands.deadline().filter(|_| !self.settled);
+        self.state.deadline(&self.terms).into_iter().chain(turns).chain(transfer).chain(tools).min()
     }
 
     async fn on(&mut self, happening: Happening) {
@@ -174,6 +175,7 @@ impl Actor {
                 if self.is_on_hold() || self.is_being_transferred() {
                     self.feed(Event::Heard).await;
                 }
+                self.tools_on_time().await;
                 self.feed_transfer(handover::Event::Tick).await;
                 self.feed(Event::Tick).await;
             }
@@ -232,6 +234,7 @@ impl Actor {
             LegEvent::Key(key) => {
                 self.voice.toolbox.policy().caller_speaks();
                 self.room.tell(self.call.id, LiveFact::Key(key));
+                self.tool_hears_key(key).await;
             }
             LegEvent::SendKey(key) => {
                 if let Some(sip) = &self.sip {

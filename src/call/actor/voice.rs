@@ -93,6 +93,18 @@ impl Voice {
         }
     }
 
+    /// Keys are the call's own (true), or the agent's.
+    pub(super) fn keep_keys(&self, keep: bool) {
+        self.cue(Cue::KeepKeys(keep));
+    }
+
+    /// Said while the tool takes long: by the service, or in the box's voice.
+    pub(super) fn fill(&self, room: &Room, call: &Call, tool: String, text: String) {
+        let (voice, language) = (call.voice.clone(), call.language.clone());
+        let voice = room.engines.announcement(text.clone(), voice, language);
+        self.cue(Cue::Filler { call: tool, text, voice });
+    }
+
     /// `part` is the agent's from now on.
     pub(super) fn play(&mut self, part: Part) {
         self.person = part.person;
@@ -173,6 +185,7 @@ impl Actor {
                 self.tell_agent_words();
             }
             Report::ItemOver { item, text, interrupted, at } => {
+                self.tool_hears_agent();
                 self.assembly.item_over(item, &text, interrupted, self.utc(at));
             }
             Report::AgentTurnEnd => self.assembly.agent_turn_end(),

@@ -21,6 +21,10 @@ impl Calls {
         known.map(|at| self.0.swap_remove(at)).is_some()
     }
 
+    pub(super) fn waits(&self, id: &str) -> bool {
+        self.0.iter().any(|call| call == id)
+    }
+
     fn begin(&mut self, id: &str) -> bool {
         let room = self.0.len() < MOST;
         if room {
@@ -29,8 +33,8 @@ impl Calls {
         room
     }
 
-    pub(super) fn forget(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.0)
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -12,7 +12,7 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{Bridge, EVENTS_A_POLL, Mark, Report};
+use super::{ASIDE, Bridge, EVENTS_A_POLL, Mark, Report};
 use crate::ai::{Command, Event, Session};
 use crate::media::Playout;
 
@@ -40,14 +40,14 @@ impl Numbers {
             Event::AudioEnd { item } | Event::AgentText { item, .. } => item,
             _ => return event,
         };
-        *item = item.saturating_add(self.base);
+        *item = item.saturating_add(self.base).min(ASIDE - 1);
         self.highest = self.highest.max(*item);
         event
     }
 
     /// The session's number; `None` when the item is of one before.
     fn inside(&self, item: u64) -> Option<u64> {
-        item.checked_sub(self.base)
+        item.checked_sub(self.base).filter(|_| item < ASIDE)
     }
 
     fn next_session(&mut self) {
@@ -117,6 +117,7 @@ impl Bridge {
         self.session = session;
         self.numbers.next_session();
         self.calls.forget();
+        self.end_filler(playout);
         self.listening = true;
         self.leaving = None;
         self.marks.retain(|(_, meaning)| *meaning != Mark::Left);

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
+mod succession;
+
 use super::*;
 use crate::ai::{CallerFrame, Sound};
 use crate::media::Flushed;

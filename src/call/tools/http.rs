@@ -156,6 +156,9 @@ fn told(answer: Result<Answer, OutboundError>) -> (ToolOutcome, Value) {
 }
 
 #[cfg(test)]
+mod served;
+
+#[cfg(test)]
 mod tests {
     use hyper::StatusCode;
 

@@ -24,13 +24,14 @@ use crate::directory::{Agent, Tool};
 use crate::store::StoreError;
 
 pub(super) mod builtin;
+pub(super) mod digits;
 pub(super) mod http;
 mod policy;
 mod record;
 
 use builtin::BuiltIn;
 pub(super) use policy::Policy;
-pub use record::{ToolOutcome, ToolUse};
+pub use record::{TakenMessage, ToolOutcome, ToolUse};
 
 /// Requests of one call that may run at once.
 pub(super) const MOST_AT_ONCE: usize = 4;
@@ -93,14 +94,15 @@ struct Entry {
 #[derive(Clone)]
 enum Way {
     Request(Box<Tool>),
-    Own(BuiltIn),
+    /// The box's own; of one that is the customer's otherwise, what was configured.
+    Own(BuiltIn, Option<Box<Tool>>),
 }
 
 /// What is to be done about a call of a tool.
 pub(super) enum Verdict {
     /// A request to the customer's system.
     Request(Box<Tool>),
-    Own(BuiltIn),
+    Own(BuiltIn, Option<Box<Tool>>),
     /// Nothing but this answer.
     Refused(ToolOutcome, Value),
 }
@@ -110,7 +112,7 @@ impl Toolbox {
         let mut entries = Vec::new();
         for name in &agent.tools {
             if let Some(own) = BuiltIn::named(name) {
-                entries.push(Entry { declared: own.declared(&[]), way: Way::Own(own), write: false });
+                entries.push(Entry { declared: own.declared(&[]), way: Way::Own(own, None), write: false });
             } else if let Some(tool) = room.directory.tool(agent.organization, name)? {
                 entries.push(Entry::request(tool));
             } else {
@@ -119,7 +121,7 @@ impl Toolbox {
         }
         if !agent.hand_offs.is_empty() {
             let own = BuiltIn::HandOff;
-            entries.push(Entry { declared: own.declared(&agent.hand_offs), way: Way::Own(own), write: false });
+            entries.push(Entry { declared: own.declared(&agent.hand_offs), way: Way::Own(own, None), write: false });
         }
         Ok(Toolbox { entries, policy: Policy::new(agent.confirm_first_write) })
     }
@@ -132,6 +134,15 @@ impl Toolbox {
     /// What is known of the caller and the agent is told to this.
     pub(super) fn policy(&mut self) -> &mut Policy {
         &mut self.policy
+    }
+
+    /// What the caller hears while `name` takes long.
+    pub(super) fn filler(&self, name: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.declared.name == name)?;
+        match &entry.way {
+            Way::Request(tool) => tool.filler.as_deref(),
+            Way::Own(..) => None,
+        }
     }
 
     pub(super) fn judge(&mut self, name: &str, arguments: &Value) -> Verdict {
@@ -147,7 +158,7 @@ impl Toolbox {
         }
         match &entry.way {
             Way::Request(tool) => Verdict::Request(tool.clone()),
-            Way::Own(own) => Verdict::Own(*own),
+            Way::Own(own, tool) => Verdict::Own(*own, tool.clone()),
         }
     }
 }
@@ -169,7 +180,7 @@ impl Entry {
         };
         let write = tool.write || own.is_some();
         let way = match own.filter(|_| tool.url.is_none()) {
-            Some(own) => Way::Own(own),
+            Some(own) => Way::Own(own, Some(Box::new(tool))),
             None => Way::Request(Box::new(tool)),
         };
         Entry { declared, way, write }

@@ -13,6 +13,17 @@ pub struct ToolUse {
     pub outcome: ToolOutcome,
 }
 
+/// What a caller wants the people here to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenMessage {
+    pub at: UtcTime,
+    pub text: String,
+    /// The number to call back; the caller's own where none was named.
+    pub call_back: String,
+    /// Who called; empty when that was not said.
+    pub name: String,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToolOutcome {
