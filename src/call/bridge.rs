@@ -24,7 +24,8 @@ mod succession;
 mod tests;
 
 use calls::Calls;
-use filler::{ASIDE, Filler};
+pub(super) use filler::ASIDE;
+use filler::Filler;
 pub(super) use report::{BargeIn, Report};
 use sound::Ears;
 use succession::{Numbers, Successor};

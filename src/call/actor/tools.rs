@@ -78,9 +78,9 @@ impl Errands {
 }
 
 impl Actor {
-    pub(super) async fn on_tool_called(&mut self, id: String, name: String, arguments: Value) {
+    pub(super) async fn on_tool_called(&mut self, id: String, name: String, arguments: Value, after: u64) {
         let work = Work { id, name, since: self.room.clock.now(), abort: None, filler: None };
-        match self.voice.toolbox.judge(&work.name, &arguments) {
+        match self.voice.toolbox.judge(&work.name, &arguments, after) {
             Verdict::Refused(outcome, output) => self.tool_is_through(work, outcome, output).await,
             Verdict::Request(_) if self.errands.at_work.len() >= MOST_AT_ONCE => {
                 let output = json!({ "error": "too many tools at once; wait for the others" });
@@ -134,6 +134,9 @@ impl Actor {
         }
         if let Some((work, _)) = self.errands.digits.take() {
             self.voice.keep_keys(false);
+            self.drop_tool(&work);
+        }
+        if let Some((work, _)) = self.errands.hand_off.take() {
             self.drop_tool(&work);
         }
     }

@@ -6,7 +6,7 @@ use super::hold::Change;
 use super::{Actor, MediaLeg};
 use crate::ai::{Command, Person, SessionOptions, Spoken};
 use crate::call::LiveFact;
-use crate::call::bridge::{BargeIn, Bridge, Cue, Report};
+use crate::call::bridge::{ASIDE, BargeIn, Bridge, Cue, Report};
 use crate::call::machine::Event;
 use crate::call::record::{Call, Direction, EndReason, Speaker, Turn};
 use crate::call::room::Room;
@@ -154,7 +154,9 @@ impl Actor {
             return self.transfer_for_agent(destination, whisper).await;
         }
         let report = match report {
-            Report::ToolCalled { id, name, arguments } => return self.on_tool_called(id, name, arguments).await,
+            Report::ToolCalled { id, name, arguments, after } => {
+                return self.on_tool_called(id, name, arguments, after).await;
+            }
             Report::ToolCancelled { id } => return self.on_tool_cancelled(&id).await,
             Report::Succeeded => return self.on_hand_off(true).await,
             Report::NotSucceeded => return self.on_hand_off(false).await,
@@ -176,7 +178,10 @@ impl Actor {
                 if let Some(delay) = delay {
                     metrics::histogram!("trunkline_turn_delay_seconds").record(delay.as_secs_f64());
                 }
-                self.voice.toolbox.policy().agent_speaks();
+                // The box's own filler repeats nothing.
+                if item < ASIDE {
+                    self.voice.toolbox.policy().agent_speaks(item);
+                }
                 self.assembly.agent_began(item, self.utc(at), delay);
                 self.tell_agent_words();
             }

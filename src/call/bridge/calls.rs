@@ -63,7 +63,10 @@ impl Bridge {
             _ if !self.calls.begin(&id) => {
                 self.answer(id, json!({ "error": "too many tools at once; wait for the others" }));
             }
-            name => self.report(Report::ToolCalled { id, name: name.to_owned(), arguments }),
+            name => {
+                let (name, after) = (name.to_owned(), self.numbers.highest);
+                self.report(Report::ToolCalled { id, name, arguments, after });
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::ai::{Command, Event, Session, SessionFactory};
 use crate::media::Playout;
 
 /// Numbers of items of the box's voice: those of sessions stay below.
-pub(super) const ASIDE: u64 = 1 << 63;
+pub(in crate::call) const ASIDE: u64 = 1 << 63;
 
 pub(super) enum Filler {
     Waiting { call: String, text: String, voice: SessionFactory },

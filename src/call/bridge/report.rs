@@ -58,6 +58,8 @@ pub(in crate::call) enum Report {
         id: String,
         name: String,
         arguments: serde_json::Value,
+        /// The last item of the agent so far.
+        after: u64,
     },
     /// The answer is not waited for any more.
     ToolCancelled {

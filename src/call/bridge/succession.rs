@@ -29,7 +29,7 @@ pub(super) struct Successor {
 pub(super) struct Numbers {
     /// The session's 0.
     base: u64,
-    highest: u64,
+    pub(super) highest: u64,
 }
 
 impl Numbers {

@@ -145,7 +145,8 @@ impl Toolbox {
         }
     }
 
-    pub(super) fn judge(&mut self, name: &str, arguments: &Value) -> Verdict {
+    /// What is to be done; `after`: the agent's last item.
+    pub(super) fn judge(&mut self, name: &str, arguments: &Value, after: u64) -> Verdict {
         let refused = |outcome, words: String| Verdict::Refused(outcome, serde_json::json!({ "error": words }));
         let Some(entry) = self.entries.iter().find(|entry| entry.declared.name == name) else {
             return refused(ToolOutcome::Unknown, "there is no such tool".into());
@@ -153,7 +154,7 @@ impl Toolbox {
         if let Err(problem) = check(&entry.declared.parameters, arguments) {
             return refused(ToolOutcome::WrongArguments, format!("nothing was done: {problem}"));
         }
-        if entry.write && !self.policy.allows(name, arguments) {
+        if entry.write && !self.policy.allows(name, arguments, after) {
             return Verdict::Refused(ToolOutcome::Unconfirmed, policy::instruction());
         }
         match &entry.way {

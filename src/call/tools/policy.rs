@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | free | | everything goes through |
 //! | nothing asked | a tool that changes something | asked: the agent is told to repeat the details |
-//! | asked | the agent speaks | repeated |
+//! | asked | the agent speaks, and not what it had begun before it asked | repeated |
 //! | repeated | the caller speaks, or presses a key | answered |
 //! | answered | the same tool with the same arguments | free, and it goes through |
 //! | asked, repeated | the same again | refused once more |
@@ -25,10 +25,12 @@ enum State {
     Asked(Asked, Stage),
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Asked {
     name: String,
     arguments: Value,
+    /// The agent's last item then.
+    after: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +45,11 @@ impl Policy {
         Policy(if confirms { State::Nothing } else { State::Free })
     }
 
-    /// The agent's speech begins.
-    pub(in crate::call) fn agent_speaks(&mut self) {
-        if let State::Asked(_, stage @ Stage::Asked) = &mut self.0 {
+    /// The first sound of the agent's `item` is heard.
+    pub(in crate::call) fn agent_speaks(&mut self, item: u64) {
+        if let State::Asked(asked, stage @ Stage::Asked) = &mut self.0
+            && item > asked.after
+        {
             *stage = Stage::Repeated;
         }
     }
@@ -57,18 +61,20 @@ impl Policy {
         }
     }
 
-    /// Whether a tool that changes something may be used now.
-    pub(super) fn allows(&mut self, name: &str, arguments: &Value) -> bool {
-        let wanted = Asked { name: name.to_owned(), arguments: arguments.clone() };
+    /// Whether a tool that changes something may be used now; `after`: the agent's last item.
+    pub(super) fn allows(&mut self, name: &str, arguments: &Value, after: u64) -> bool {
         match &self.0 {
             State::Free => return true,
-            State::Asked(asked, stage) if *asked == wanted => {
+            State::Asked(asked, stage) if asked.name == name && asked.arguments == *arguments => {
                 if *stage == Stage::Answered {
                     self.0 = State::Free;
                     return true;
                 }
             }
-            _ => self.0 = State::Asked(wanted, Stage::Asked),
+            _ => {
+                let asked = Asked { name: name.to_owned(), arguments: arguments.clone(), after };
+                self.0 = State::Asked(asked, Stage::Asked);
+            }
         }
         false
     }
@@ -90,31 +96,34 @@ mod tests {
     fn the_rows_of_the_table() {
         let (book, other) = (json!({ "day": "monday" }), json!({ "day": "tuesday" }));
         let mut free = Policy::new(false);
-        assert!(free.allows("book", &book) && free.allows("pay", &other));
+        assert!(free.allows("book", &book, 3) && free.allows("pay", &other, 3));
 
         let mut policy = Policy::new(true);
-        assert!(!policy.allows("book", &book), "asked");
-        assert!(!policy.allows("book", &book), "the same again");
+        assert!(!policy.allows("book", &book, 3), "asked");
+        assert!(!policy.allows("book", &book, 3), "the same again");
         policy.caller_speaks();
-        assert!(!policy.allows("book", &book), "what the caller said before the agent repeated it is no answer");
-        policy.agent_speaks();
-        assert!(!policy.allows("book", &book), "repeated, but not answered");
+        policy.agent_speaks(3);
         policy.caller_speaks();
-        assert!(!policy.allows("book", &other), "something else was confirmed");
-        policy.agent_speaks();
+        assert!(!policy.allows("book", &book, 3), "what was begun before is no repetition");
+        assert!(!policy.allows("book", &book, 3), "what the caller said before the agent repeated it is no answer");
+        policy.agent_speaks(4);
+        assert!(!policy.allows("book", &book, 3), "repeated, but not answered");
         policy.caller_speaks();
-        policy.agent_speaks();
-        assert!(policy.allows("book", &other), "answered");
-        assert!(policy.allows("pay", &book), "only the first one is confirmed");
+        assert!(!policy.allows("book", &other, 3), "something else was confirmed");
+        policy.agent_speaks(4);
+        policy.caller_speaks();
+        policy.agent_speaks(4);
+        assert!(policy.allows("book", &other, 3), "answered");
+        assert!(policy.allows("pay", &book, 3), "only the first one is confirmed");
     }
 
     #[test]
     fn another_tool_with_the_same_arguments_is_not_the_one_that_was_confirmed() {
         let mut policy = Policy::new(true);
         let same = json!({});
-        assert!(!policy.allows("book", &same));
-        policy.agent_speaks();
+        assert!(!policy.allows("book", &same, 3));
+        policy.agent_speaks(4);
         policy.caller_speaks();
-        assert!(!policy.allows("cancel", &same));
+        assert!(!policy.allows("cancel", &same, 3));
     }
 }
