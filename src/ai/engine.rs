@@ -38,6 +38,11 @@ pub trait Session {
     /// The next thing that the service says. After [`Event::Ended`] it is not polled again.
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event>;
 
+    /// Says a sentence in its own voice, and nothing else; `false` when it cannot, or not now.
+    fn say(&mut self, _text: &str) -> bool {
+        false
+    }
+
     /// Takes back sound of [`Event::Audio`] that has been used, so that the next needs no memory.
     fn recycle(&mut self, _sound: Sound) {}
 }
@@ -235,6 +240,23 @@ pub struct SessionOptions {
     pub about: Vec<(String, String)>,
     /// Under which such a bot may ask for something to be done with it.
     pub call: Option<Uuid>,
+    /// The agent's first sentence, where it has one.
+    pub greeting: Option<String>,
+    /// What was said before this session, by the caller and another agent; then [`Command::Greet`] takes the call over.
+    pub history: Vec<Spoken>,
+}
+
+/// A turn of a conversation that another agent had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    pub by: Party,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    Caller,
+    Agent,
 }
 
 impl SessionOptions {
@@ -251,7 +273,35 @@ impl SessionOptions {
             tools: Vec::new(),
             about: Vec::new(),
             call: None,
+            greeting: None,
+            history: Vec::new(),
         }
+    }
+
+    /// The instructions, and what the agent says first.
+    pub fn briefing(&self) -> String {
+        match &self.greeting {
+            Some(greeting) => {
+                format!("{}\n\nThe first thing that you say, word for word: {greeting}", self.instructions)
+            }
+            None => self.instructions.clone(),
+        }
+    }
+
+    /// The briefing, and the conversation so far in words: for a brain whose turns are only its own.
+    pub fn briefing_with_history(&self) -> String {
+        let mut text = self.briefing();
+        for (n, spoken) in self.history.iter().enumerate() {
+            if n == 0 {
+                text.push_str(
+                    "\n\nYou take this call over from a colleague. Tell the caller in one short sentence who you are, and go \
+                     on. The conversation so far:",
+                );
+            }
+            let who = if spoken.by == Party::Agent { "Colleague" } else { "Caller" };
+            text.push_str(&format!("\n{who}: {}", spoken.text));
+        }
+        text
     }
 }
 

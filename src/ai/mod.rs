@@ -16,8 +16,10 @@ pub mod openai;
 pub mod remote;
 pub mod socket;
 pub mod tools;
-mod trust;
 
 pub use engine::{
-    Audio, CallerFrame, Command, Engines, Event, Person, Session, SessionFactory, SessionOptions, Sound, Usage, Wants,
+    Audio, CallerFrame, Command, Engines, Event, Party, Person, Session, SessionFactory, SessionOptions, Sound, Spoken,
+    Usage, Wants,
 };
+
+use crate::ops::trust;

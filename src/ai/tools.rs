@@ -10,6 +10,8 @@ pub const END_CALL: &str = "end_call";
 pub const TRANSFER_CALL: &str = "transfer_call";
 /// Presses keys of the telephone.
 pub const SEND_DTMF: &str = "send_dtmf";
+/// Gives the call to another agent; declared by the call, which knows to whom.
+pub const HAND_OFF: &str = "hand_off";
 
 /// A tool as a service is told of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,10 +95,10 @@ impl Tools {
     }
 }
 
-/// Whether the agent has something to say when `name` was answered with `output`: not when the call ends or a person
-/// comes.
+/// Whether the agent has something to say when `name` was answered with `output`: not when the call ends, or a person or
+/// another agent comes.
 pub fn goes_on(name: &str, output: &Value) -> bool {
-    !matches!(name, END_CALL | TRANSFER_CALL) || output.get("error").is_some()
+    !matches!(name, END_CALL | TRANSFER_CALL | HAND_OFF) || output.get("error").is_some()
 }
 
 fn object(properties: &Value, required: &[&str]) -> Value {

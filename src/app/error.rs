@@ -30,6 +30,8 @@ pub enum StartError {
     Sip(#[from] sip::endpoint::StartError),
     #[error("the box's own certificate cannot be made: {0}")]
     Certificate(#[from] BadFile),
+    #[error("requests of tools cannot be sent: {0}")]
+    Outbound(String),
     #[error("[mail] cannot be used: {0}")]
     Mail(String),
     #[error(transparent)]

@@ -19,6 +19,7 @@ use crate::events::Mailer;
 use crate::identity::Identity;
 use crate::media::MediaPlane;
 use crate::ops::metrics::Metrics;
+use crate::ops::outbound::Outbound;
 use crate::ops::{certificate, limits, notify};
 use crate::sip::endpoint::{Endpoint, IncomingCall, Resolver};
 use crate::speech::Speech;
@@ -85,6 +86,8 @@ async fn rooms(config: &Arc<Config>, clock: &Clock, undo: &mut Undo) -> Result<A
         let mailer = mailer.clone();
         async move { mailer.stop().await }
     });
+    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.0).collect();
+    let outbound = Outbound::new(&servers).map_err(StartError::Outbound)?;
     let recognises_speech = engines.recognises_speech();
     let services = call::Services {
         config: config.clone(),
@@ -94,6 +97,7 @@ async fn rooms(config: &Arc<Config>, clock: &Clock, undo: &mut Undo) -> Result<A
         endpoint: endpoint.clone(),
         media: media.clone(),
         engines,
+        outbound,
         mailer: mailer.clone(),
     };
     let calls = Calls::start(services, inbound).await?;

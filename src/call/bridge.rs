@@ -1,7 +1,7 @@
 //! The agent's side of a leg: joins a [`Session`] to the playout queue. Lives on the media thread.
 //!
 //! Audio and words of the agent flow towards the phone, frames and keys towards the agent; the actor gets reports
-//! through a bounded channel and never holds the media thread up.
+//! through a bounded channel and never holds the media thread up. One agent may follow another (`succession`).
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -9,22 +9,28 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::keys::Keys;
 use super::played::Item;
-use crate::ai::{Audio, Command, Event, Session, SessionFactory, tools};
+use crate::ai::{Audio, Command, Event, Session, SessionFactory};
 use crate::media::bell::Bell;
 use crate::media::bridge::{Early, Ringback, Sounding};
 use crate::media::{FRAME, HeardFrame, Peer, Playout};
 
+mod calls;
 mod fault;
+mod filler;
 mod report;
 mod sound;
+mod succession;
 #[cfg(test)]
 mod tests;
 
+use calls::Calls;
 use fault::Standby;
+pub(super) use filler::ASIDE;
+use filler::Filler;
 pub(super) use report::{BargeIn, Report};
 use sound::Ears;
+use succession::{Numbers, Successor};
 
 /// Reports that may wait on the media thread while the actor is busy. Beyond it, words in progress are dropped; words
 /// that close a turn never are.
@@ -35,6 +41,27 @@ const CUT_ITEMS: usize = 32;
 const ACTIVITY: Duration = Duration::from_secs(1);
 /// Events taken from a session in one turn, so that a flood cannot starve the leg.
 const EVENTS_A_POLL: usize = 256;
+
+/// What the actor wants of the agent's side.
+pub(super) enum Cue {
+    Tell(Command),
+    /// Another agent gets the call, once it is there and what the one at hand has said has gone out.
+    Successor(SessionFactory),
+    /// Said while the tool takes long, in the service's voice or this one.
+    Filler {
+        call: String,
+        text: String,
+        voice: SessionFactory,
+    },
+    /// Keys are the call's own from now on (true), or the agent's again.
+    KeepKeys(bool),
+}
+
+impl From<Command> for Cue {
+    fn from(command: Command) -> Cue {
+        Cue::Tell(command)
+    }
+}
 
 /// An interruption whose last packet is not certain yet.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +77,7 @@ pub(super) struct Bridge {
     listening: bool,
     /// Rings for commands and early sound.
     bell: Bell,
-    commands: mpsc::Receiver<Command>,
+    cues: mpsc::Receiver<Cue>,
     reports: mpsc::Sender<Report>,
     backlog: VecDeque<Report>,
     items: VecDeque<Item>,
@@ -74,6 +101,15 @@ pub(super) struct Bridge {
     leaving: Option<Leaving>,
     /// For an agent that fails.
     standby: Standby,
+    /// Tools that the agent waits for.
+    calls: Calls,
+    /// Keys are not the agent's.
+    keeps_keys: bool,
+    numbers: Numbers,
+    successor: Option<Successor>,
+    filler: Option<Filler>,
+    /// Fillers that the box's voice has said.
+    asides: u64,
     last_activity: Option<Instant>,
     /// The playout's timeline when it was last seen; for the end, when there is no playout any more.
     sent: Duration,
@@ -110,6 +146,8 @@ enum Mark {
     Left,
     /// Everything was said before a transfer.
     Transfer,
+    /// Everything was said before another agent comes.
+    Successor,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -118,17 +156,13 @@ struct Leaving {
 }
 
 impl Bridge {
-    pub(super) fn new(
-        session: Box<dyn Session>,
-        commands: mpsc::Receiver<Command>,
-        reports: mpsc::Sender<Report>,
-    ) -> Bridge {
+    pub(super) fn new(session: Box<dyn Session>, cues: mpsc::Receiver<Cue>, reports: mpsc::Sender<Report>) -> Bridge {
         Bridge {
             session,
             ears: Ears::default(),
             listening: true,
             bell: Bell::default(),
-            commands,
+            cues,
             reports,
             backlog: VecDeque::new(),
             items: VecDeque::new(),
@@ -144,6 +178,12 @@ impl Bridge {
             wanted: None,
             leaving: None,
             standby: Standby::default(),
+            calls: Calls::default(),
+            keeps_keys: false,
+            numbers: Numbers::default(),
+            successor: None,
+            filler: None,
+            asides: 0,
             last_activity: None,
             sent: Duration::ZERO,
             last_sent: None,
@@ -167,22 +207,12 @@ impl Bridge {
     fn obey(&mut self, playout: &mut dyn Playout) {
         loop {
             let mut context = Context::from_waker(self.bell.waker());
-            let Poll::Ready(Some(command)) = self.commands.poll_recv(&mut context) else { break };
-            if let Command::Hold(on_hold) = command {
-                self.on_hold = on_hold;
-            }
-            match command {
-                Command::TransferBegun => self.park(playout),
-                Command::TransferFailed { .. } => self.unpark(playout),
-                Command::Greet => self.standby.greeted(),
-                _ => {}
-            }
-            let back = matches!(command, Command::TransferFailed { .. });
-            if self.listening {
-                self.session.command(command);
-            }
-            if back {
-                self.own_up(playout);
+            let Poll::Ready(Some(cue)) = self.cues.poll_recv(&mut context) else { break };
+            match cue {
+                Cue::Tell(command) => self.tell(command, playout),
+                Cue::Successor(session) => self.expect(session(), playout),
+                Cue::Filler { call, text, voice } => self.fill(call, text, voice),
+                Cue::KeepKeys(keep) => self.keeps_keys = keep,
             }
         }
         let mut context = Context::from_waker(self.bell.waker());
@@ -193,10 +223,31 @@ impl Bridge {
         }
     }
 
+    /// Hands a command of the actor's on.
+    fn tell(&mut self, command: Command, playout: &mut dyn Playout) {
+        match &command {
+            Command::Hold(on_hold) => self.on_hold = *on_hold,
+            Command::TransferBegun => self.park(playout),
+            Command::TransferFailed { .. } => self.unpark(playout),
+            Command::Greet => self.standby.greeted(),
+            Command::ToolResult { id, .. } if !self.calls.is_answered(id) => return,
+            _ => {}
+        }
+        let back = matches!(command, Command::TransferFailed { .. });
+        if self.listening {
+            self.session.command(command);
+        }
+        if back {
+            self.own_up(playout);
+        }
+    }
+
     fn on_event(&mut self, event: Event, playout: &mut dyn Playout) {
         match event {
-            Event::Ready | Event::ToolCancel { .. } => {}
+            Event::Ready => {}
+            Event::ToolCancel { id } => self.on_tool_cancelled(id),
             Event::Audio(audio) => {
+                self.end_filler(playout);
                 self.on_audio(&audio, playout);
                 self.session.recycle(audio.sound);
             }
@@ -209,17 +260,21 @@ impl Bridge {
             }
             Event::CallerText { text, last } => self.report(Report::CallerWords { text, last }),
             Event::AgentText { item, text, .. } => self.on_agent_text(item, &text),
-            Event::ToolCall { id, name, arguments } => self.on_tool_call(id, &name, &arguments, playout),
+            Event::ToolCall { id, name, arguments } => self.on_tool_call(id, &name, arguments, playout),
             Event::TurnEnd => self.report(Report::AgentTurnEnd),
             Event::Usage(usage) => self.report(Report::Usage(usage)),
             Event::GoingAway { left } => tracing::debug!(seconds = left.as_secs(), "the voice AI will close"),
             Event::TransferRequested { destination, whisper } => self.want_person(destination, whisper, playout),
             Event::HangUp { outcome } => self.leave(Some(outcome), playout),
+            // The successor has the call, or is going to have it.
+            Event::Error { message, fatal: true } if self.successor.is_some() => {
+                tracing::debug!(message, "the voice AI failed while another agent comes");
+            }
             Event::Error { message, fatal: true } => self.on_fault(message, playout),
             Event::Error { message, fatal: false } => tracing::debug!(message, "the voice AI reports a problem"),
             Event::Ended => {
                 self.listening = false;
-                if !self.standby.has_something_to_say() {
+                if self.successor.is_none() && !self.standby.has_something_to_say() {
                     self.leave(None, playout);
                 }
             }
@@ -268,6 +323,9 @@ impl Bridge {
     /// Whatever plays stops now; the agent and the transcript learn what was heard of it.
     fn on_speech_started(&mut self, at: Instant, playout: &mut dyn Playout) {
         self.caller_speaks = true;
+        if matches!(self.filler, Some(Filler::Speaking { .. })) {
+            self.filler = None;
+        }
         let (now, sent) = (playout.now(), playout.sent());
         self.report_interruption(playout.last_sent());
         let audible = !playout.queued().is_zero();
@@ -285,6 +343,9 @@ impl Bridge {
         }
         if self.wanted.is_some() {
             self.mark(Mark::Transfer, playout);
+        }
+        if self.successor.is_some() {
+            self.mark(Mark::Successor, playout);
         }
     }
 
@@ -305,6 +366,7 @@ impl Bridge {
         for item in std::mem::take(&mut self.items) {
             self.cut_item(&item, sent, now);
         }
+        self.filler = None;
         self.parked = Some(Parked::default());
     }
 
@@ -316,6 +378,9 @@ impl Bridge {
             self.cut.clear();
             if self.leaving.is_some() {
                 self.mark(Mark::Left, playout);
+            }
+            if self.successor.is_some() {
+                self.mark(Mark::Successor, playout);
             }
         }
     }
@@ -334,38 +399,15 @@ impl Bridge {
         }
         self.cut.push_back(item.id);
         if item.played_out(sent) {
-            self.session.command(Command::Played { item: item.id });
+            self.tell_played(item.id);
             let text = item.text.trim().to_owned();
             self.report(Report::ItemOver { item: item.id, text, interrupted: false, at: now });
             return;
         }
         let played = item.played(sent);
-        self.session.command(Command::Truncate { item: item.id, played });
+        self.tell_truncated(item.id, played);
         let text = item.heard(played).to_owned();
         self.report(Report::ItemOver { item: item.id, text, interrupted: true, at: now });
-    }
-
-    /// Numbers of this version bring no tools of their own; those that every agent has end the call, ask for a person, or
-    /// press keys (a menu that answers).
-    fn on_tool_call(&mut self, id: String, name: &str, arguments: &serde_json::Value, playout: &mut dyn Playout) {
-        let text = |name: &str| arguments.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-        let person = text("destination").filter(|_| name == tools::TRANSFER_CALL);
-        let keys = text("keys").and_then(|keys| Keys::parse(&keys)).filter(|_| name == tools::SEND_DTMF);
-        let known = name == tools::END_CALL || person.is_some() || keys.is_some();
-        let output = if known {
-            serde_json::json!({ "ok": true })
-        } else {
-            serde_json::json!({ "error": "there is no such tool, or its arguments are wrong" })
-        };
-        self.session.command(Command::ToolResult { id, output });
-        if let Some(keys) = keys {
-            return playout.send_keys(&keys.into_text());
-        }
-        match person {
-            Some(destination) => self.want_person(destination, text("whisper"), playout),
-            None if known => self.leave(Some(text("reason").unwrap_or_default()), playout),
-            None => {}
-        }
     }
 
     fn leave(&mut self, outcome: Option<String>, playout: &mut dyn Playout) {
@@ -416,7 +458,7 @@ impl Bridge {
                 self.report(Report::AgentBegan { item, at: now, delay });
             }
             Mark::ItemEnd(id) => {
-                self.session.command(Command::Played { item: id });
+                self.tell_played(id);
                 if let Some(index) = self.items.iter().position(|item| item.id == id)
                     && let Some(item) = self.items.remove(index)
                 {
@@ -430,6 +472,7 @@ impl Bridge {
                     self.report(Report::TransferRequested { destination, whisper });
                 }
             }
+            Mark::Successor => self.due(),
         }
     }
 
@@ -489,7 +532,7 @@ impl Peer for Bridge {
     }
 
     fn key(&mut self, key: char, playout: &mut dyn Playout) {
-        if self.listening && self.parked.is_none() {
+        if self.listening && self.parked.is_none() && !self.keeps_keys {
             self.session.command(Command::Key(key));
         }
         self.last_activity = Some(playout.now());
@@ -523,8 +566,11 @@ impl Peer for Bridge {
             }
             let Poll::Ready(event) = self.session.poll_event(context) else { break };
             taken += 1;
+            let event = self.numbers.outside(event);
             self.on_event(event, playout);
         }
+        self.poll_successor(context, playout);
+        self.poll_filler(context, playout);
         if let Some(parked) = &mut self.parked {
             parked.feed(context, playout);
         }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::actor::wire::{self, Ability};
-use super::actor::{Actor, MediaLeg, SipLeg, Voice, outbound};
+use super::actor::{Actor, Errands, MediaLeg, SipLeg, Voice, outbound};
 use super::lines::Line;
 use super::machine::State;
 use super::record::{Call, CallStatus, Direction};
 use super::registry::Order;
 use super::room::Room;
 use super::scribe::Scribe;
+use super::tools::Part;
 use super::transcript::Assembly;
 use super::{Network, internal, ledger};
 use crate::ai::Person;
@@ -59,6 +60,7 @@ fn replace(room: &Room, leg: CallKey, incoming: IncomingCall) {
 /// What an answer takes.
 struct Prepared {
     number: Number,
+    part: Part,
     line: Line,
     call: Call,
     orders: mpsc::Receiver<Order>,
@@ -68,10 +70,11 @@ struct Prepared {
 /// Everything that the answer takes, or the code that refuses the call.
 async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Box<Prepared>, u16> {
     let (number, line) = admit(room, incoming)?;
-    let call = new_call(room, &number, incoming, &line)?;
+    let part = part(room, &number)?;
+    let call = new_call(room, &number, &part, incoming, &line)?;
     let orders = room.registry.claim(call.id).ok_or(500_u16)?;
     match open(room, &call, incoming).await {
-        Ok(media) => Ok(Box::new(Prepared { number, line, call, orders, media })),
+        Ok(media) => Ok(Box::new(Prepared { number, part, line, call, orders, media })),
         Err(code) => {
             room.registry.release(call.id);
             Err(code)
@@ -81,14 +84,12 @@ async fn prepare(room: &Arc<Room>, incoming: &IncomingCall) -> Result<Box<Prepar
 
 /// The actor of an answered call.
 async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Box<Prepared>) -> Box<Actor> {
-    let Prepared { number, line, call, orders, media } = *prepared;
+    let Prepared { number, part, line, call, orders, media } = *prepared;
     room.traces.joined(call.id, incoming.control.sip_call_id());
     incoming.control.answer(media.local.clone());
     let terms = room.terms(&call);
     let mut voice = Voice::default();
-    voice.prepare(instructions(&room, &number), None, number.mode == NumberMode::Tts);
-    voice.person =
-        number.transfer_to.clone().map(|destination| Person { destination, whisper: number.transfer_whisper });
+    voice.prepare(part, None, number.mode == NumberMode::Tts);
     room.registry.note_leg(call.id, incoming.control.key());
     if let Some(remote) = &media.remote {
         media.leg.control.connect(remote.clone());
@@ -102,6 +103,7 @@ async fn answer(room: Arc<Room>, incoming: IncomingCall, prepared: Box<Prepared>
         sip: Some(SipLeg::new(incoming.control, incoming.events, incoming.origin.extension())),
         media: Some(media),
         voice,
+        errands: Errands::default(),
         assembly: Assembly::default(),
         transfer: None,
         moving: None,
@@ -153,6 +155,28 @@ fn signed_in(room: &Room, origin: &Origin) -> bool {
         Origin::Extension(_) => true,
         Origin::Trunk(name) => room.trunk(name).is_some_and(|trunk| trunk.internal),
     }
+}
+
+/// Who takes the call: the number's agent as it is now, or the number's instructions. An agent that is not there any more
+/// is the operator's mistake; a call without instructions is worse than none.
+fn part(room: &Room, number: &Number) -> Result<Part, u16> {
+    let mut part = match &number.agent {
+        None => Part::inline(instructions(room, number)),
+        Some(name) => match Part::of_agent(room, number.organization, name) {
+            Ok(Some(part)) => part,
+            Ok(None) => {
+                tracing::warn!(agent = name, "a call cannot be answered: there is no such agent");
+                return Err(500);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a call cannot be answered: its agent cannot be read");
+                return Err(500);
+            }
+        },
+    };
+    let own = |destination: &String| Person { destination: destination.clone(), whisper: number.transfer_whisper };
+    part.person = part.person.or_else(|| number.transfer_to.as_ref().map(own));
+    Ok(part)
 }
 
 /// The number's prompt is read at every call; when it cannot be, the text as written is better than no answer.
@@ -226,7 +250,7 @@ fn describe(
     Ok((answer, Some(wire::keyed(wire::remote(&agreed), trunk))))
 }
 
-fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) -> Result<Call, u16> {
+fn new_call(room: &Room, number: &Number, part: &Part, incoming: &IncomingCall, line: &Line) -> Result<Call, u16> {
     let alias = room.fresh_alias(Direction::Inbound).map_err(|_| 500_u16)?;
     let organization = room.directory.organization("");
     Ok(Call {
@@ -247,11 +271,12 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         number: number.number.clone(),
         number_name: number.name.clone(),
         prompt: number.system_prompt.clone(),
+        agent: part.agent.clone(),
         engine_key: None,
         model: room.engines.model().to_owned(),
-        voice: number.voice.clone(),
-        language: number.language.clone(),
-        max_seconds: number.max_duration_seconds,
+        voice: part.voice.clone().unwrap_or_else(|| number.voice.clone()),
+        language: part.language.clone().unwrap_or_else(|| number.language.clone()),
+        max_seconds: part.max_seconds.map_or(number.max_duration_seconds, |most| most.min(number.max_duration_seconds)),
         record_call: number.record_calls && room.config.media.record,
         save_transcript: number.save_transcripts,
         status: CallStatus::Ringing,
@@ -283,5 +308,7 @@ fn new_call(room: &Room, number: &Number, incoming: &IncomingCall, line: &Line) 
         outcome: None,
         network: Network::from(&incoming.provenance),
         transfers: Vec::new(),
+        tools: Vec::new(),
+        messages: Vec::new(),
     })
 }

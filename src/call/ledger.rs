@@ -103,7 +103,7 @@ fn data(call: &Call) -> serde_json::Value {
         Direction::Outbound => (String::new(), call.phone.clone()),
         Direction::Inbound => (call.phone.clone(), call.number.clone()),
     };
-    json!({
+    let mut data = json!({
         "call_id": call.id,
         "alias": call.alias,
         "tenant": call.tenant,
@@ -144,7 +144,11 @@ fn data(call: &Call) -> serde_json::Value {
         "outcome": call.outcome,
         "network": network(call),
         "transfers": call.transfers,
-    })
+    });
+    data["agent"] = json!(call.agent);
+    data["tools"] = json!(call.tools);
+    data["messages"] = json!(call.messages);
+    data
 }
 
 /// What the network said, but for its signed tokens.
@@ -222,6 +226,7 @@ pub(super) mod tests {
             number: String::new(),
             number_name: String::new(),
             prompt: "Say hello.".into(),
+            agent: None,
             engine_key: Some(Sealed("sealed".into())),
             model: "models/local-script".into(),
             voice: "Aoede".into(),
@@ -258,6 +263,8 @@ pub(super) mod tests {
             outcome: None,
             network: Default::default(),
             transfers: Vec::new(),
+            tools: Vec::new(),
+            messages: Vec::new(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::config::{Config, Secret};
 use crate::directory::{DialVerdict, Directory};
 use crate::events::Mailer;
 use crate::media::{MediaPlane, Quality};
+use crate::ops::outbound::Outbound;
 use crate::sip::endpoint::{Endpoint, IncomingCall};
 use crate::store::{Store, StoreError};
 
@@ -46,6 +47,7 @@ mod scribe;
 mod simulation;
 mod tables;
 mod toll;
+mod tools;
 mod trace;
 mod transcript;
 pub mod transfer;
@@ -55,6 +57,7 @@ pub use keys::{Keys, KeysError};
 pub use network::{Cause, Network};
 pub use record::{Call, CallStatus, Direction, EndReason, Speaker, Turn};
 pub use room::Tuning;
+pub use tools::{TakenMessage, ToolOutcome, ToolUse};
 pub use trace::CallTrace;
 pub use transfer::{TransferError, TransferMode, TransferOrder};
 pub use trunks::{TrunkHealth, TrunkRegistration, TrunkReport};
@@ -158,6 +161,8 @@ pub struct Services {
     pub endpoint: Endpoint,
     pub media: MediaPlane,
     pub engines: Engines,
+    /// Carries requests of tools.
+    pub outbound: Outbound,
     pub mailer: Arc<Mailer>,
 }
 

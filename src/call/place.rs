@@ -117,6 +117,7 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         number: String::new(),
         number_name: String::new(),
         prompt: order.prompt.clone(),
+        agent: None,
         engine_key: order
             .engine_key
             .as_ref()
@@ -156,6 +157,8 @@ fn new_call(room: &Room, order: &PlaceCall) -> Result<Call, StoreError> {
         outcome: None,
         network: Network::default(),
         transfers: Vec::new(),
+        tools: Vec::new(),
+        messages: Vec::new(),
     })
 }
 

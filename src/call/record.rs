@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::network::Network;
+use super::tools::{TakenMessage, ToolUse};
 use crate::clock::UtcTime;
 use crate::media::Quality;
 use crate::store::Sealed;
@@ -37,6 +38,9 @@ pub struct Call {
     #[serde(default)]
     pub number_name: String,
     pub prompt: String,
+    /// Name of the agent that has the call, or had it at last.
+    #[serde(default)]
+    pub agent: Option<String>,
     /// Caller-supplied engine key, sealed; erased at the final status.
     pub engine_key: Option<Sealed>,
     pub model: String,
@@ -87,6 +91,12 @@ pub struct Call {
     /// To persons, in the order in which they were asked for.
     #[serde(default)]
     pub transfers: Vec<Transfer>,
+    /// Tools of the agent, in the order in which they were through.
+    #[serde(default)]
+    pub tools: Vec<ToolUse>,
+    /// Messages of the caller for the people here.
+    #[serde(default)]
+    pub messages: Vec<TakenMessage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The mail that tells how a call went.
 
 use super::record::{Call, CallStatus, Direction, Turn};
+use super::tools::TakenMessage;
 use super::transcript::file;
 use crate::events::Mail;
 
@@ -44,6 +45,12 @@ fn text(call: &Call, turns: &[Turn]) -> String {
     );
     if call.attempt > 1 {
         text.push_str(&format!("Attempts: {}\n", call.attempt));
+    }
+    for TakenMessage { text: words, call_back, name, .. } in &call.messages {
+        text.push_str(&format!("\nMessage: {words}\nCall back: {call_back}\n"));
+        if !name.is_empty() {
+            text.push_str(&format!("From: {name}\n"));
+        }
     }
     text.push('\n');
     text.push_str(&file::text(call, turns));

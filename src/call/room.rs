@@ -23,6 +23,7 @@ use crate::config::{Config, TrunkConfig};
 use crate::directory::Directory;
 use crate::events::Mailer;
 use crate::media::MediaPlane;
+use crate::ops::outbound::Outbound;
 use crate::sip::endpoint::Endpoint;
 use crate::store::{Store, StoreError};
 
@@ -76,6 +77,7 @@ pub(super) struct Room {
     pub(super) endpoint: Endpoint,
     pub(super) media: MediaPlane,
     pub(super) engines: Engines,
+    pub(super) outbound: Outbound,
     pub(super) mailer: Arc<Mailer>,
     pub(super) tuning: Tuning,
     pub(super) registry: Registry,
@@ -84,6 +86,8 @@ pub(super) struct Room {
     pub(super) live: broadcast::Sender<LiveEvent>,
     /// Wakes the dialer: a call waits, or a line is free.
     pub(super) due: Arc<Notify>,
+    /// Wakes the sender of text messages: one waits.
+    pub(super) texts_due: Arc<Notify>,
     /// See [`Room::note_no_leg`].
     pub(super) ports_told: Told,
     draining: AtomicBool,
@@ -102,11 +106,13 @@ impl Room {
             endpoint: services.endpoint,
             media: services.media,
             engines: services.engines,
+            outbound: services.outbound,
             mailer: services.mailer,
             tuning,
             registry: Registry::default(),
             live: broadcast::Sender::new(WATCH),
             due,
+            texts_due: Arc::default(),
             ports_told: Told::default(),
             draining: AtomicBool::new(false),
         }

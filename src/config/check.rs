@@ -244,6 +244,31 @@ pub(super) fn slug(text: &str) -> Verdict {
     verdict(good, "write 1 to 64 of a-z, 0-9, '_' and '-', beginning with a letter or digit, e.g. \"reminder\"")
 }
 
+/// `^[a-z][a-z0-9_]{0,63}$`: what every service takes as the name of a function.
+pub(super) fn tool_name(text: &str) -> Verdict {
+    let good = (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && text.starts_with(|first: char| first.is_ascii_lowercase());
+    verdict(good, "write 1 to 64 of a-z, 0-9 and '_', beginning with a letter, e.g. \"order_status\"")
+}
+
+/// Where a tool is; credentials belong into a header, which is kept secret.
+pub(super) fn tool_address(text: &str) -> Verdict {
+    let good = text.parse::<hyper::Uri>().is_ok_and(|uri| {
+        let authority = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        matches!(uri.scheme_str(), Some("http" | "https")) && authority
+    });
+    verdict(good && !text.contains('#'), "write a complete address, e.g. \"https://crm.example/orders\"")
+}
+
+/// The text that a caller gets on the telephone.
+pub(super) fn link(text: &str) -> Verdict {
+    verdict(
+        text.contains("{reference}") && text.contains("https://") && text.len() <= 500,
+        "write a text with a link, e.g. \"Pay here: https://pay.example/{reference}\"",
+    )
+}
+
 pub(super) fn log_level(text: &str) -> Verdict {
     let plain = matches!(text, "error" | "warn" | "info" | "debug" | "trace" | "off");
     let filter = text.contains(['=', ',']) && tracing_subscriber::EnvFilter::try_new(text).is_ok();

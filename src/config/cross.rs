@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::cross_agents;
 use super::load::Notes;
 use super::tree::{Entries, whole};
 
@@ -17,14 +18,16 @@ pub(super) fn check(notes: &mut Notes<'_, '_>) {
     engine(notes);
     trace(notes);
     trunks(notes);
-    for (section, key) in [("trunk", "name"), ("extension", "user"), ("number", "name"), ("prompt", "slug")] {
+    cross_agents::check(notes);
+    let named = [("trunk", "name"), ("extension", "user"), ("number", "name"), ("prompt", "slug")];
+    for (section, key) in named.into_iter().chain([("agents", "name"), ("tools", "name")]) {
         unique(notes, section, key, str::to_owned);
     }
     unique(notes, "number", "number", same_number);
 }
 
 /// `entries` has `key` but not `other`.
-fn needs(notes: &mut Notes<'_, '_>, section: &str, entries: Entries<'_, '_>, key: &str, other: &str) {
+pub(super) fn needs(notes: &mut Notes<'_, '_>, section: &str, entries: Entries<'_, '_>, key: &str, other: &str) {
     if let (Some(place), false) = (entries.place(key), entries.has(other)) {
         notes.add(
             &place,

@@ -38,3 +38,6 @@ pub(super) fn gemini_audio_ms() -> u32 {
 pub(super) fn gemini_greeting() -> String {
     "The phone has just been answered. Greet the caller now.".into()
 }
+pub(super) fn tool_timeout() -> u64 {
+    10
+}

@@ -5,8 +5,10 @@
 
 use serde::Deserialize;
 
+mod agent;
 mod check;
 mod cross;
+mod cross_agents;
 mod defaults;
 mod dns;
 mod engine;
@@ -28,6 +30,10 @@ mod tree;
 mod trunk;
 mod walk;
 
+pub use agent::{
+    AgentConfig, BOOK_APPOINTMENT, BUILT_IN_TOOLS, RESERVED_TOOLS, SEND_PAYMENT_LINK, ToolConfig, ToolMethod,
+    tool_schema,
+};
 pub use dns::{DnsConfig, DnsServer};
 pub use engine::{ChatConfig, EngineConfig, EngineKind, MediaStreamConfig, MediaStreamDialect, OnEnd};
 pub use gemini::{ActivityConfig, Coverage, GeminiConfig, GreetBy, Sensitivity, VertexConfig};
@@ -70,4 +76,6 @@ pub struct Config {
     pub numbers: Vec<NumberConfig>,
     #[serde(rename = "prompt")]
     pub prompts: Vec<PromptConfig>,
+    pub agents: Vec<AgentConfig>,
+    pub tools: Vec<ToolConfig>,
 }

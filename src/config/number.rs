@@ -13,8 +13,12 @@ pub struct NumberConfig {
     pub number: String,
     #[serde(default)]
     pub mode: NumberMode,
-    /// Instructions, or the slug of a `[[prompt]]`; for mode `tts` the text to speak.
+    /// Instructions, or the slug of a `[[prompt]]`; for mode `tts` the text to speak. Empty where `agent` stands.
+    #[serde(default)]
     pub system_prompt: String,
+    /// Who takes its calls, in place of `system_prompt`.
+    #[serde(default)]
+    pub agent: Option<String>,
     #[serde(default)]
     pub voice: Option<String>,
     #[serde(default)]

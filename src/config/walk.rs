@@ -259,7 +259,7 @@ fn note_ports(notes: &mut Notes<'_, '_>, place: &Range<usize>, path: &str, array
 }
 
 /// The known name that a typing error would turn into `name`.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     // Longer than any key and its typing errors; also bounds the work.
     if name.len() > 64 {
         return None;

@@ -21,8 +21,11 @@ pub struct Number {
     pub name: String,
     pub number: String,
     pub mode: NumberMode,
-    /// As written: text or slug. Resolve with [`Directory::resolve_prompt`] at every call.
+    /// As written: text or slug. Resolve with [`Directory::resolve_prompt`] at every call. Empty where there is an agent.
     pub system_prompt: String,
+    /// Name of the agent that takes its calls; resolved at every call.
+    #[serde(default)]
+    pub agent: Option<String>,
     pub voice: String,
     pub language: String,
     pub visibility: Visibility,
@@ -86,6 +89,7 @@ fn record(organization: &Organization, declared: &NumberConfig, id: Uuid) -> Num
         number: declared.number.clone(),
         mode: declared.mode,
         system_prompt: declared.system_prompt.clone(),
+        agent: declared.agent.clone(),
         voice: declared.voice.clone().unwrap_or_else(|| organization.voice.clone()),
         language: declared.language.clone().unwrap_or_else(|| organization.language.clone()),
         visibility: declared.visibility,

@@ -33,6 +33,7 @@ fn number(name: &str, number: &str) -> NumberConfig {
         number: number.into(),
         mode: NumberMode::LiveVoiceAi,
         system_prompt: "reminder".into(),
+        agent: None,
         voice: None,
         language: None,
         visibility: Visibility::SignedIn,
@@ -248,4 +249,44 @@ async fn users_are_found_by_name_without_regard_to_case() {
     assert_eq!((found.name.as_str(), found.disabled), ("ada", true));
     assert_eq!(directory.users(organization).unwrap().len(), 1);
     assert!(directory.users(Uuid::nil()).unwrap().is_empty());
+}
+
+const AGENTS: &str = r#"
+[[agents]]
+name = "desk"
+instructions = "reminder"
+tools = ["order_status"]
+[[tools]]
+name = "order_status"
+description = "Looks."
+url = "https://crm.example/"
+headers = { Authorization = "Bearer sesame" }
+"#;
+
+#[tokio::test]
+async fn agents_and_tools_come_and_go_with_the_file_and_secrets_are_sealed() {
+    let store = TestStore::new();
+    let config = Config::parse(AGENTS, std::path::Path::new("t.toml")).unwrap();
+    let directory = store.start(&config).await;
+    let organization = directory.organization("").id;
+    let agent = directory.agent(organization, "desk").unwrap().unwrap();
+    assert_eq!((agent.instructions.as_str(), agent.tools[0].as_str()), ("reminder", "order_status"));
+    let tool = directory.tool(organization, "order_status").unwrap().unwrap();
+    assert!(!serde_json::to_string(&tool).unwrap().contains("sesame"), "what is kept shows no secret");
+    let headers = directory.tool_headers(&tool).unwrap();
+    let shown: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(shown, [("Authorization", "Bearer sesame")]);
+    let stolen = Tool { name: "other".into(), ..tool.clone() };
+    assert!(directory.tool_headers(&stolen).is_none(), "a secret belongs to its tool");
+
+    let made = Agent { name: "made".into(), ..agent.clone() };
+    let change = store.store.write(move |change| Directory::put_agent(change, &made));
+    change.await.map_err(|error: StoreError| error).unwrap();
+    let again = store.start(&config).await;
+    assert_eq!(again.agent(organization, "desk").unwrap().unwrap().id, agent.id, "a declared agent keeps its id");
+    assert_eq!(again.tool(organization, "order_status").unwrap().unwrap().id, tool.id);
+
+    let empty = store.start(&Config::default()).await;
+    assert!(empty.agent(organization, "desk").unwrap().is_none() && empty.tools(organization).unwrap().is_empty());
+    assert_eq!(empty.agents(organization).unwrap().len(), 1, "what was made stays");
 }

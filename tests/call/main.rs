@@ -18,6 +18,7 @@ mod ports;
 mod second_leg;
 mod srtp;
 mod toll;
+mod tools;
 mod transfer;
 mod trunk_down;
 mod wire;

@@ -73,6 +73,7 @@ fn the_types_take_every_key_of_the_schema() {
     let config: Config = toml::from_str(&uncommented()).expect("the types know every explained key");
     assert!(config.mail.is_some() && config.engine.chat.is_some());
     assert_eq!((config.extensions.len(), config.numbers.len(), config.prompts.len()), (1, 1, 1));
+    assert_eq!((config.agents.len(), config.tools.len()), (1, 1));
 }
 
 #[test]

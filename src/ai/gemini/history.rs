@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Octets of words that are kept; the oldest go first.
 const MOST: usize = 64 << 10;
 
+/// No item of a session has this number.
+const FORMER: u64 = u64::MAX;
+
 /// Both sides' words, as far as they were heard.
 #[derive(Debug, Default)]
 pub struct History {
@@ -25,6 +28,12 @@ struct Said {
 }
 
 impl History {
+    /// What another agent said, before the items of this one.
+    pub fn former(&mut self, words: &str) {
+        self.add(Some(FORMER), words, " ");
+        self.close(Some(FORMER), true);
+    }
+
     /// Words of the caller; `last`: the next belong to another turn.
     pub fn caller(&mut self, words: &str, last: bool) {
         self.add(None, words, " ");

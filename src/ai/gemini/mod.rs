@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 
 pub use service::Service;
 
-use super::engine::{CallerFrame, Command, Event, SessionOptions, Usage, Wants};
+use super::engine::{CallerFrame, Command, Event, Party, SessionOptions, Usage, Wants};
 use super::remote::{Desk, Dialect, Fate, Line, sentence};
 use super::socket::{Message, SocketError, Target};
 use super::tools::{self, Tools};
@@ -53,6 +53,9 @@ const MISSED: Duration = Duration::from_secs(3);
 /// Sound in one message of what was kept.
 const PIECE: Duration = Duration::from_millis(100);
 
+const TAKES_OVER: &str = "You have just taken this call over from a colleague; the conversation so far is known to you. \
+                          Tell the caller in one short sentence who you are, and go on.";
+
 /// A conversation with the model.
 pub struct Gemini {
     service: Service,
@@ -72,6 +75,8 @@ pub struct Gemini {
     keys: String,
     keys_due: Option<Instant>,
     greeted: bool,
+    /// The call was another agent's before.
+    takes_over: bool,
     /// A message that could not be read was told.
     told: bool,
 }
@@ -89,13 +94,22 @@ impl Gemini {
     pub fn new(service: Service, options: SessionOptions) -> Gemini {
         let tools = Tools::new(&options);
         let wanted = Wanted::new(&service, &options, &tools);
+        let (mut turn, passage) = (Turn::new(), Passage::new(service.config.resumption));
+        for spoken in &options.history {
+            match spoken.by {
+                Party::Agent => turn.history.former(&spoken.text),
+                Party::Caller => turn.history.caller(&spoken.text, true),
+            }
+        }
+        let takes_over = !turn.history.is_empty();
         Gemini {
-            passage: Passage::new(service.config.resumption),
+            passage: if takes_over { passage.continuing() } else { passage },
+            takes_over,
             service,
             key: options.key,
             wanted,
             tools,
-            turn: Turn::new(),
+            turn,
             pcm: Vec::new(),
             rate: 8_000,
             at_work: Vec::new(),
@@ -165,7 +179,9 @@ impl Gemini {
         desk.send(line, |out| {
             wire::turns(turns.iter().map(|(role, text)| (*role, text.as_str())), complete, out);
         });
-        if self.turn.history.wants_answer() {
+        // Whoever takes a call over is told to speak when it has the caller.
+        let owed = line == Line::Next || self.turn.has_spoken() || !self.takes_over;
+        if owed && self.turn.history.wants_answer() {
             desk.send(line, |out| wire::text("Go on with the conversation.", out));
         }
     }
@@ -187,7 +203,7 @@ impl Gemini {
         };
         self.greeted = true;
         self.turn.asks();
-        let text = config.greeting.as_str();
+        let text = if self.takes_over { TAKES_OVER } else { config.greeting.as_str() };
         desk.send(Line::Live, |out| match beside {
             true => wire::text(text, out),
             false => wire::turns([("user", text)].into_iter(), true, out),

@@ -106,6 +106,12 @@ impl Passage {
         }
     }
 
+    /// The first connection is told a conversation that it did not have.
+    pub fn continuing(mut self) -> Passage {
+        self.live = Way::Asked(Entry::Replay);
+        self
+    }
+
     pub fn is_open(&self) -> bool {
         self.live == Way::Open
     }

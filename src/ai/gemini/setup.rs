@@ -31,7 +31,7 @@ impl Wanted {
         Wanted {
             family: Family::of(&model),
             model,
-            instructions: options.instructions.clone(),
+            instructions: options.briefing(),
             voice: config.voice.clone().unwrap_or_else(|| options.voice.clone()),
             language: language.filter(|language| !language.is_empty()),
             tools: tools.declared(),

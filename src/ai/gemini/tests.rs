@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
-use crate::ai::engine::{Audio, Person, Sound};
+use crate::ai::engine::{Audio, Person, Sound, Spoken};
 use crate::ai::remote::Order;
 use crate::ai::socket::HandshakeError;
 
@@ -550,4 +550,31 @@ fn texts_of_both_sides_are_whole() {
         stage.hears(content(json!({"inputTranscription": {"text": "你好"}})));
     }
     assert!(!stage.events().is_empty());
+}
+
+#[test]
+fn whoever_takes_a_call_over_is_told_what_was_said_and_then_to_speak() {
+    let service = Service::new(&toml::from_str(KEYS).expect("right")).expect("usable");
+    let spoken = |by, text: &str| Spoken { by, text: text.into() };
+    let history = vec![spoken(Party::Agent, "Front desk."), spoken(Party::Caller, "Sales, please.")];
+    let options = SessionOptions { history, ..SessionOptions::new("Sell.".into()) };
+    let start = Instant::now();
+    let mut stage = Stage { gemini: Gemini::new(service, options), desk: Desk::new(start), start };
+    stage.gemini.opened(Line::Live, &mut stage.desk);
+    let setup = &stage.orders()[0].1;
+    assert_eq!(setup["setup"]["historyConfig"], json!({ "initialHistoryInClientContent": true }));
+    stage.hears(json!({"setupComplete": {}}));
+    assert_eq!(stage.events(), [Event::Ready]);
+    let turns = json!([
+        {"role": "model", "parts": [{"text": "Front desk."}]},
+        {"role": "user", "parts": [{"text": "Sales, please."}]},
+    ]);
+    let told = stage.orders();
+    assert_eq!(
+        told,
+        [("live", json!({"clientContent": {"turns": turns, "turnComplete": true}}))],
+        "and nothing else yet"
+    );
+    stage.command(Command::Greet);
+    assert!(stage.orders()[0].1.to_string().contains("taken this call over"));
 }

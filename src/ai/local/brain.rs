@@ -38,6 +38,12 @@ pub(super) enum Effect {
     Event(Event),
 }
 
+/// The script speaks the instructions themselves.
+fn script_text(options: &SessionOptions) -> String {
+    let greeting = options.greeting.iter().map(String::as_str);
+    greeting.chain([options.instructions.as_str()]).collect::<Vec<_>>().join(" ")
+}
+
 impl Brain {
     pub(super) fn new(options: &SessionOptions, recognises: bool, chat: Option<ChatClient>) -> Brain {
         let kind = match chat {
@@ -45,9 +51,9 @@ impl Brain {
             Some(client) => {
                 // The call's own model and key belong to other services: a LAN endpoint must not see the key.
                 let person = options.person.is_some();
-                Kind::Chat(Box::new(Chat::new(client, &options.instructions, &options.language, person)))
+                Kind::Chat(Box::new(Chat::new(client, &options.briefing_with_history(), &options.language, person)))
             }
-            None => Kind::Script(Script::new(&options.instructions, recognises, options.person.is_some())),
+            None => Kind::Script(Script::new(&script_text(options), recognises, options.person.is_some())),
         };
         Brain { kind, hang_up: None, person: options.person.clone(), transfer: false, done: false }
     }

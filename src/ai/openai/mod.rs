@@ -127,11 +127,16 @@ impl OpenAi {
             return self.hand_over(desk);
         }
         self.renew = self.talk.call.age.map(|age| desk.now + age);
-        if !std::mem::replace(&mut self.told, true) {
+        let first = !std::mem::replace(&mut self.told, true);
+        if first {
             desk.event(Event::Ready);
         }
-        if std::mem::take(&mut self.continues) {
+        let continues = std::mem::take(&mut self.continues);
+        if continues || first {
+            // At first: what another agent and the caller said.
             self.talk.move_to(Line::Live, desk);
+        }
+        if continues {
             self.talk.resume(desk);
         }
     }
@@ -219,6 +224,10 @@ impl Dialect for OpenAi {
             Command::TransferFailed { outcome } => self.talk.transfer_failed(&outcome, desk),
             Command::Stop => {}
         }
+    }
+
+    fn say(&mut self, text: &str, desk: &mut Desk) -> bool {
+        self.talk.say(text, desk)
     }
 
     fn ended(&mut self, error: &SocketError, desk: &mut Desk) -> Fate {

@@ -146,6 +146,13 @@ pub fn response(instructions: Option<&str>) -> Value {
     }
 }
 
+/// An answer that is `text`, and calls no tool.
+pub fn sentence(text: &str) -> Value {
+    let instructions = format!("Say to the caller just this, word for word, and nothing else: {text}");
+    let response = json!({ "instructions": instructions, "tool_choice": "none" });
+    json!({ "type": "response.create", "event_id": RESPONSE_EVENT, "response": response })
+}
+
 pub fn cancel() -> Value {
     json!({ "type": "response.cancel" })
 }

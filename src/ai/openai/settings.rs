@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::ai::engine::{SessionOptions, Wants};
+use crate::ai::engine::{SessionOptions, Spoken, Wants};
 use crate::ai::socket::{Target, Url};
 use crate::ai::tools::{Tool, Tools};
 use crate::ai::trust;
@@ -67,8 +67,13 @@ impl Service {
         let tools = Tools::new(options);
         Call {
             dialect: config.dialect,
-            instructions: options.instructions.clone(),
-            greeting: config.greeting.clone().unwrap_or_else(|| greeting(&options.language)),
+            instructions: options.briefing(),
+            greeting: match &config.greeting {
+                _ if !options.history.is_empty() => TAKES_OVER.to_owned(),
+                Some(own) => own.clone(),
+                None => greeting(&options.language),
+            },
+            history: options.history.clone(),
             language: options.language.split('-').next().unwrap_or_default().to_ascii_lowercase(),
             voice: config.voice.clone().or(named),
             input: config.input_format,
@@ -92,6 +97,9 @@ impl Service {
 fn json(table: &toml::Table) -> Value {
     serde_json::to_value(table).unwrap_or(Value::Null)
 }
+
+const TAKES_OVER: &str = "You have just taken this call over from a colleague; the conversation so far is known to you. \
+                          Tell the caller in one short sentence who you are, and go on.";
 
 fn greeting(language: &str) -> String {
     format!(
@@ -151,6 +159,8 @@ pub struct Call {
     pub overlay: Option<Value>,
     pub declared: Vec<Tool>,
     pub tools: Tools,
+    /// What was said before.
+    pub history: Vec<Spoken>,
     pub greet: bool,
     pub truncate: bool,
     /// After which a connection is replaced.

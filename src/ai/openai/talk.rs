@@ -19,7 +19,7 @@ use super::item::{Item, rate};
 use super::render;
 use super::settings::Call;
 use super::wire::{self, Said};
-use crate::ai::engine::{Event, Sound, Usage};
+use crate::ai::engine::{Event, Party, Sound, Usage};
 use crate::ai::remote::{Desk, Line};
 use crate::ai::tools;
 use crate::config::RealtimeFormat;
@@ -66,10 +66,15 @@ pub struct Talk {
 }
 
 impl Talk {
-    pub fn new(call: Call) -> Talk {
+    pub fn new(mut call: Call) -> Talk {
+        let mut history = History::default();
+        for spoken in std::mem::take(&mut call.history) {
+            let role = if spoken.by == Party::Agent { Role::Agent } else { Role::Caller };
+            history.add(role, 0, &spoken.text);
+        }
         Talk {
             call,
-            history: History::default(),
+            history,
             running: None,
             last_over: String::new(),
             asked: false,
@@ -435,6 +440,16 @@ impl Talk {
             let instructions = format!("{}\n\n{}", self.call.instructions, self.call.greeting);
             self.ask(Some(instructions), desk);
         }
+    }
+
+    /// A sentence, and nothing else; `false` while an answer runs.
+    pub fn say(&mut self, text: &str, desk: &mut Desk) -> bool {
+        let idle = self.running.is_none() && !self.asked;
+        if idle {
+            self.asked = true;
+            send(desk, &render::sentence(text));
+        }
+        idle
     }
 
     pub fn key(&mut self, key: char, desk: &mut Desk) {

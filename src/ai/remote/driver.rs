@@ -253,6 +253,19 @@ impl<D: Dialect> Session for Remote<D> {
         }
     }
 
+    fn say(&mut self, text: &str) -> bool {
+        if self.over || !self.dialect.is_ready() {
+            return false;
+        }
+        self.desk.now = self.clock.now();
+        let says = self.dialect.say(text, &mut self.desk);
+        self.settle();
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        says
+    }
+
     fn recycle(&mut self, sound: Sound) {
         self.desk.keep(sound);
     }

@@ -71,6 +71,11 @@ pub trait Dialect {
     /// Any but [`Command::Stop`], once it is ready.
     fn command(&mut self, command: Command, desk: &mut Desk);
 
+    /// Says a sentence in the service's voice; `false` when that cannot be.
+    fn say(&mut self, _text: &str, _desk: &mut Desk) -> bool {
+        false
+    }
+
     /// The call is over: last messages.
     fn stop(&mut self, _desk: &mut Desk) {}
 

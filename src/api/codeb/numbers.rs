@@ -87,6 +87,7 @@ mod tests {
             number: number.into(),
             mode: NumberMode::LiveVoiceAi,
             system_prompt: "reminder".into(),
+            agent: None,
             voice: voice.into(),
             language: "en-US".into(),
             visibility,

@@ -33,11 +33,13 @@ pub(super) mod keys;
 mod moving;
 pub(super) mod outbound;
 mod settle;
+mod tools;
 mod transfer;
 mod voice;
 pub(super) mod wire;
 
 pub(super) use moving::Moving;
+pub(super) use tools::Errands;
 pub(super) use voice::Voice;
 
 /// How often turns in the making are looked after.
@@ -53,6 +55,7 @@ pub(super) struct Actor {
     pub(super) sip: Option<SipLeg>,
     pub(super) media: Option<MediaLeg>,
     pub(super) voice: Voice,
+    pub(super) errands: Errands,
     pub(super) assembly: Assembly,
     pub(super) transfer: Option<UnderWay>,
     pub(super) moving: Option<Moving>,
@@ -97,6 +100,7 @@ enum Happening {
     Changed(Box<(hold::Change, OfferOutcome)>),
     Person(PersonNews),
     Moving(Option<CallEvent>),
+    Tool(tools::Finished),
     Time,
 }
 
@@ -121,6 +125,7 @@ impl Actor {
             changed = hold::changed(&mut self.voice.change) => Happening::Changed(Box::new(changed)),
             news = next_of_person(self.transfer.as_mut()) => Happening::Person(news),
             event = next_of(self.moving.as_mut().map(|moving| &mut moving.sip.events)) => Happening::Moving(event),
+            finished = self.errands.next() => Happening::Tool(finished),
             () = sleep_until(wake) => Happening::Time,
         }
     }
@@ -128,7 +133,8 @@ impl Actor {
     fn wake_at(&self) -> Option<Instant> {
         let turns = (self.assembly.pending() && !self.settled).then(|| self.room.clock.now() + TURN_TICK);
         let transfer = self.transfer.as_ref().and_then(|transfer| transfer.state.deadline());
-        self.state.deadline(&self.terms).into_iter().chain(turns).chain(transfer).min()
+        let tools = self.errands.deadline().filter(|_| !self.settled);
+        self.state.deadline(&self.terms).into_iter().chain(turns).chain(transfer).chain(tools).min()
     }
 
     async fn on(&mut self, happening: Happening) {
@@ -163,12 +169,14 @@ impl Actor {
             Happening::Order(Order::Replace(incoming)) => self.on_replacement(*incoming).await,
             Happening::Person(news) => self.on_person(news).await,
             Happening::Moving(event) => self.on_moving(event).await,
+            Happening::Tool(finished) => self.on_tool_finished(finished).await,
             Happening::Time => {
                 self.assembly.tick(self.room.clock.utc());
                 // A held call is quiet, not deserted; its maximum duration goes on. Two people are heard by RTP alone.
                 if self.is_on_hold() || self.is_being_transferred() {
                     self.feed(Event::Heard).await;
                 }
+                self.tools_on_time().await;
                 self.feed_transfer(handover::Event::Tick).await;
                 self.feed(Event::Tick).await;
             }
@@ -224,7 +232,11 @@ impl Actor {
     async fn on_leg(&mut self, event: LegEvent) {
         match event {
             LegEvent::Connected => {}
-            LegEvent::Key(key) => self.room.tell(self.call.id, LiveFact::Key(key)),
+            LegEvent::Key(key) => {
+                self.voice.toolbox.policy().caller_speaks();
+                self.room.tell(self.call.id, LiveFact::Key(key));
+                self.tool_hears_key(key).await;
+            }
             LegEvent::SendKey(key) => {
                 if let Some(sip) = &self.sip {
                     sip.control.press(key);

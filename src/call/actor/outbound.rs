@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::wire::{self, Ability};
-use super::{Actor, MediaLeg, SipLeg, Voice};
+use super::{Actor, Errands, MediaLeg, SipLeg, Voice};
 use crate::ai::Command;
 use crate::call::dialer::wish;
 use crate::call::internal::RING_SECONDS;
@@ -19,6 +19,7 @@ use crate::call::registry::Order;
 use crate::call::room::Room;
 use crate::call::scribe::Scribe;
 use crate::call::tables::{self, CALLS};
+use crate::call::tools::Part;
 use crate::call::transcript::Assembly;
 use crate::call::{LiveFact, ledger};
 use crate::config::Secret;
@@ -110,6 +111,7 @@ fn actor(room: Arc<Room>, call: Call, line: Line, orders: mpsc::Receiver<Order>)
         sip: None,
         media: None,
         voice: Voice::default(),
+        errands: Errands::default(),
         assembly: Assembly::default(),
         transfer: None,
         moving: None,
@@ -177,7 +179,7 @@ impl Actor {
             .resolve_prompt(self.call.organization, &self.call.prompt)
             .map_err(|error| unready(&error))?;
         let key = self.unsealed_key()?;
-        self.voice.prepare(instructions, key, false);
+        self.voice.prepare(Part::inline(instructions), key, false);
         let options =
             LegOptions { bind: self.room.endpoint.local_address().ip(), recording: self.room.recording(&self.call) };
         let leg = match self.room.media.open(options).await {

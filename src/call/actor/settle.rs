@@ -16,6 +16,7 @@ impl Actor {
     pub(super) async fn settle(&mut self, settlement: &Settlement) {
         let ended_at = self.room.clock.utc();
         self.end_transfer();
+        self.drop_tools();
         // A guard against a leg that never closes; what it had to say is then lost, the outcome is not.
         let _ = tokio::time::timeout(LAST_REPORTS, self.close_media()).await;
         self.assembly.finish(ended_at);

@@ -14,9 +14,6 @@ use super::{Bridge, Report};
 use crate::ai::{CallerFrame, Command, Event, Session, SessionFactory, Sound, Wants};
 use crate::media::Playout;
 
-/// Items of the sentence are none of the agent's.
-const ITEMS: u64 = 1 << 62;
-
 /// What there is for that case.
 #[derive(Default)]
 pub(super) struct Standby {
@@ -66,7 +63,10 @@ impl Bridge {
         for item in unfinished {
             self.on_audio_end(item, playout);
         }
+        self.calls.forget();
+        self.end_filler(playout);
         self.session = Box::new(Sentence(sentence()));
+        self.numbers.next_session();
         (self.listening, self.caller_speaks, self.caller_stopped) = (true, false, None);
         if self.standby.greeted {
             self.session.command(Command::Greet);
@@ -74,7 +74,7 @@ impl Bridge {
     }
 }
 
-/// Speaks under numbers of its own.
+/// How the call went is not for this voice to say.
 struct Sentence(Box<dyn Session>);
 
 impl Session for Sentence {
@@ -87,30 +87,13 @@ impl Session for Sentence {
     }
 
     fn command(&mut self, command: Command) {
-        let own = |item: u64| item.checked_sub(ITEMS);
-        match command {
-            Command::Played { item } => {
-                if let Some(item) = own(item) {
-                    self.0.command(Command::Played { item });
-                }
-            }
-            Command::Truncate { item, played } => {
-                if let Some(item) = own(item) {
-                    self.0.command(Command::Truncate { item, played });
-                }
-            }
-            command => self.0.command(command),
-        }
+        self.0.command(command);
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         self.0.poll_event(context).map(|mut event| {
-            match &mut event {
-                Event::Audio(audio) => audio.item += ITEMS,
-                Event::AudioEnd { item } | Event::AgentText { item, .. } => *item += ITEMS,
-                // How the call went is not for this voice to say.
-                Event::HangUp { outcome } => outcome.clear(),
-                _ => {}
+            if let Event::HangUp { outcome } = &mut event {
+                outcome.clear();
             }
             event
         })

@@ -57,6 +57,22 @@ pub(in crate::call) enum Report {
         destination: String,
         whisper: Option<String>,
     },
+    /// The agent asks for a tool that is not of this thread; answered with [`crate::ai::Command::ToolResult`].
+    ToolCalled {
+        id: String,
+        name: String,
+        arguments: serde_json::Value,
+        /// The last item of the agent so far.
+        after: u64,
+    },
+    /// The answer is not waited for any more.
+    ToolCancelled {
+        id: String,
+    },
+    /// The next agent has the call.
+    Succeeded,
+    /// It could not be reached: the one before still has it.
+    NotSucceeded,
 }
 
 /// An interruption, measured at the packets of the agent's speech that have really left.

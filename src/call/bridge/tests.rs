@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
+mod succession;
+
 use super::*;
 use crate::ai::{CallerFrame, Sound};
 use crate::media::Flushed;
@@ -107,7 +109,7 @@ struct Stage {
     bridge: Bridge,
     wire: Wire,
     reports: mpsc::Receiver<Report>,
-    orders: mpsc::Sender<Command>,
+    orders: mpsc::Sender<Cue>,
 }
 
 impl Stage {
@@ -269,11 +271,11 @@ fn a_packet_that_leaves_after_the_detection_is_counted() {
 #[test]
 fn a_call_on_hold_hears_nobody_and_tells_the_service_so() {
     let mut stage = Stage::new(64);
-    stage.orders.try_send(Command::Hold(true)).expect("room");
+    stage.orders.try_send(Command::Hold(true).into()).expect("room");
     stage.says([]);
     stage.play(FRAME * 3);
     assert_eq!(stage.script.0.borrow().frames, 0);
-    stage.orders.try_send(Command::Hold(false)).expect("room");
+    stage.orders.try_send(Command::Hold(false).into()).expect("room");
     stage.says([]);
     stage.play(FRAME * 2);
     assert_eq!(stage.script.0.borrow().frames, 2);
@@ -316,14 +318,14 @@ fn an_agent_interrupted_in_its_goodbye_leaves_all_the_same() {
 fn keys_frames_and_commands_reach_the_service_until_it_has_ended() {
     let mut stage = Stage::new(64);
     stage.bridge.key('5', &mut stage.wire);
-    stage.orders.try_send(Command::Greet).expect("room");
+    stage.orders.try_send(Command::Greet.into()).expect("room");
     stage.says([]);
     stage.play(FRAME);
     assert_eq!(stage.commands(), [Command::Key('5'), Command::Greet]);
     assert_eq!(stage.script.0.borrow().frames, 1);
     stage.says([Event::Ended]);
     stage.bridge.key('6', &mut stage.wire);
-    stage.orders.try_send(Command::Stop).expect("room");
+    stage.orders.try_send(Command::Stop.into()).expect("room");
     stage.says([]);
     stage.play(FRAME);
     assert_eq!(stage.commands(), []);

@@ -29,7 +29,6 @@ mod trim;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use record::{Delivery, Message, MessagePage, MessageStatus};
@@ -48,28 +47,22 @@ use crate::store::StoreError;
 #[derive(Clone)]
 pub struct Messages {
     room: Arc<Room>,
-    /// Wakes the sender: a text waits.
-    due: Arc<Notify>,
 }
 
 impl Messages {
     /// Begins to take texts in and to send what waits.
     pub(super) fn start(room: &Arc<Room>) -> Messages {
-        let messages = Messages { room: Arc::clone(room), due: Arc::new(Notify::new()) };
+        let messages = Messages { room: Arc::clone(room) };
         if let Some(texts) = room.endpoint.take_messages() {
             tokio::spawn(inbound::run(Arc::clone(room), texts));
         }
-        tokio::spawn(outbound::run(Arc::clone(room), Arc::clone(&messages.due)));
+        tokio::spawn(outbound::run(Arc::clone(room)));
         messages
     }
 
     /// Takes an order; returns once it is on disk, never waits for the peer.
     pub async fn send(&self, order: SendMessage) -> Result<Sending, SendError> {
-        let sending = send::accept(&self.room, order).await?;
-        if !sending.replayed {
-            self.due.notify_one();
-        }
-        Ok(sending)
+        send(&self.room, order).await
     }
 
     pub fn message(&self, organization: Uuid, id: Uuid) -> Result<Option<Message>, StoreError> {
@@ -80,6 +73,15 @@ impl Messages {
     pub fn messages(&self, organization: Uuid, before: Option<Uuid>, limit: usize) -> Result<MessagePage, StoreError> {
         record::page(&self.room.store, organization, before, limit)
     }
+}
+
+/// Takes an order; returns once it is on disk, never waits for the peer.
+pub(super) async fn send(room: &Room, order: SendMessage) -> Result<Sending, SendError> {
+    let sending = send::accept(room, order).await?;
+    if !sending.replayed {
+        room.texts_due.notify_one();
+    }
+    Ok(sending)
 }
 
 /// An event about `message` as it stands. The text is part of it: a subscriber wants to read what came in.

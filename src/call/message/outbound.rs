@@ -5,7 +5,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -34,7 +33,7 @@ const MAX_TRIES: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Runs until the room drains. What is under way then is tried again at the next start, unless it ends before.
-pub(super) async fn run(room: Arc<Room>, due: Arc<Notify>) {
+pub(super) async fn run(room: Arc<Room>) {
     let mut under_way = UnderWay::default();
     while !room.is_draining() {
         let pause = match begin(&room, &mut under_way) {
@@ -46,7 +45,7 @@ pub(super) async fn run(room: Arc<Room>, due: Arc<Notify>) {
             }
         };
         tokio::select! {
-            () = due.notified() => {}
+            () = room.texts_due.notified() => {}
             Some(done) = under_way.tasks.join_next() => under_way.ended(done),
             () = tokio::time::sleep(pause) => {}
         }

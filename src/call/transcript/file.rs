@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::call::record::{Call, Direction, Speaker, Transfer, TransferMode, Turn};
+use crate::call::{TakenMessage, ToolUse};
 use crate::clock::UtcTime;
 
 /// `outbound-ai-YYYYMMDD-HHMMSS-<id>.txt` or `vnum-<number>-YYYYMMDD-HHMMSS-<id>.txt`, UTC.
@@ -43,7 +44,8 @@ pub(in crate::call) fn text(call: &Call, turns: &[Turn]) -> String {
     text
 }
 
-/// Transfers, each when it was asked for and when its outcome was known.
+/// Transfers, each when it was asked for and when its outcome was known; tools, each when it was called;
+/// messages.
 fn facts(call: &Call) -> Vec<(UtcTime, String)> {
     let line = |at: UtcTime, text: String| (at, format!("[{}] -- {}\n", at.rfc3339(), one_line(&text)));
     let mut facts = Vec::new();
@@ -54,6 +56,13 @@ fn facts(call: &Call) -> Vec<(UtcTime, String)> {
             let outcome = outcome.word();
             facts.push(line(*at, format!("{verb} to {destination}: {outcome}")));
         }
+    }
+    for TakenMessage { at, text, call_back, name } in &call.messages {
+        let from = if name.is_empty() { String::new() } else { format!(" from {name}") };
+        facts.push(line(*at, format!("message{from}, call back {call_back}: {text}")));
+    }
+    for ToolUse { name, at, took_ms, outcome } in &call.tools {
+        facts.push(line(*at, format!("tool {name}: {} ({took_ms} ms)", outcome.word())));
     }
     facts
 }

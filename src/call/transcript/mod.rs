@@ -104,6 +104,11 @@ impl Assembly {
         }
     }
 
+    /// The caller began to speak, and no words of that are known yet.
+    pub(super) fn caller_was_heard(&self) -> bool {
+        !self.caller.spans.is_empty()
+    }
+
     /// The caller's words so far.
     pub(super) fn caller_text(&self) -> &str {
         &self.caller.text

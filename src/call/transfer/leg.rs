@@ -8,7 +8,7 @@ use super::{State, TransferError, TransferOutcome};
 use crate::ai::{Command, SessionFactory};
 use crate::call::actor::wire;
 use crate::call::actor::{MediaLeg, SipLeg, outbound};
-use crate::call::bridge::{Bridge, Report};
+use crate::call::bridge::{Bridge, Cue, Report};
 use crate::call::lines::Line;
 use crate::call::machine;
 use crate::call::outcome;
@@ -43,7 +43,7 @@ pub(in crate::call) struct Person {
     early_sound: Option<Box<Early>>,
     /// Of the announcement.
     reports: Option<mpsc::Receiver<Report>>,
-    _commands: Option<mpsc::Sender<Command>>,
+    _commands: Option<mpsc::Sender<Cue>>,
     line: Line,
 }
 
@@ -242,7 +242,7 @@ impl Person {
         let (commands, inbox) = mpsc::channel(4);
         let (outbox, reports) = mpsc::channel(REPORTS);
         self.media.leg.control.attach(Box::new(move || Box::new(Bridge::new(session(), inbox, outbox))));
-        let _ = commands.try_send(Command::Greet);
+        let _ = commands.try_send(Command::Greet.into());
         (self._commands, self.reports) = (Some(commands), Some(reports));
     }
 

@@ -18,6 +18,7 @@ use trunkline::config::Config;
 use trunkline::directory::Directory;
 use trunkline::events::Mailer;
 use trunkline::media::{HeardFrame, KeyFormat, Leg, LegOptions, MediaPlane, Peer, Playout, Remote};
+use trunkline::ops::outbound::Outbound;
 use trunkline::sip::endpoint::DialPolicy;
 use trunkline::sip::endpoint::{CallControl, CallEvent, Destination, Endpoint, IncomingCall, OutboundInvite};
 use trunkline::sip::endpoint::{Registered, TrunkStatus};
@@ -108,6 +109,7 @@ impl Gateway {
             endpoint: endpoint.clone(),
             media: media.clone(),
             engines,
+            outbound: Outbound::new(&[]).expect("TLS"),
             mailer: Arc::new(mailer),
         };
         let calls = Calls::start_tuned(services, inbound, plan.tuning).await.expect("calls");

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// The public authorities, and those in the PEM file `own`; `section` names the setting in what goes wrong.
-pub(super) fn authorities(section: &str, own: Option<&Path>) -> Result<ClientConfig, String> {
+pub fn authorities(section: &str, own: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = own {
         let unusable = |problem: String| format!("[{section}] ca {}: {problem}", path.display());
