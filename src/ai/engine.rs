@@ -99,6 +99,13 @@ pub enum Command {
         output: serde_json::Value,
     },
     UpdateInstructions(String),
+    /// The box's own ears noticed that the caller began to speak, with the first sound at `at`, or stopped, with the last one.
+    CallerBegan {
+        at: Instant,
+    },
+    CallerStopped {
+        at: Instant,
+    },
     /// The caller interrupted: of `item`, only `played` was heard.
     Truncate {
         item: u64,

@@ -18,7 +18,9 @@ use crate::media::{FRAME, HeardFrame, Peer, Playout};
 mod calls;
 mod fault;
 mod filler;
+mod hearing;
 mod report;
+mod saying;
 mod sound;
 mod succession;
 #[cfg(test)]
@@ -28,6 +30,8 @@ use calls::Calls;
 use fault::Standby;
 pub(super) use filler::ASIDE;
 use filler::Filler;
+use hearing::Hearing;
+pub(super) use hearing::{Silence, TurnRules};
 pub(super) use report::{BargeIn, Report};
 use sound::Ears;
 use succession::{Numbers, Successor};
@@ -87,6 +91,7 @@ pub(super) struct Bridge {
     /// End of the caller's last speech, until the agent answers it.
     caller_stopped: Option<Instant>,
     caller_speaks: bool,
+    hearing: Hearing,
     /// Reported with the next frame or the agent's next sound, when it is known which packet was the last.
     interruption: Option<Interruption>,
     /// The far end put the call on hold: what it sends is no speech of the caller.
@@ -171,6 +176,7 @@ impl Bridge {
             next_mark: 0,
             caller_stopped: None,
             caller_speaks: false,
+            hearing: Hearing::default(),
             interruption: None,
             on_hold: false,
             parked: None,
@@ -200,6 +206,12 @@ impl Bridge {
     /// The same; a caller whose agent fails hears `sentence`.
     pub(super) fn with_sentence(mut self, sentence: Option<SessionFactory>) -> Bridge {
         self.standby = Standby::saying(sentence);
+        self
+    }
+
+    /// The same; turns are taken by `rules`.
+    pub(super) fn with_turns(mut self, rules: TurnRules) -> Bridge {
+        self.hearing = Hearing::new(rules);
         self
     }
 
@@ -253,11 +265,7 @@ impl Bridge {
             }
             Event::AudioEnd { item } => self.on_audio_end(item, playout),
             Event::SpeechStarted { at } => self.on_speech_started(at, playout),
-            Event::SpeechStopped { at } => {
-                self.caller_speaks = false;
-                self.caller_stopped = Some(at);
-                self.report(Report::CallerStopped { at });
-            }
+            Event::SpeechStopped { at } => self.on_speech_stopped(at),
             Event::CallerText { text, last } => self.report(Report::CallerWords { text, last }),
             Event::AgentText { item, text, .. } => self.on_agent_text(item, &text),
             Event::ToolCall { id, name, arguments } => self.on_tool_call(id, &name, arguments, playout),
@@ -279,45 +287,6 @@ impl Bridge {
                 }
             }
         }
-    }
-
-    fn on_audio(&mut self, audio: &Audio, playout: &mut dyn Playout) {
-        let span = audio.sound.span();
-        if self.parked.is_some() || self.cut.contains(&audio.item) || span.is_zero() {
-            return;
-        }
-        self.report_interruption(playout.last_sent());
-        let caller_stopped = self.caller_stopped;
-        let item = self.item(audio.item);
-        item.add_audio(playout.sent() + playout.queued(), span);
-        if std::mem::replace(&mut item.begun, true) {
-            return sound::push(&audio.sound, .., playout);
-        }
-        // A mark behind the first frame tells when the item was first heard.
-        let frame = sound::samples(&audio.sound, FRAME);
-        sound::push(&audio.sound, ..frame, playout);
-        self.mark(Mark::FirstSound { item: audio.item, caller_stopped }, playout);
-        self.caller_stopped = None;
-        sound::push(&audio.sound, frame.., playout);
-    }
-
-    fn on_audio_end(&mut self, id: u64, playout: &mut dyn Playout) {
-        if self.parked.is_some() || self.cut.contains(&id) {
-            return;
-        }
-        self.item(id).ended = true;
-        playout.finish();
-        self.mark(Mark::ItemEnd(id), playout);
-    }
-
-    fn on_agent_text(&mut self, id: u64, piece: &str) {
-        if self.cut.contains(&id) {
-            return;
-        }
-        let item = self.item(id);
-        item.add_text(piece);
-        let text = item.text.clone();
-        self.report(Report::AgentWords { item: id, text });
     }
 
     /// Whatever plays stops now; the agent and the transcript learn what was heard of it.
@@ -347,6 +316,12 @@ impl Bridge {
         if self.successor.is_some() {
             self.mark(Mark::Successor, playout);
         }
+    }
+
+    fn on_speech_stopped(&mut self, at: Instant) {
+        self.caller_speaks = false;
+        self.caller_stopped = Some(at);
+        self.report(Report::CallerStopped { at });
     }
 
     fn want_person(&mut self, destination: String, whisper: Option<String>, playout: &mut dyn Playout) {
@@ -393,23 +368,6 @@ impl Bridge {
         self.report(Report::BargeIn(barge_in));
     }
 
-    fn cut_item(&mut self, item: &Item, sent: Duration, now: Instant) {
-        if self.cut.len() == CUT_ITEMS {
-            self.cut.pop_front();
-        }
-        self.cut.push_back(item.id);
-        if item.played_out(sent) {
-            self.tell_played(item.id);
-            let text = item.text.trim().to_owned();
-            self.report(Report::ItemOver { item: item.id, text, interrupted: false, at: now });
-            return;
-        }
-        let played = item.played(sent);
-        self.tell_truncated(item.id, played);
-        let text = item.heard(played).to_owned();
-        self.report(Report::ItemOver { item: item.id, text, interrupted: true, at: now });
-    }
-
     fn leave(&mut self, outcome: Option<String>, playout: &mut dyn Playout) {
         let outcome = outcome.filter(|outcome| !outcome.is_empty());
         match &mut self.leaving {
@@ -434,14 +392,6 @@ impl Bridge {
         self.report_interruption(playout.last_sent());
         let outcome = self.leaving.as_mut().and_then(|leaving| leaving.outcome.take());
         self.report(Report::Done { outcome });
-    }
-
-    fn item(&mut self, id: u64) -> &mut Item {
-        let index = self.items.iter().position(|item| item.id == id).unwrap_or_else(|| {
-            self.items.push_back(Item::new(id));
-            self.items.len() - 1
-        });
-        &mut self.items[index]
     }
 
     fn mark(&mut self, meaning: Mark, playout: &mut dyn Playout) {
@@ -526,6 +476,9 @@ impl Peer for Bridge {
         if self.listening && !self.on_hold && self.parked.is_none() {
             let heard = self.ears.hear(&frame, self.session.wants());
             self.session.hear(heard, frame.at);
+            self.attend(&frame, playout);
+        } else {
+            self.hearing.begin_anew();
         }
         self.note_activity(playout);
         self.look(playout);

@@ -75,6 +75,9 @@ pub trait Playout {
     /// When the last packet with audio of the queue left; `None` before the first.
     fn last_sent(&self) -> Option<Instant>;
 
+    /// How loud the audio of the queue is that leaves now, RMS; 0 = none does.
+    fn level(&self) -> f32;
+
     fn now(&self) -> Instant;
 }
 

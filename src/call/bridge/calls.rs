@@ -21,6 +21,10 @@ impl Calls {
         known.map(|at| self.0.swap_remove(at)).is_some()
     }
 
+    pub(super) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     pub(super) fn waits(&self, id: &str) -> bool {
         self.0.iter().any(|call| call == id)
     }

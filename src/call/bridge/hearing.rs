@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::Bridge;
+use crate::ai::Command;
 use crate::ai::attention::{Attention, Rules, Turn, level};
-use crate::media::HeardFrame;
+use crate::call::record::EndReason;
+use crate::media::{HeardFrame, Playout};
 
 /// No line is assumed to be quieter than this (RMS): about −63 dBFS.
 const QUIET: f32 = 22.0;
@@ -13,6 +16,8 @@ const ABOVE_NOISE: f32 = 3.2;
 const LOUDEST_START: f32 = 200.0;
 /// How quickly the noise is believed to have grown: 1 dB in a second.
 const GROWTH: f32 = 1.0023;
+/// What comes back of the agent's own sound is no voice of the caller.
+const ECHO_LASTS: Duration = Duration::from_millis(300);
 /// Voiced frames in a row before the caller counts as heard.
 const CERTAIN: u32 = 3;
 
@@ -123,6 +128,38 @@ impl Hearing {
     /// What came before does not count: the call was on hold, or the caller with somebody else.
     pub(super) fn begin_anew(&mut self) {
         self.last_sound = None;
+    }
+}
+
+impl Bridge {
+    /// What the box makes of a frame that the service has heard.
+    pub(super) fn attend(&mut self, frame: &HeardFrame<'_>, playout: &mut dyn Playout) {
+        match self.hearing.hear(frame, playout.level()) {
+            Some(Turn::Began(at)) => {
+                self.session.command(Command::CallerBegan { at });
+                self.on_speech_started(at, playout);
+            }
+            Some(Turn::Stopped(at)) => {
+                self.session.command(Command::CallerStopped { at });
+                self.on_speech_stopped(at);
+            }
+            None => {}
+        }
+        // Who waits for a tool or a person is not asked whether it is there.
+        let busy = !playout.queued().is_zero() || self.leaving.is_some() || self.wanted.is_some();
+        let busy = busy || self.successor.is_some() || self.calls.any();
+        match self.hearing.note(self.caller_speaks, busy, playout.now()) {
+            Some(Quiet::Ask(text)) => self.session.command(Command::Text(text)),
+            Some(Quiet::Leave) => self.leave(Some(EndReason::EmptyRoom.word().to_owned()), playout),
+            None => {}
+        }
+    }
+
+    /// When the caller stopped speaking, as the service says or else as the box heard it; `last`: when the agent was
+    /// heard last.
+    pub(super) fn end_of_caller(&self, last: Option<Instant>) -> Option<Instant> {
+        let heard = || self.hearing.last_voice(last.map(|last| last + ECHO_LASTS));
+        self.caller_stopped.or_else(|| heard().filter(|_| !self.caller_speaks))
     }
 }
 

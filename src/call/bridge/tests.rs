@@ -95,6 +95,10 @@ impl Playout for Wire {
         self.sent
     }
 
+    fn level(&self) -> f32 {
+        0.0
+    }
+
     fn last_sent(&self) -> Option<Instant> {
         self.last_sent
     }

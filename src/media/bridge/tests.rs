@@ -64,6 +64,10 @@ impl Playout for Phone {
         self.queue.sent()
     }
 
+    fn level(&self) -> f32 {
+        0.0
+    }
+
     fn last_sent(&self) -> Option<Instant> {
         self.last_sent
     }

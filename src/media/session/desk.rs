@@ -52,6 +52,10 @@ impl Playout for Desk<'_> {
         self.talk.last_speech
     }
 
+    fn level(&self) -> f32 {
+        self.talk.level
+    }
+
     fn now(&self) -> Instant {
         self.now
     }

@@ -11,6 +11,7 @@ use crate::media::codec::{Codec, Encoder, MOST_OCTETS, comfort};
 use crate::media::dtmf::{KEYS_WAITING, KeyPacket, KeySender, ToneSender};
 use crate::media::frame::{self, Frame};
 use crate::media::playout::{PlayoutQueue, Slot};
+use crate::media::quality::energy;
 use crate::media::rtp::{HEADER, Packet};
 use crate::media::session::Session;
 use crate::media::session::link::Link;
@@ -38,6 +39,8 @@ pub struct Talk {
     pub stream: Stream,
     /// When the last packet with speech left.
     pub last_speech: Option<Instant>,
+    /// RMS of the last slot; 0 without speech.
+    pub level: f32,
     /// Keys that come in before this are echoes of ours.
     deaf_until: Option<Instant>,
     /// Slots since something was to be heard.
@@ -104,6 +107,7 @@ impl Talk {
             overflow_told: false,
             stream: Stream::new(),
             last_speech: None,
+            level: 0.0,
             deaf_until: None,
             hush: 0,
             rested: false,
@@ -269,11 +273,14 @@ impl Session {
             }
             if let Some(pcm) = &slot.speech {
                 self.talk.last_speech = Some(now);
-                self.tally.level_out.add(pcm);
+                let energy = energy(pcm);
+                self.tally.level_out.add_energy(energy, pcm.len());
+                self.talk.level = (energy as f32 / pcm.len() as f32).sqrt();
                 if let Some(tape) = &mut self.tape {
                     tape.lay_spoken(slot.due, pcm, now);
                 }
             } else {
+                self.talk.level = 0.0;
                 self.tally.level_out.add_silence(frame::samples(rate));
             }
         }
