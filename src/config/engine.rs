@@ -67,6 +67,9 @@ pub struct ChatConfig {
     pub ca: Option<PathBuf>,
     #[serde(default = "defaults::chat_timeout")]
     pub timeout_seconds: u64,
+    /// The endpoint is told of the agent's tools; one that takes none is found out without this.
+    #[serde(default = "defaults::yes")]
+    pub tools: bool,
 }
 
 impl Default for EngineConfig {

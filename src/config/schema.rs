@@ -228,6 +228,7 @@ const SECTIONS: &[Section] = &[
                     may("api_key", Secret),
                     may("ca", File),
                     may("timeout_seconds", Whole(1, 300)),
+                    may("tools", Flag),
                 ]),
             ),
             may(

@@ -179,6 +179,11 @@ pub fn truncate(item: &str, content: u64, heard_ms: u64) -> Value {
     json!({ "type": "conversation.item.truncate", "item_id": item, "content_index": content, "audio_end_ms": heard_ms })
 }
 
+/// `input_audio_buffer.append` of octets that are as the service wants them.
+pub fn append_octets(octets: &[u8], out: &mut Vec<u8>) {
+    append(CallerFrame::Ulaw(octets), out);
+}
+
 /// `input_audio_buffer.append`; the samples are encoded where they go out.
 pub fn append(heard: CallerFrame<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"type":"input_audio_buffer.append","audio":""#);
