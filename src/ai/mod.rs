@@ -12,6 +12,7 @@ pub mod gemini;
 mod local;
 mod media_stream;
 pub mod openai;
+pub mod openai_live;
 pub mod remote;
 pub mod socket;
 pub mod tools;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::gemini::GeminiConfig;
 use super::openai::OpenAiConfig;
+use super::openai_live::OpenAiLiveConfig;
 use super::{Secret, defaults};
 
 /// The voice AI that calls are connected to.
@@ -21,6 +22,8 @@ pub struct EngineConfig {
     pub media_stream: Option<MediaStreamConfig>,
     /// A service that speaks OpenAI's Realtime protocol; what `kind` `openai` connects to.
     pub openai: Option<OpenAiConfig>,
+    /// OpenAI Live; what `kind` `openai-live` connects to.
+    pub openai_live: Option<OpenAiLiveConfig>,
     /// Gemini Live; what `kind` `gemini` connects to.
     pub gemini: Option<GeminiConfig>,
 }
@@ -37,6 +40,9 @@ pub enum EngineKind {
     /// OpenAI Realtime, and whatever speaks its protocol.
     #[serde(rename = "openai")]
     OpenAi,
+    /// OpenAI Live.
+    #[serde(rename = "openai-live")]
+    OpenAiLive,
     /// Gemini Live.
     Gemini,
 }
@@ -80,6 +86,7 @@ impl Default for EngineConfig {
             chat: None,
             media_stream: None,
             openai: None,
+            openai_live: None,
             gemini: None,
         }
     }

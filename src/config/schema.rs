@@ -112,6 +112,21 @@ const OPENAI: &[Field] = &[
     may("ca", File),
 ];
 
+const OPENAI_LIVE: &[Field] = &[
+    must("url", Text(check::web_socket)),
+    may("headers", NamedSecrets),
+    may("api_key", Secret),
+    may("key_field", Choice(&["authorization", "api-key"])),
+    must("model", Text(check::filled)),
+    may("backend_model", Text(check::filled)),
+    may("format", Choice(&["pcmu", "pcma", "pcm", "pcm-16000"])),
+    may("voice", Text(check::filled)),
+    may("session", Foreign(&[])),
+    may("greeting", Text(check::filled)),
+    may("greet", Flag),
+    may("ca", File),
+];
+
 const GEMINI: &[Field] = &[
     must("model", Text(check::resource)),
     may("api_key", Secret),
@@ -218,7 +233,7 @@ const SECTIONS: &[Section] = &[
     one(
         "engine",
         &[
-            may("kind", Choice(&["local", "echo", "media-stream", "openai", "gemini"])),
+            may("kind", Choice(&["local", "echo", "media-stream", "openai", "openai-live", "gemini"])),
             may("model", Text(check::filled)),
             may(
                 "chat",
@@ -236,6 +251,7 @@ const SECTIONS: &[Section] = &[
                 Table(&[must("url", Text(check::web_socket)), may("authorization", Secret), may("ca", File)]),
             ),
             may("openai", Table(OPENAI)),
+            may("openai_live", Table(OPENAI_LIVE)),
             may("gemini", Table(GEMINI)),
         ],
     ),

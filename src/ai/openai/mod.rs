@@ -16,14 +16,14 @@
 //!
 //! What is said on a connection that is ready: [`talk`].
 
-mod history;
+pub(super) mod history;
 mod item;
-mod render;
-mod settings;
+pub(super) mod render;
+pub(super) mod settings;
 mod talk;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(super) mod wire;
 
 use std::time::{Duration, Instant};
 
