@@ -27,7 +27,6 @@ use std::time::{Duration, Instant};
 pub use settings::{Call, Service};
 
 use self::talk::Talk;
-use self::wire::Said;
 use super::engine::{CallerFrame, Command, Event, Wants};
 use super::openai::wire::complaint;
 use super::remote::loss::{GAP, Missed, TRIES, Tries, WINDOW, is_lost};
@@ -155,11 +154,12 @@ impl OpenAiLive {
 
     fn not_set_up(&mut self, line: Line, problem: String, desk: &mut Desk) {
         match line {
-            Line::Live => {
+            // Or there is no other to go on with.
+            line if line == Line::Live || self.continues.is_some() => {
                 self.live = Setup::Connecting;
                 desk.fail(problem);
             }
-            Line::Next => {
+            _ => {
                 desk.abandon();
                 desk.problem(problem);
                 self.without_next(desk);

@@ -27,9 +27,9 @@ use crate::ai::remote::{Desk, Line};
 use crate::ai::tools::{self, END_CALL, TRANSFER_CALL};
 use crate::config::RealtimeFormat;
 
-const TAIL: Duration = Duration::from_millis(600);
-const PAUSE: Duration = Duration::from_secs(2);
-const SETTLED: Duration = Duration::from_millis(1_200);
+pub const TAIL: Duration = Duration::from_millis(600);
+pub const PAUSE: Duration = Duration::from_secs(2);
+pub const SETTLED: Duration = Duration::from_millis(1_200);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Keys that follow each other faster than this belong together.
 const KEY_PAUSE: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::talk::{PAUSE, SETTLED, TAIL};
 use super::*;
 use crate::ai::engine::{Audio, Person, SessionOptions, Sound, Usage};
 use crate::ai::remote::Order;
