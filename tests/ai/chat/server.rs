@@ -50,12 +50,12 @@ pub enum Answer {
 pub struct Server {
     /// `tools` of the section.
     pub tools: bool,
-    runtime: Runtime,
+    pub runtime: Runtime,
     pub address: SocketAddr,
     /// The server's authority, when it speaks TLS: a file that goes with the folder.
     pub tls: Option<(tempfile::TempDir, PathBuf)>,
     pub requests: Seen,
-    release: watch::Sender<bool>,
+    pub release: watch::Sender<bool>,
 }
 
 impl Server {
