@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Holds client events of OpenAI's Realtime protocol against the types of OpenAI's own package.
+"""Holds client events of OpenAI's Realtime and Live protocols against the types of OpenAI's own package.
 
     realtime-judge.py EVENTS.jsonl        a verdict for each type of event; ends with 1 when any was refused
     realtime-judge.py --talk URL          the package's own client talks to a server once; ends with 1 when it cannot
+    realtime-judge.py --live EVENTS.jsonl, --live-talk URL        the same for Live
 
 Keys that the types do not know are refused, and so is a number that is a text.
 """
@@ -13,25 +14,31 @@ import importlib
 import json
 import pkgutil
 import sys
+import typing
 
 import openai
 import pydantic
 import typing_extensions
-from openai.types import realtime
+from openai.types import live, realtime, responses
+from openai.types.live import ClientEventParam, ServerEvent
 from openai.types.realtime import RealtimeClientEventParam, RealtimeServerEvent
 
 
 def strict() -> None:
-    for found in pkgutil.iter_modules(realtime.__path__):
-        module = importlib.import_module(f"{realtime.__name__}.{found.name}")
-        for thing in vars(module).values():
-            if isinstance(thing, type) and typing_extensions.is_typeddict(thing):
-                thing.__pydantic_config__ = {"extra": "forbid"}
+    for package in (realtime, live, responses):
+        for found in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{package.__name__}.{found.name}")
+            # What is in "any iterable" would be judged only when somebody looks at it.
+            if hasattr(module, "Iterable"):
+                module.Iterable = typing.List
+            for thing in vars(module).values():
+                if isinstance(thing, type) and typing_extensions.is_typeddict(thing):
+                    thing.__pydantic_config__ = {"extra": "forbid"}
 
 
-def judge(path: str) -> int:
+def judge(path: str, events: object) -> int:
     strict()
-    one = pydantic.TypeAdapter(RealtimeClientEventParam)
+    one = pydantic.TypeAdapter(events)
     good, bad, why = collections.Counter(), collections.Counter(), {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:
@@ -73,9 +80,39 @@ async def talk(url: str) -> int:
     return 0 if sound and all(kind in seen for kind in whole) else 1
 
 
+async def live_talk(url: str) -> int:
+    one = pydantic.TypeAdapter(ServerEvent)
+    client = openai.AsyncOpenAI(api_key="tea", websocket_base_url=url)
+    seen, sound = [], 0
+    async with client.live.connect() as connection:
+        audio = {"format": {"type": "audio/pcmu", "rate": 8000}}
+        await connection.send({"type": "session.start", "session": {"model": "gpt-live-1", "audio": audio}})
+        while True:
+            text = await connection.recv_bytes()
+            one.validate_json(text, strict=True)
+            event = connection.parse_event(text)
+            seen.append(event.type)
+            if event.type == "session.started":
+                await connection.send({"type": "session.input_audio.append", "audio": base64.b64encode(bytes(160)).decode()})
+                await connection.send({"type": "session.commentary.append", "delegation_id": None, "content": "Greet."})
+            if event.type == "session.output_audio.delta":
+                sound += len(base64.b64decode(event.delta, validate=True))
+                await connection.send({"type": "session.close"})
+            if event.type in ("error", "session.closed"):
+                break
+    print(" ".join(seen), sound)
+    whole = ["session.started", "session.output_transcript.delta", "session.output_audio.delta", "session.closed"]
+    return 0 if sound and all(kind in seen for kind in whole) else 1
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 3 and sys.argv[1] == "--talk":
-        sys.exit(asyncio.run(talk(sys.argv[2])))
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    sys.exit(judge(sys.argv[1]))
+    match sys.argv[1:]:
+        case ["--talk", where]:
+            sys.exit(asyncio.run(talk(where)))
+        case ["--live-talk", where]:
+            sys.exit(asyncio.run(live_talk(where)))
+        case ["--live", events]:
+            sys.exit(judge(events, ClientEventParam))
+        case [events]:
+            sys.exit(judge(events, RealtimeClientEventParam))
+    sys.exit(__doc__)

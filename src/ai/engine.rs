@@ -11,6 +11,7 @@ use super::gemini::{self, Gemini};
 use super::local::{ChatClient, LocalSession, Parts};
 use super::media_stream::{self, MediaStream};
 use super::openai::{self, OpenAi};
+use super::openai_live::{self, OpenAiLive};
 use super::remote::Remote;
 use super::tools::Tool;
 use crate::clock::Clock;
@@ -333,6 +334,7 @@ pub struct Engines {
     chat: Option<ChatClient>,
     bot: Option<media_stream::Service>,
     openai: Option<openai::Service>,
+    openai_live: Option<openai_live::Service>,
     gemini: Option<gemini::Service>,
 }
 
@@ -357,6 +359,11 @@ impl Engines {
                 .map_err(|problem| tracing::error!("the realtime service cannot be connected to: {problem}"))
                 .ok()
         });
+        let openai_live = engine.openai_live.as_ref().and_then(|config| {
+            openai_live::Service::new(config)
+                .map_err(|problem| tracing::error!("OpenAI Live cannot be connected to: {problem}"))
+                .ok()
+        });
         let gemini = engine.gemini.as_ref().and_then(|gemini| {
             gemini::Service::new(gemini)
                 .map_err(|problem| tracing::error!("Gemini cannot be connected to: {problem}"))
@@ -364,11 +371,12 @@ impl Engines {
         });
         let configured = match engine.kind {
             EngineKind::OpenAi => openai.as_ref().and_then(|service| service.model().map(str::to_owned)),
+            EngineKind::OpenAiLive => openai_live.as_ref().map(|service| service.model().to_owned()),
             EngineKind::Gemini => gemini.as_ref().map(|service| service.model(None)),
             EngineKind::Local | EngineKind::Echo | EngineKind::MediaStream => None,
         };
         let model = configured.unwrap_or_else(|| engine.model.clone());
-        let engines = Engines { kind: engine.kind, model, speech, clock, chat, bot, openai, gemini };
+        let engines = Engines { kind: engine.kind, model, speech, clock, chat, bot, openai, openai_live, gemini };
         engines.warn();
         engines
     }
@@ -392,13 +400,14 @@ impl Engines {
         let engines = self.clone();
         let kind = match engines.kind {
             // A text that is only to be read out needs no conversation.
-            EngineKind::Gemini | EngineKind::OpenAi if options.speak_only => EngineKind::Local,
+            EngineKind::Gemini | EngineKind::OpenAi | EngineKind::OpenAiLive if options.speak_only => EngineKind::Local,
             kind => kind,
         };
         Box::new(move || match kind {
             EngineKind::Echo => Box::new(EchoSession::new()),
             EngineKind::MediaStream => engines.bot_session(options),
             EngineKind::OpenAi => engines.openai_session(&options),
+            EngineKind::OpenAiLive => engines.live_session(&options),
             EngineKind::Gemini => engines.gemini_session(options),
             EngineKind::Local => {
                 let Engines { speech, clock, chat, .. } = engines;
@@ -419,6 +428,15 @@ impl Engines {
         let target = service.target(options.key.as_ref(), own);
         let target = target.map_err(|problem| tracing::error!("the realtime service: {problem}")).ok();
         Box::new(Remote::new(OpenAi::new(service.call(options)), target, self.clock))
+    }
+
+    fn live_session(self, options: &SessionOptions) -> Box<dyn Session> {
+        let Some(service) = self.openai_live else { return nobody(self.clock) };
+        let own = options.model.as_deref().filter(|model| *model != self.model);
+        let target = service.target(options.key.as_ref());
+        let target = target.map_err(|problem| tracing::error!("OpenAI Live: {problem}")).ok();
+        let now = (self.clock.now(), self.clock.utc());
+        Box::new(Remote::new(OpenAiLive::new(service.call(options, own), now), target, self.clock))
     }
 
     fn gemini_session(self, options: SessionOptions) -> Box<dyn Session> {

@@ -13,6 +13,7 @@ pub mod gemini;
 mod local;
 pub mod media_stream;
 pub mod openai;
+pub mod openai_live;
 pub mod remote;
 pub mod socket;
 pub mod tools;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::played::Item;
-use crate::ai::{Audio, Command, Event, Session, SessionFactory};
+use crate::ai::{Command, Event, Session, SessionFactory};
 use crate::media::bell::Bell;
 use crate::media::bridge::{Early, Ringback, Sounding};
-use crate::media::{FRAME, HeardFrame, Peer, Playout};
+use crate::media::{HeardFrame, Peer, Playout};
 
 mod calls;
 mod fault;

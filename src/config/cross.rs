@@ -67,6 +67,12 @@ fn engine(notes: &mut Notes<'_, '_>) {
     if engine.text("kind") == Some("openai") {
         needs(notes, "engine", engine, "kind", "openai");
     }
+    if engine.text("kind") == Some("openai-live") {
+        needs(notes, "engine", engine, "kind", "openai_live");
+    }
+    if let Some(live) = engine.section("openai_live") {
+        needs(notes, "engine.openai_live", live, "key_field", "api_key");
+    }
     if let Some(bot) = engine.section("media_stream") {
         media_stream(notes, bot);
     }

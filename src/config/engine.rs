@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use super::gemini::GeminiConfig;
 use super::openai::OpenAiConfig;
+use super::openai_live::OpenAiLiveConfig;
+use super::turns::TurnsConfig;
 use super::{Secret, defaults};
 
 /// The voice AI that calls are connected to.
@@ -21,8 +23,11 @@ pub struct EngineConfig {
     pub media_stream: Option<MediaStreamConfig>,
     /// A service that speaks OpenAI's Realtime protocol; what `kind` `openai` connects to.
     pub openai: Option<OpenAiConfig>,
+    /// OpenAI Live; what `kind` `openai-live` connects to.
+    pub openai_live: Option<OpenAiLiveConfig>,
     /// Gemini Live; what `kind` `gemini` connects to.
     pub gemini: Option<GeminiConfig>,
+    pub turns: TurnsConfig,
     /// What the box's own voice says to a caller whose voice AI has failed; silence when absent.
     pub fault_sentence: Option<String>,
     /// Such a caller is then connected to the person of the number, where it has one.
@@ -41,6 +46,9 @@ pub enum EngineKind {
     /// OpenAI Realtime, and whatever speaks its protocol.
     #[serde(rename = "openai")]
     OpenAi,
+    /// OpenAI Live.
+    #[serde(rename = "openai-live")]
+    OpenAiLive,
     /// Gemini Live.
     Gemini,
 }
@@ -118,6 +126,9 @@ pub struct ChatConfig {
     pub ca: Option<PathBuf>,
     #[serde(default = "defaults::chat_timeout")]
     pub timeout_seconds: u64,
+    /// The endpoint is told of the agent's tools; one that takes none is found out without this.
+    #[serde(default = "defaults::yes")]
+    pub tools: bool,
 }
 
 impl Default for EngineConfig {
@@ -128,7 +139,9 @@ impl Default for EngineConfig {
             chat: None,
             media_stream: None,
             openai: None,
+            openai_live: None,
             gemini: None,
+            turns: TurnsConfig::default(),
             fault_sentence: None,
             fault_transfer: false,
         }

@@ -21,6 +21,7 @@ mod media;
 mod mistake;
 mod number;
 mod openai;
+mod openai_live;
 mod operations;
 mod organization;
 mod schema;
@@ -28,6 +29,7 @@ mod secret;
 mod sip;
 mod tree;
 mod trunk;
+mod turns;
 mod walk;
 
 pub use agent::{
@@ -44,12 +46,14 @@ pub use media::{MediaConfig, SpeechConfig};
 pub use mistake::{Mistake, Mistakes};
 pub use number::{NumberConfig, NumberMode, PromptConfig, Visibility};
 pub use openai::{KeyField, NoiseReduction, OpenAiConfig, RealtimeDialect, RealtimeFormat, TurnDetection};
+pub use openai_live::OpenAiLiveConfig;
 pub use operations::{LogConfig, LogFormat, ShutdownConfig, StateConfig, TraceConfig};
 pub use organization::{DialConfig, OrganizationConfig};
 pub use schema::{Field, Section, sections};
 pub use secret::Secret;
 pub use sip::{CodecName, CodecOrder, DigestName, ExtensionConfig, SipConfig, SrtpPolicy, TransportName, TrunkConfig};
 pub use trunk::{DtmfMode, IdentityHeader, NumberFormat, NumberRule, TrunkHost};
+pub use turns::{TurnEars, TurnsConfig};
 
 /// The whole configuration. Every section has defaults that work on a LAN; the smallest file names one trunk.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -112,6 +112,21 @@ const OPENAI: &[Field] = &[
     may("ca", File),
 ];
 
+const OPENAI_LIVE: &[Field] = &[
+    must("url", Text(check::web_socket)),
+    may("headers", NamedSecrets),
+    may("api_key", Secret),
+    may("key_field", Choice(&["authorization", "api-key"])),
+    must("model", Text(check::filled)),
+    may("backend_model", Text(check::filled)),
+    may("format", Choice(&["pcmu", "pcma", "pcm", "pcm-16000"])),
+    may("voice", Text(check::filled)),
+    may("session", Foreign(&[])),
+    may("greeting", Text(check::filled)),
+    may("greet", Flag),
+    may("ca", File),
+];
+
 const GEMINI: &[Field] = &[
     must("model", Text(check::resource)),
     may("api_key", Secret),
@@ -218,7 +233,7 @@ const SECTIONS: &[Section] = &[
     one(
         "engine",
         &[
-            may("kind", Choice(&["local", "echo", "media-stream", "openai", "gemini"])),
+            may("kind", Choice(&["local", "echo", "media-stream", "openai", "openai-live", "gemini"])),
             may("model", Text(check::filled)),
             may(
                 "chat",
@@ -228,6 +243,7 @@ const SECTIONS: &[Section] = &[
                     may("api_key", Secret),
                     may("ca", File),
                     may("timeout_seconds", Whole(1, 300)),
+                    may("tools", Flag),
                 ]),
             ),
             may(
@@ -243,7 +259,20 @@ const SECTIONS: &[Section] = &[
                 ]),
             ),
             may("openai", Table(OPENAI)),
+            may("openai_live", Table(OPENAI_LIVE)),
             may("gemini", Table(GEMINI)),
+            may(
+                "turns",
+                Table(&[
+                    may("ears", Choice(&["service", "box"])),
+                    may("interrupt_after_ms", Whole(40, 2000)),
+                    may("pause_ms", Whole(200, 5000)),
+                    may("echo_loss_db", Whole(0, 60)),
+                    may("silence_seconds", Whole(0, 600)),
+                    may("silence_prompts", Whole(0, 20)),
+                    may("silence_text", Text(check::filled)),
+                ]),
+            ),
             may("fault_sentence", Text(check::filled)),
             may("fault_transfer", Flag),
         ],

@@ -181,11 +181,10 @@ impl Phone {
             }
             Event::SpeechStarted { .. } => {
                 self.flushes += 1;
-                if let Some(item) = self.playout.front() {
+                for item in self.playout.drain(..) {
                     let truncate = Command::Truncate { item: item.number, played: item.played };
                     self.session.command(truncate);
                 }
-                self.playout.clear();
             }
             _ => {}
         }

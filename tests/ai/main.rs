@@ -6,6 +6,7 @@ mod voice;
 
 mod chat;
 mod gemini;
+mod live;
 mod media_stream;
 mod realtime;
 mod session;

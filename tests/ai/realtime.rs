@@ -4,6 +4,8 @@
 // The error that its callback may return is the WebSocket library's own.
 #![allow(clippy::result_large_err)]
 
+mod loss;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,7 +30,7 @@ use crate::common::options;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
 
@@ -130,11 +132,11 @@ impl Service {
     }
 }
 
-fn text(octets: &[u8]) -> String {
+pub fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
-async fn python(arguments: &[&str]) -> std::process::Output {
+pub async fn python(arguments: &[&str]) -> std::process::Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let judge = tokio::process::Command::new(root.join(".cache/venv/bin/python3"))
         .arg(root.join("scripts/realtime-judge.py"))
@@ -179,12 +181,12 @@ impl Line {
     }
 }
 
-async fn next(session: &mut dyn Session) -> Event {
+pub async fn next(session: &mut dyn Session) -> Event {
     within("an event", poll_fn(|context| session.poll_event(context))).await
 }
 
 /// Lets the session work until `done`; its events of the meantime.
-async fn meanwhile<T>(session: &mut dyn Session, done: impl Future<Output = T>) -> (T, Vec<Event>) {
+pub async fn meanwhile<T>(session: &mut dyn Session, done: impl Future<Output = T>) -> (T, Vec<Event>) {
     tokio::pin!(done);
     let mut events = Vec::new();
     let result = within(
@@ -200,7 +202,7 @@ async fn meanwhile<T>(session: &mut dyn Session, done: impl Future<Output = T>) 
     (result, events)
 }
 
-async fn until(session: &mut dyn Session, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
+pub async fn until(session: &mut dyn Session, fits: impl Fn(&Event) -> bool) -> Vec<Event> {
     let mut events = Vec::new();
     while !events.last().is_some_and(&fits) {
         events.push(next(session).await);

@@ -95,6 +95,22 @@ fn an_example_of_every_realtime_server_loads() {
 }
 
 #[test]
+fn the_example_of_openai_live_loads_and_its_mistakes_are_explained() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/engines/openai-live.toml");
+    let config = Config::load(&path).expect("the example is right");
+    assert_eq!(config.engine.kind, EngineKind::OpenAiLive);
+    for (section, words) in [
+        ("", "stands without `openai_live`"),
+        ("[engine.openai_live]\nurl = \"ws://x/\"", "engine.openai_live.model: is missing"),
+        ("[engine.openai_live]\nurl = \"ws://x/\"\nmodel = \"m\"\nkey_field = \"api-key\"", "stands without `api_key`"),
+    ] {
+        let text = format!("[engine]\nkind = \"openai-live\"\n{section}");
+        let found = Config::parse(&text, Path::new("t.toml")).map(|_| ()).expect_err(section).to_string();
+        assert!(found.contains(words), "{section}: {found}");
+    }
+}
+
+#[test]
 fn a_mistake_in_the_realtime_section_is_explained() {
     let mistakes = |section: &str| {
         let text = format!("[engine]\nkind = \"openai\"\n{section}");

@@ -458,7 +458,8 @@ impl Dialect for Gemini {
                     None => self.say(&said, desk),
                 }
             }
-            Command::Hold(false) | Command::Stop => {}
+            // The service has ears of its own.
+            Command::CallerBegan { .. } | Command::CallerStopped { .. } | Command::Hold(false) | Command::Stop => {}
         }
         self.step(desk);
     }

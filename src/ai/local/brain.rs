@@ -48,11 +48,7 @@ impl Brain {
     pub(super) fn new(options: &SessionOptions, recognises: bool, chat: Option<ChatClient>) -> Brain {
         let kind = match chat {
             _ if options.speak_only => Kind::SpeakOnly(options.instructions.clone()),
-            Some(client) => {
-                // The call's own model and key belong to other services: a LAN endpoint must not see the key.
-                let person = options.person.is_some();
-                Kind::Chat(Box::new(Chat::new(client, &options.briefing_with_history(), &options.language, person)))
-            }
+            Some(client) => Kind::Chat(Box::new(Chat::new(client, options))),
             None => Kind::Script(Script::new(&script_text(options), recognises, options.person.is_some())),
         };
         Brain { kind, hang_up: None, person: options.person.clone(), transfer: false, done: false }
@@ -170,6 +166,42 @@ impl Brain {
         }
     }
 
+    /// How much of `item` was heard, as far as can be known here.
+    pub(super) fn guess(&mut self, item: u64, played: Duration) {
+        if let Kind::Chat(chat) = &mut self.kind {
+            chat.guess(item, played);
+        }
+    }
+
+    /// All of `item` was heard.
+    pub(super) fn item_played(&mut self, item: u64) {
+        if let Kind::Chat(chat) = &mut self.kind {
+            chat.played(item);
+        }
+    }
+
+    /// What came of a tool.
+    pub(super) fn result(&mut self, id: &str, output: serde_json::Value) {
+        if let Kind::Chat(chat) = &mut self.kind {
+            self.done |= chat.result(id, output);
+        }
+    }
+
+    /// Everything that was to be said was handed on; `true` when there is more to do because of it.
+    pub(super) fn handed_on(&mut self) -> bool {
+        if let Kind::Chat(chat) = &mut self.kind { chat.handed_on() } else { false }
+    }
+
+    /// There is something to be polled for that wakes nobody.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(&self.kind, Kind::Chat(chat) if chat.is_fresh())
+    }
+
+    /// The number of the answer that is being given.
+    pub(super) fn answer(&self) -> u64 {
+        if let Kind::Chat(chat) = &self.kind { chat.answer() } else { 0 }
+    }
+
     pub(super) fn set_instructions(&mut self, text: &str) {
         match &mut self.kind {
             Kind::Script(script) => script.set_message(text),
@@ -187,6 +219,7 @@ impl Brain {
             match thought {
                 Thought::Say(text) => effects.push(Effect::Say(text)),
                 Thought::Usage(usage) => effects.push(Effect::Event(Event::Usage(usage))),
+                Thought::Tool(event) => effects.push(Effect::Event(event)),
                 Thought::Complete if chat.transfers() => self.transfer = true,
                 Thought::Complete if chat.hangs_up() => {
                     self.hang_up = Some(FINISHED.to_owned());
@@ -200,7 +233,7 @@ impl Brain {
 
     /// More will be said without the caller's doing.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(&self.kind, Kind::Chat(chat) if chat.is_answering())
+        matches!(&self.kind, Kind::Chat(chat) if chat.is_busy())
     }
 
     pub(super) fn is_recording(&self) -> bool {

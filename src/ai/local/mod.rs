@@ -134,7 +134,7 @@ impl LocalSession {
         }
         self.played = true;
         if let Some((item, played)) = self.mouth.hush(now) {
-            self.brain.truncate(item, played);
+            self.brain.guess(item, played);
         }
         self.out.retain(|event| {
             !matches!(event, Event::Audio(_) | Event::AudioEnd { .. } | Event::AgentText { .. } | Event::TurnEnd)
@@ -269,7 +269,7 @@ impl LocalSession {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Say(text) => self.mouth.say(text),
+                Effect::Say(text) => self.mouth.say(self.brain.answer(), text),
                 Effect::Tone => self.mouth.tone(),
                 Effect::Event(event) => self.out.push_back(event),
             }
@@ -294,6 +294,9 @@ impl LocalSession {
                 }
                 Uttered::Failed => self.error("the speaker is overloaded: a text was not spoken"),
             }
+        }
+        if self.mouth.is_empty() && self.brain.handed_on() {
+            return;
         }
         if self.mouth.is_empty() && !self.brain.is_busy() {
             if std::mem::take(&mut self.turn_end_owed) {
@@ -405,6 +408,13 @@ impl Session for LocalSession {
             Command::Truncate { item, played } => self.brain.truncate(item, played),
             Command::Played { item } => {
                 self.mouth.played(item);
+                self.brain.item_played(item);
+            }
+            Command::ToolResult { id, output } => {
+                self.brain.result(&id, output);
+                if self.brain.is_done() {
+                    self.speech_stopped(now);
+                }
             }
             Command::Hold(on_hold) => {
                 self.on_hold = on_hold;
@@ -427,8 +437,7 @@ impl Session for LocalSession {
                 self.out.push_back(Event::Ended);
                 self.ended = true;
             }
-            // The local brains call no tools.
-            Command::ToolResult { .. } | Command::Key(_) | Command::Text(_) => {}
+            Command::Key(_) | Command::Text(_) | Command::CallerBegan { .. } | Command::CallerStopped { .. } => {}
         }
         self.wake();
     }
@@ -445,7 +454,7 @@ impl Session for LocalSession {
             self.poll_brain(context);
             self.keep_time(self.clock.now());
             self.poll_mouth(context);
-            if !self.out.is_empty() {
+            if !self.out.is_empty() || self.brain.is_fresh() {
                 continue;
             }
             let now = self.clock.now();

@@ -32,14 +32,21 @@ pub(super) struct Mouth {
 }
 
 enum Piece {
-    Text(String),
-    Speaking { from: mpsc::Receiver<Spoken>, said: bool },
+    /// Of the brain's answer of that number.
+    Text(u64, String),
+    Speaking {
+        answer: u64,
+        from: mpsc::Receiver<Spoken>,
+        said: bool,
+    },
     Tone,
 }
 
 /// A sentence that was handed on.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Said {
+    /// Of the brain, which wrote it.
+    pub(super) answer: u64,
     pub(super) item: u64,
     pub(super) text: String,
     pub(super) length: Duration,
@@ -66,9 +73,9 @@ impl Mouth {
     }
 
     /// Text without a word in it is nothing to say.
-    pub(super) fn say(&mut self, text: String) {
+    pub(super) fn say(&mut self, answer: u64, text: String) {
         if text.chars().any(char::is_alphanumeric) {
-            self.add(Piece::Text(text));
+            self.add(Piece::Text(answer, text));
         }
     }
 
@@ -135,17 +142,18 @@ impl Mouth {
                     let events = self.item(None, tone(), TONE_HZ, now);
                     return Poll::Ready(Uttered::Item(events, None));
                 }
-                Some(piece @ Piece::Text(_)) => {
-                    let Piece::Text(text) = &mut *piece else { continue };
-                    let from = self.speech.speak(std::mem::take(text), self.voice);
-                    *piece = Piece::Speaking { from, said: false };
+                Some(piece @ Piece::Text(..)) => {
+                    let Piece::Text(answer, text) = &mut *piece else { continue };
+                    let (answer, from) = (*answer, self.speech.speak(std::mem::take(text), self.voice));
+                    *piece = Piece::Speaking { answer, from, said: false };
                 }
-                Some(Piece::Speaking { from, said }) => match from.poll_recv(context) {
+                Some(Piece::Speaking { answer, from, said }) => match from.poll_recv(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(spoken)) => {
                         *said = true;
                         if !spoken.pcm.is_empty() {
-                            return Poll::Ready(self.sentence(spoken, now));
+                            let answer = *answer;
+                            return Poll::Ready(self.sentence(answer, spoken, now));
                         }
                     }
                     Poll::Ready(None) => {
@@ -160,10 +168,10 @@ impl Mouth {
         }
     }
 
-    fn sentence(&mut self, spoken: Spoken, now: Instant) -> Uttered {
+    fn sentence(&mut self, answer: u64, spoken: Spoken, now: Instant) -> Uttered {
         let length = length(spoken.pcm.len(), spoken.rate);
         let events = self.item(Some(spoken.text.clone()), spoken.pcm, spoken.rate, now);
-        Uttered::Item(events, Some(Said { item: self.last_item, text: spoken.text, length }))
+        Uttered::Item(events, Some(Said { answer, item: self.last_item, text: spoken.text, length }))
     }
 
     fn item(&mut self, text: Option<String>, pcm: Vec<i16>, rate: u32, now: Instant) -> Vec<Event> {

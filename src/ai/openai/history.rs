@@ -58,7 +58,7 @@ impl History {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Role, &str)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Role, &str)> {
         self.said.iter().map(|(role, _, text)| (*role, text.as_str()))
     }
 }

@@ -9,18 +9,22 @@
 //! | opened, asked | `error`, [`PATIENCE`] over | the live one: over; the next one: given up, tried again later |
 //! | ready | it is as old as the service allows | a next one is prepared beside it |
 //! | ready, the next one too | neither speaks | the next one is told what was said, and takes over |
-//! | ready | closed | the next one goes on, if there is one; else over |
+//! | ready | lost ([`is_lost`]) | the next one goes on, if there is one; else a new one is made, is told what was said, and
+//! hears what the caller said meanwhile, the last [`GAP`] of it |
+//! | ready | lost [`TRIES`] times within [`WINDOW`], or closed for a reason | over |
+//! | being made anew | refused | over |
 //!
 //! What is said on a connection that is ready: [`talk`].
 
-mod history;
+pub(super) mod history;
 mod item;
-mod render;
-mod settings;
+mod manual;
+pub(super) mod render;
+pub(super) mod settings;
 mod talk;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(super) mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +33,7 @@ pub use settings::{Call, Service};
 use self::talk::Talk;
 use self::wire::Said;
 use super::engine::{CallerFrame, Command, Event, Wants};
+use super::remote::loss::{GAP, Missed, TRIES, Tries, WINDOW, is_lost};
 use super::remote::{Desk, Dialect, Fate, Line, sentence};
 use super::socket::{Message, SocketError};
 
@@ -73,6 +78,8 @@ pub struct OpenAi {
     renew: Option<Instant>,
     /// When to look whether it can take over, and until when that needs a pause.
     look: Option<(Instant, Instant)>,
+    tries: Tries,
+    missed: Missed,
 }
 
 impl OpenAi {
@@ -85,6 +92,8 @@ impl OpenAi {
             continues: false,
             renew: None,
             look: None,
+            tries: Tries::default(),
+            missed: Missed::default(),
         }
     }
 
@@ -137,6 +146,9 @@ impl OpenAi {
             self.talk.move_to(Line::Live, desk);
         }
         if continues {
+            if let Some(missed) = self.missed.take() {
+                desk.send(Line::Live, |out| render::append_octets(&missed, out));
+            }
             self.talk.resume(desk);
         }
     }
@@ -171,11 +183,28 @@ impl OpenAi {
             self.look = Some((desk.now + LOOK, patience));
             return;
         }
+        self.talk.moved(desk);
         self.talk.move_to(Line::Next, desk);
         desk.take_over();
-        self.talk.moved(desk);
+        self.talk.resume(desk);
         (self.live, self.next, self.look) = (Setup::Ready, None, None);
         self.renew = self.talk.call.age.map(|age| desk.now + age);
+    }
+
+    /// Goes on over a new connection, if that may help.
+    fn make_anew(&mut self, error: &SocketError, desk: &mut Desk) -> Fate {
+        if !self.told || !is_lost(error) {
+            return Fate::Over(Some(sentence(error)));
+        }
+        let Some(pause) = self.tries.another(desk.now) else {
+            return Fate::Over(Some(format!("{}, {TRIES} times within {} s", sentence(error), WINDOW.as_secs())));
+        };
+        desk.problem(format!("the session is continued over a new connection: {}", sentence(error)));
+        if !self.continues {
+            self.talk.moved(desk);
+        }
+        (self.live, self.look, self.renew, self.continues) = (Setup::Connecting, None, None, true);
+        Fate::After(pause)
     }
 }
 
@@ -206,8 +235,16 @@ impl Dialect for OpenAi {
         self.live == Setup::Ready
     }
 
+    fn listens(&self) -> bool {
+        self.told
+    }
+
     fn speech(&mut self, heard: CallerFrame<'_>, _at: Instant, out: &mut Vec<u8>) {
-        render::append(heard, out);
+        if self.is_ready() {
+            render::append(heard, out);
+        } else {
+            self.missed.add(heard, self.talk.call.input_octets(GAP));
+        }
     }
 
     fn command(&mut self, command: Command, desk: &mut Desk) {
@@ -222,6 +259,8 @@ impl Dialect for OpenAi {
             Command::Hold(on_hold) => self.talk.hold(on_hold, desk),
             Command::TransferBegun => self.talk.transfer_begun(desk),
             Command::TransferFailed { outcome } => self.talk.transfer_failed(&outcome, desk),
+            Command::CallerBegan { .. } => self.talk.caller_began(desk),
+            Command::CallerStopped { .. } => self.talk.caller_stopped(desk),
             Command::Stop => {}
         }
     }
@@ -231,7 +270,7 @@ impl Dialect for OpenAi {
     }
 
     fn ended(&mut self, error: &SocketError, desk: &mut Desk) -> Fate {
-        let Some(next) = self.next.take() else { return Fate::Over(Some(sentence(error))) };
+        let Some(next) = self.next.take() else { return self.make_anew(error, desk) };
         tracing::debug!("a connection to the voice AI is lost, and another goes on: {error}");
         (self.live, self.look, self.continues) = (next, None, true);
         self.talk.moved(desk);

@@ -116,7 +116,7 @@ fn noise_reduction(call: &Call) -> Option<Value> {
 }
 
 /// Tables are merged, everything else is replaced.
-fn lay_over(under: &mut Value, over: &Value) {
+pub fn lay_over(under: &mut Value, over: &Value) {
     match (under, over) {
         (Value::Object(under), Value::Object(over)) => {
             for (key, value) in over {
@@ -157,6 +157,10 @@ pub fn cancel() -> Value {
     json!({ "type": "response.cancel" })
 }
 
+pub fn commit() -> Value {
+    json!({ "type": "input_audio_buffer.commit" })
+}
+
 pub fn clear() -> Value {
     json!({ "type": "input_audio_buffer.clear" })
 }
@@ -186,9 +190,21 @@ pub fn truncate(item: &str, content: u64, heard_ms: u64) -> Value {
     json!({ "type": "conversation.item.truncate", "item_id": item, "content_index": content, "audio_end_ms": heard_ms })
 }
 
+/// `input_audio_buffer.append` of octets that are as the service wants them.
+pub fn append_octets(octets: &[u8], out: &mut Vec<u8>) {
+    append(CallerFrame::Ulaw(octets), out);
+}
+
 /// `input_audio_buffer.append`; the samples are encoded where they go out.
 pub fn append(heard: CallerFrame<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"type":"input_audio_buffer.append","audio":""#);
+    encoded("input_audio_buffer.append", heard, out);
+}
+
+/// An event of type `kind` with the sound as `audio`.
+pub fn encoded(kind: &str, heard: CallerFrame<'_>, out: &mut Vec<u8>) {
+    for piece in [r#"{"type":""#, kind, r#"","audio":""#] {
+        out.extend_from_slice(piece.as_bytes());
+    }
     match heard {
         CallerFrame::Ulaw(octets) | CallerFrame::Alaw(octets) => encode(octets, out),
         CallerFrame::Linear { pcm, .. } => {

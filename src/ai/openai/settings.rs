@@ -1,5 +1,6 @@
 //! Where the configured service is, and what a call asks of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,23 +41,14 @@ impl Service {
     pub fn target(&self, key: Option<&Secret>, model: Option<&str>) -> Result<Target, String> {
         let config = &self.config;
         let url: Url = address(config, model).parse().map_err(|problem| format!("[engine.openai] url {problem}"))?;
-        let mut fields = Vec::new();
-        if let Some(key) = key.or(config.api_key.as_ref()) {
-            fields.push(match config.key_field {
-                KeyField::Authorization => ("Authorization".to_owned(), format!("Bearer {}", key.expose())),
-                KeyField::ApiKey => ("api-key".to_owned(), key.expose().to_owned()),
-            });
-        }
-        if !config.subprotocols.is_empty() {
-            fields.push(("Sec-WebSocket-Protocol".to_owned(), config.subprotocols.join(", ")));
-        }
-        fields.extend(config.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
-        for (name, value) in &fields {
-            let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!~*'".contains(&b));
-            if !token || value.chars().any(|c| c.is_control() || !c.is_ascii()) {
-                return Err(format!("[engine.openai] the field {name:?} of the request must be one line of ASCII"));
-            }
-        }
+        let access = Access {
+            section: "engine.openai",
+            key: key.or(config.api_key.as_ref()),
+            key_field: config.key_field,
+            subprotocols: &config.subprotocols,
+            headers: &config.headers,
+        };
+        let fields = access.fields()?;
         Ok(Target { url, fields, tls: self.tls.clone() })
     }
 
@@ -94,17 +86,54 @@ impl Service {
     }
 }
 
-fn json(table: &toml::Table) -> Value {
+/// Fields of the request for a connection.
+pub struct Access<'a> {
+    pub section: &'static str,
+    pub key: Option<&'a Secret>,
+    pub key_field: KeyField,
+    pub subprotocols: &'a [String],
+    pub headers: &'a BTreeMap<String, Secret>,
+}
+
+impl Access<'_> {
+    /// The error is the operator's sentence.
+    pub fn fields(&self) -> Result<Vec<(String, String)>, String> {
+        let mut fields = Vec::new();
+        if let Some(key) = self.key {
+            fields.push(match self.key_field {
+                KeyField::Authorization => ("Authorization".to_owned(), format!("Bearer {}", key.expose())),
+                KeyField::ApiKey => ("api-key".to_owned(), key.expose().to_owned()),
+            });
+        }
+        if !self.subprotocols.is_empty() {
+            fields.push(("Sec-WebSocket-Protocol".to_owned(), self.subprotocols.join(", ")));
+        }
+        fields.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
+        for (name, value) in &fields {
+            let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!~*'".contains(&b));
+            if !token || value.chars().any(|c| c.is_control() || !c.is_ascii()) {
+                return Err(format!("[{}] the field {name:?} of the request must be one line of ASCII", self.section));
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// A table of the operator's in the service's own words.
+pub fn json(table: &toml::Table) -> Value {
     serde_json::to_value(table).unwrap_or(Value::Null)
 }
 
 const TAKES_OVER: &str = "You have just taken this call over from a colleague; the conversation so far is known to you. \
                           Tell the caller in one short sentence who you are, and go on.";
 
-fn greeting(language: &str) -> String {
-    format!(
-        "The phone has just been answered. Greet the caller now, in one short sentence, in the language {language}."
-    )
+/// Whatever language the instructions are in, the caller is spoken to in that of the call.
+pub fn greeting(language: &str) -> String {
+    let language = match language.trim() {
+        "" => "Speak the language that the instructions above are written in.".to_owned(),
+        language => format!("Language of the call (BCP 47): {language}. Speak that language and no other."),
+    };
+    format!("[The phone has just been answered. Greet the caller now, in one short sentence. {language}]")
 }
 
 /// The configured address, its query and the model.
@@ -175,6 +204,21 @@ impl Call {
             RealtimeFormat::Pcm => Wants::LinearAt(24_000),
             RealtimeFormat::Pcm16000 => Wants::LinearAt(16_000),
         }
+    }
+
+    /// Octets of what the service hears in so long.
+    pub fn input_octets(&self, span: Duration) -> usize {
+        let a_second = match self.input {
+            RealtimeFormat::Pcmu | RealtimeFormat::Pcma => 8_000,
+            RealtimeFormat::Pcm => 48_000,
+            RealtimeFormat::Pcm16000 => 32_000,
+        };
+        a_second * span.as_millis() as usize / 1_000
+    }
+
+    /// Whether somebody has to tell the service when the caller has finished.
+    pub fn finds_no_turns(&self) -> bool {
+        self.turn_detection == Some(Value::Null)
     }
 
     /// Whether the service stops an answer by itself when the caller begins to speak.

@@ -9,6 +9,8 @@
 //! | a tool is called | told to the call once; its result goes out after `response.done`, then an answer is asked for |
 //! | keys, a text | what plays stops; an item of the caller's; an answer is asked for |
 
+mod loss;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,8 @@ pub struct Talk {
     last_over: String,
     /// An answer was asked for and has not begun.
     asked: bool,
+    /// With these instructions; still known while it runs.
+    wish: Option<String>,
     /// An answer is wanted once the running one is over, with these instructions.
     owed: Option<Option<String>>,
     /// Answers and items whose late sound and words are thrown away.
@@ -51,8 +55,12 @@ pub struct Talk {
     /// Tools that were called, by their calls' names.
     calls: VecDeque<(String, String)>,
     results: Vec<(String, Value)>,
+    /// Those of a connection that is gone, without results.
+    stranded: VecDeque<(String, String)>,
+    /// The caller is in the middle of saying something.
+    pub(super) caller_speaks: bool,
     /// The caller speaks, or spoke then and is owed an answer.
-    caller: Option<Instant>,
+    pub(super) caller: Option<Instant>,
     /// What the caller said and nobody has written down yet.
     unwritten: usize,
     /// Words of the caller so far, and the item that they belong to.
@@ -78,12 +86,15 @@ impl Talk {
             running: None,
             last_over: String::new(),
             asked: false,
+            wish: None,
             owed: None,
             cut: VecDeque::new(),
             items: VecDeque::new(),
             last_item: 0,
             calls: VecDeque::new(),
             results: Vec::new(),
+            stranded: VecDeque::new(),
+            caller_speaks: false,
             caller: None,
             unwritten: 0,
             heard: Default::default(),
@@ -110,6 +121,7 @@ impl Talk {
             "input_audio_buffer.speech_started" => self.speech_started(desk),
             "input_audio_buffer.speech_stopped" => {
                 self.caller = Some(desk.now);
+                self.caller_speaks = false;
                 desk.event(Event::SpeechStopped { at: desk.now });
             }
             "input_audio_buffer.committed" if self.call.transcription.is_some() => self.unwritten += 1,
@@ -128,7 +140,9 @@ impl Talk {
     fn begin(&mut self, name: &str) {
         if !self.cut.iter().any(|cut| cut == name) {
             self.running = Some(name.to_owned());
-            self.asked = false;
+            if !std::mem::take(&mut self.asked) {
+                self.wish = None;
+            }
             self.caller = None;
         }
     }
@@ -293,12 +307,13 @@ impl Talk {
     }
 
     /// Asks for an answer, now or once the running one is over.
-    fn ask(&mut self, instructions: Option<String>, desk: &mut Desk) {
+    pub(super) fn ask(&mut self, instructions: Option<String>, desk: &mut Desk) {
         if self.running.is_some() || self.asked {
             self.owed = Some(instructions);
         } else {
             self.asked = true;
             send(desk, &render::response(instructions.as_deref()));
+            self.wish = instructions;
         }
     }
 
@@ -326,7 +341,13 @@ impl Talk {
 
     /// A tool was used.
     pub fn result(&mut self, call: String, output: Value, desk: &mut Desk) {
-        if self.calls.iter().any(|(known, _)| *known == call) {
+        if let Some(at) = self.stranded.iter().position(|(known, _)| *known == call) {
+            if let Some((_, name)) = self.stranded.remove(at)
+                && tools::goes_on(&name, &output)
+            {
+                self.add(Role::Note, &loss::note(&name, &output), desk);
+            }
+        } else if self.calls.iter().any(|(known, _)| *known == call) {
             self.results.push((call, output));
             if self.running.is_none() && !self.asked {
                 self.send_results(desk);
@@ -350,12 +371,13 @@ impl Talk {
 
     fn speech_started(&mut self, desk: &mut Desk) {
         self.caller = Some(desk.now);
+        self.caller_speaks = true;
         desk.event(Event::SpeechStarted { at: desk.now });
         self.stop_answer(!self.call.interrupts(), desk);
     }
 
     /// Nothing of the running answer is said any more; `cancel`: and the service must be told.
-    fn stop_answer(&mut self, cancel: bool, desk: &mut Desk) {
+    pub(super) fn stop_answer(&mut self, cancel: bool, desk: &mut Desk) {
         if let Some(running) = &self.running {
             remember(&mut self.cut, running);
             if cancel {
@@ -546,20 +568,6 @@ impl Talk {
         }
     }
 
-    /// Another connection is the live one: what ran on the last one is over.
-    pub fn moved(&mut self, desk: &mut Desk) {
-        let interrupted = self.running.take().is_some() || std::mem::take(&mut self.asked);
-        if interrupted {
-            self.end_items(desk);
-            self.owed.get_or_insert(None);
-        }
-        self.line += 1;
-        self.results.clear();
-        self.calls.clear();
-        self.unwritten = 0;
-        self.heard = Default::default();
-    }
-
     /// What is still owed after a change of connections.
     pub fn resume(&mut self, desk: &mut Desk) {
         if let Some(instructions) = self.owed.take() {
@@ -577,7 +585,7 @@ fn remember(cut: &mut VecDeque<String>, name: &str) {
     }
 }
 
-fn send(desk: &mut Desk, event: &Value) {
+pub(super) fn send(desk: &mut Desk, event: &Value) {
     desk.send(Line::Live, |out| write(event, out));
 }
 

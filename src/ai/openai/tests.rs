@@ -1,6 +1,8 @@
 //! Every row of the tables, in virtual time.
 #![allow(clippy::disallowed_methods, clippy::needless_pass_by_value)]
 
+mod loss;
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;

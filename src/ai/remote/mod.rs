@@ -15,6 +15,7 @@
 //! | [`Command::Stop`] | [`Dialect::stop`] says goodbye; what was queued of events is dropped; [`Event::Ended`] |
 
 mod driver;
+pub mod loss;
 
 use std::collections::VecDeque;
 use std::ops::Range;

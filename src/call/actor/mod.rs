@@ -35,6 +35,7 @@ pub(super) mod outbound;
 mod settle;
 mod tools;
 mod transfer;
+mod turns;
 mod voice;
 pub(super) mod wire;
 

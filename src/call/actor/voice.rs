@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::hold::Change;
-use super::{Actor, MediaLeg, fault};
+use super::{Actor, MediaLeg, fault, turns};
 use crate::ai::{Command, Person, SessionOptions, Spoken};
 use crate::call::LiveFact;
 use crate::call::bridge::{ASIDE, BargeIn, Bridge, Cue, Report};
@@ -72,7 +72,11 @@ impl Voice {
         let (report_outbox, reports) = mpsc::channel(REPORTS);
         let (early_sound, early) = mpsc::channel(EARLY);
         let sentence = fault::sentence(room, call);
-        let bridge = move || Bridge::new(session(), cue_inbox, report_outbox).with_early(early).with_sentence(sentence);
+        let turns = turns::rules(&room.config.engine, speak_only);
+        let bridge = move || {
+            let bridge = Bridge::new(session(), cue_inbox, report_outbox);
+            bridge.with_early(early).with_sentence(sentence).with_turns(turns)
+        };
         media.leg.control.attach(Box::new(move || Box::new(bridge())));
         self.early_sound = Some(early_sound);
         self.cues = Some(cues);

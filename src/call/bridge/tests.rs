@@ -8,8 +8,8 @@ use std::task::Waker;
 mod succession;
 
 use super::*;
-use crate::ai::{CallerFrame, Sound};
-use crate::media::Flushed;
+use crate::ai::{Audio, CallerFrame, Sound};
+use crate::media::{FRAME, Flushed};
 
 const RATE: u32 = 8_000;
 
@@ -442,7 +442,7 @@ fn over(reports: &[Report]) -> Vec<&str> {
 #[test]
 fn an_agent_that_fails_is_played_out_and_followed_by_the_sentence_once() {
     let mut stage = with_sentence(Stage::new(64));
-    stage.orders.try_send(Command::Greet).expect("room");
+    stage.orders.try_send(Cue::Tell(Command::Greet)).expect("room");
     stage.says([text(1, "Hello."), audio(1, 100), text(2, "Never heard.")]);
     stage.says(fault());
     stage.play(Duration::from_millis(100));
@@ -464,13 +464,13 @@ fn nothing_is_said_before_the_phone_was_answered_nor_after_the_agent_hung_up() {
     stage.says(fault());
     stage.play(Duration::from_millis(200));
     assert_eq!(stage.reports(), [Report::Faulted { message: "gone".into() }]);
-    stage.orders.try_send(Command::Greet).expect("room");
+    stage.orders.try_send(Cue::Tell(Command::Greet)).expect("room");
     stage.says([]);
     stage.play(Duration::from_millis(200));
     assert_eq!(over(&stage.reports()), ["Sorry."]);
 
     let mut stage = with_sentence(Stage::new(64));
-    stage.orders.try_send(Command::Greet).expect("room");
+    stage.orders.try_send(Cue::Tell(Command::Greet)).expect("room");
     stage.says([audio(1, 100), Event::HangUp { outcome: "well".into() }]);
     stage.says(fault());
     stage.play(Duration::from_millis(200));
@@ -483,13 +483,13 @@ fn nothing_is_said_before_the_phone_was_answered_nor_after_the_agent_hung_up() {
 fn a_caller_who_waits_for_a_person_is_told_when_nobody_came() {
     let mut stage = with_sentence(Stage::new(64));
     for command in [Command::Greet, Command::TransferBegun] {
-        stage.orders.try_send(command).expect("room");
+        stage.orders.try_send(Cue::Tell(command)).expect("room");
     }
     stage.says([]);
     stage.says(fault());
     stage.play(Duration::from_millis(200));
     assert_eq!(stage.reports(), [], "neither that it failed nor that it is through");
-    stage.orders.try_send(Command::TransferFailed { outcome: "busy".into() }).expect("room");
+    stage.orders.try_send(Cue::Tell(Command::TransferFailed { outcome: "busy".into() })).expect("room");
     stage.says([]);
     stage.play(Duration::from_millis(200));
     let reports = stage.reports();

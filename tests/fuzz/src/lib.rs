@@ -7,6 +7,7 @@ pub mod agent;
 pub mod digest;
 pub mod framing;
 pub mod gemini;
+pub mod live;
 pub mod media_stream;
 pub mod message;
 pub mod realtime;
@@ -29,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("framing", framing::run),
     ("srtp", srtp::run),
     ("socket", socket::run),
+    ("live", live::run),
     ("realtime", realtime::run),
     ("gemini", gemini::run),
     ("media_stream", media_stream::run),

@@ -1,5 +1,7 @@
 //! Asks the chat endpoint on the control runtime; what it writes comes back through a bounded channel.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +13,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::super::super::engine::Usage;
+use super::calls::{Called, Calls};
 use super::sse::Events;
 use super::wire::{self, Chunk, Message};
 use crate::ai::trust;
@@ -26,10 +30,17 @@ const PIECES: usize = 64;
 const LONGEST_ANSWER: usize = 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A piece of an answer. After `Done` or `Failed` the channel closes.
+/// Longest text of a refusal that is read, bytes.
+const LONGEST_REFUSAL: usize = 16 * 1024;
+
+/// A piece of an answer. After `Done`, `NoTools` or `Failed` the channel closes.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::ai) enum Piece {
     Text(String),
+    /// A tool is called: the last thing but `Done`.
+    Call(Called),
+    /// The endpoint takes no tools: it must be asked without them.
+    NoTools,
     Usage(Usage),
     Done,
     /// A phrase for the operator; it holds nothing of the conversation.
@@ -45,6 +56,25 @@ pub(in crate::ai) struct Client {
     model: String,
     key: Option<Secret>,
     timeout: Duration,
+    tools: Arc<Takes>,
+}
+
+/// Whether the endpoint takes tools, as far as that is known.
+#[derive(Debug)]
+struct Takes {
+    refused: AtomicBool,
+    /// It answered a request that had some.
+    took: AtomicBool,
+}
+
+/// What a request is made of.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::ai) struct Question<'a> {
+    pub(in crate::ai) messages: &'a [Message],
+    /// As they stand in the request; none for an endpoint that takes none.
+    pub(in crate::ai) tools: &'a [Value],
+    /// Whether they may be called now.
+    pub(in crate::ai) may_call: bool,
 }
 
 impl Client {
@@ -72,18 +102,25 @@ impl Client {
             model: config.model.clone(),
             key: config.api_key.clone(),
             timeout: Duration::from_secs(config.timeout_seconds.max(1)),
+            tools: Arc::new(Takes { refused: AtomicBool::new(!config.tools), took: AtomicBool::new(false) }),
         })
     }
 
-    /// Asks for an answer to `messages`. Dropping the receiver ends the request.
-    pub(in crate::ai) fn ask(&self, messages: &[Message]) -> mpsc::Receiver<Piece> {
+    /// Whether the endpoint is to be asked with tools.
+    pub(in crate::ai) fn takes_tools(&self) -> bool {
+        !self.tools.refused.load(Ordering::Relaxed)
+    }
+
+    /// Asks for an answer. Dropping the receiver ends the request.
+    pub(in crate::ai) fn ask(&self, question: Question<'_>) -> mpsc::Receiver<Piece> {
         let (to, from) = mpsc::channel(PIECES);
-        let request = self.request(messages);
+        let request = self.request(question);
+        let with_tools = !question.tools.is_empty();
         let client = self.clone();
         self.runtime.spawn(async move {
             let answered = async {
-                let last = match client.answer(request, &to).await {
-                    Ok(()) => Piece::Done,
+                let last = match client.answer(request, with_tools, &to).await {
+                    Ok(last) => last,
                     Err(problem) => Piece::Failed(problem),
                 };
                 // Nobody may be listening any more.
@@ -97,12 +134,15 @@ impl Client {
         from
     }
 
-    fn request(&self, messages: &[Message]) -> Result<Request<Full<Bytes>>, String> {
+    fn request(&self, question: Question<'_>) -> Result<Request<Full<Bytes>>, String> {
+        let Question { messages, tools, may_call } = question;
         let body = wire::Request {
             model: &self.model,
             messages,
             stream: true,
             stream_options: wire::StreamOptions { include_usage: true },
+            tools,
+            tool_choice: (!tools.is_empty() && !may_call).then_some("none"),
         };
         let body = serde_json::to_vec(&body).map_err(|error| error.to_string())?;
         let mut request = Request::post(self.url.clone())
@@ -120,25 +160,53 @@ impl Client {
     async fn answer(
         &self,
         request: Result<Request<Full<Bytes>>, String>,
+        with_tools: bool,
         to: &mpsc::Sender<Piece>,
-    ) -> Result<(), String> {
+    ) -> Result<Piece, String> {
         let response = self.within(self.http.request(request?)).await?;
         let response = response.map_err(|error| format!("the chat server cannot be reached ({})", root(&error)))?;
         let status = response.status();
         if !status.is_success() {
+            let may_be_about_tools = with_tools && !self.tools.took.load(Ordering::Relaxed);
+            if may_be_about_tools && self.refuses_tools(response).await {
+                if !self.tools.refused.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("the chat endpoint takes no tools: agents hang up and transfer by a word instead");
+                }
+                return Ok(Piece::NoTools);
+            }
             return Err(format!("the chat server answered {status}"));
         }
+        if with_tools {
+            self.tools.took.store(true, Ordering::Relaxed);
+        }
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let mut reading = Reading { to, calls: Calls::default(), heard_any: false };
         if kind.starts_with("application/json") {
-            self.whole(response, to).await
+            self.whole(response, &mut reading).await?;
         } else {
-            self.stream(response.into_body(), to).await
+            self.stream(response.into_body(), &mut reading).await?;
+        }
+        for call in reading.calls.finish() {
+            let _ = to.send(Piece::Call(call)).await;
+        }
+        Ok(Piece::Done)
+    }
+
+    /// Whether a refusal is one of the tools: Ollama and vLLM say so with 400, llama.cpp with 500.
+    async fn refuses_tools(&self, response: Response<Incoming>) -> bool {
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), LONGEST_REFUSAL);
+        let Ok(Ok(body)) = self.within(body.collect()).await else { return false };
+        let text = String::from_utf8_lossy(&body.to_bytes()).to_ascii_lowercase();
+        match status {
+            400 | 422 | 501 => text.contains("tool") || text.contains("function call"),
+            500 => text.contains("tools param") || text.contains("--jinja"),
+            _ => false,
         }
     }
 
-    async fn stream(&self, mut body: Incoming, to: &mpsc::Sender<Piece>) -> Result<(), String> {
+    async fn stream(&self, mut body: Incoming, reading: &mut Reading<'_>) -> Result<(), String> {
         let mut events = Events::default();
-        let mut heard_any = false;
         while let Some(frame) = self.within(body.frame()).await? {
             let frame = frame.map_err(|error| format!("the chat server broke off ({})", root(&error)))?;
             let Ok(bytes) = frame.into_data() else { continue };
@@ -147,22 +215,23 @@ impl Client {
                 if data.trim() == "[DONE]" {
                     return Ok(());
                 }
-                heard_any |= forward(&data, to).await?;
+                reading.forward(&data).await?;
             }
         }
         match events.finish().filter(|data| data.trim() != "[DONE]") {
-            Some(data) => forward(&data, to).await.map(|_| ()),
-            None if heard_any => Ok(()),
+            Some(data) => reading.forward(&data).await,
+            None if reading.heard_any => Ok(()),
             None => Err(String::from("the chat server closed without an answer")),
         }
     }
 
     /// A server that ignores `stream` sends one JSON document.
-    async fn whole(&self, response: Response<Incoming>, to: &mpsc::Sender<Piece>) -> Result<(), String> {
+    async fn whole(&self, response: Response<Incoming>, reading: &mut Reading<'_>) -> Result<(), String> {
         let body = Limited::new(response.into_body(), LONGEST_ANSWER);
         let body = self.within(body.collect()).await?;
         let body = body.map_err(|error| format!("the chat server broke off ({error})"))?.to_bytes();
-        match forward(&String::from_utf8_lossy(&body), to).await? {
+        reading.forward(&String::from_utf8_lossy(&body)).await?;
+        match reading.heard_any {
             true => Ok(()),
             false => Err(String::from("the chat server sent an answer without text")),
         }
@@ -174,21 +243,35 @@ impl Client {
     }
 }
 
-/// Hands on what `data` holds; whether it held text.
-async fn forward(data: &str, to: &mpsc::Sender<Piece>) -> Result<bool, String> {
-    let chunk: Chunk =
-        serde_json::from_str(data).map_err(|_| String::from("the chat server sent what is no JSON chunk"))?;
-    if chunk.is_error() {
-        return Err(String::from("the chat server reported an error in its stream"));
+/// An answer that is being read.
+struct Reading<'a> {
+    to: &'a mpsc::Sender<Piece>,
+    calls: Calls,
+    /// Text, or a call.
+    heard_any: bool,
+}
+
+impl Reading<'_> {
+    /// Hands on what `data` holds.
+    async fn forward(&mut self, data: &str) -> Result<(), String> {
+        let chunk: Chunk =
+            serde_json::from_str(data).map_err(|_| String::from("the chat server sent what is no JSON chunk"))?;
+        if chunk.is_error() {
+            return Err(String::from("the chat server reported an error in its stream"));
+        }
+        let usage = chunk.usage().map(Piece::Usage);
+        let delta = chunk.delta();
+        for call in delta.tool_calls.into_iter().flatten() {
+            self.calls.add(call).map_err(|_| String::from("the chat server calls tools without end"))?;
+        }
+        let text = delta.content.filter(|text| !text.is_empty()).map(Piece::Text);
+        self.heard_any |= text.is_some() || !self.calls.is_empty();
+        for piece in text.into_iter().chain(usage) {
+            // A closed channel ends this task by itself.
+            let _ = self.to.send(piece).await;
+        }
+        Ok(())
     }
-    let usage = chunk.usage().map(Piece::Usage);
-    let text = chunk.text().map(Piece::Text);
-    let has_text = text.is_some();
-    for piece in text.into_iter().chain(usage) {
-        // A closed channel ends this task by itself.
-        let _ = to.send(piece).await;
-    }
-    Ok(has_text)
 }
 
 /// The innermost cause: "connection refused" says more than "client error".

@@ -1,21 +1,62 @@
 //! What goes over the wire to an OpenAI-compatible `POST /v1/chat/completions` and what comes back.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::super::super::engine::Usage;
+use crate::ai::tools::Tool;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::ai) enum Role {
-    System,
-    User,
-    Assistant,
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+pub(in crate::ai) enum Message {
+    System {
+        content: String,
+    },
+    User {
+        content: String,
+    },
+    Assistant {
+        /// `null` only beside calls.
+        content: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolCall>,
+    },
+    Tool {
+        tool_call_id: String,
+        content: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(in crate::ai) struct Message {
-    pub(in crate::ai) role: Role,
-    pub(in crate::ai) content: String,
+pub(in crate::ai) struct ToolCall {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Function {
+    name: String,
+    /// JSON in a text; always an object: templates of models read into it.
+    arguments: String,
+}
+
+impl ToolCall {
+    pub(super) fn new(id: &str, name: &str, arguments: &Value) -> ToolCall {
+        let function = Function { name: name.to_owned(), arguments: arguments.to_string() };
+        ToolCall { id: id.to_owned(), kind: "function", function }
+    }
+}
+
+/// `tools` of a request.
+pub(super) fn declared(tools: &[Tool]) -> Vec<Value> {
+    let function = |tool: &Tool| {
+        let (name, description, parameters) = (&tool.name, &tool.description, &tool.parameters);
+        json!({ "type": "function",
+                "function": { "name": name, "description": description, "parameters": parameters } })
+    };
+    tools.iter().map(function).collect()
 }
 
 #[derive(Serialize)]
@@ -24,6 +65,10 @@ pub(super) struct Request<'a> {
     pub(super) messages: &'a [Message],
     pub(super) stream: bool,
     pub(super) stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+    pub(super) tools: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tool_choice: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -39,7 +84,7 @@ pub(super) struct Chunk {
     #[serde(default)]
     usage: Option<Tokens>,
     #[serde(default)]
-    error: Option<serde_json::Value>,
+    error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,10 +93,32 @@ struct Choice {
     delta: Option<Delta>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Delta {
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Delta {
     #[serde(default)]
-    content: Option<String>,
+    pub(super) content: Option<String>,
+    #[serde(default)]
+    pub(super) tool_calls: Option<Vec<CallDelta>>,
+}
+
+/// A piece of a call, or all of it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct CallDelta {
+    #[serde(default)]
+    pub(super) index: Option<u64>,
+    #[serde(default)]
+    pub(super) id: Option<String>,
+    #[serde(default)]
+    pub(super) function: Option<FunctionDelta>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct FunctionDelta {
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    /// A piece of JSON in a text; some servers send the object itself.
+    #[serde(default)]
+    pub(super) arguments: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,7 +138,7 @@ impl Chunk {
         self.usage.as_ref().map(|usage| Usage { prompt_tokens: usage.prompt_tokens, total_tokens: usage.total_tokens })
     }
 
-    pub(super) fn text(self) -> Option<String> {
-        self.choices.into_iter().next()?.delta?.content.filter(|text| !text.is_empty())
+    pub(super) fn delta(self) -> Delta {
+        self.choices.into_iter().next().and_then(|choice| choice.delta).unwrap_or_default()
     }
 }
