@@ -211,6 +211,12 @@ impl Calls {
         Ok(found)
     }
 
+    /// The record of a call of whatever organization, for those who serve the whole box; of one that was answered just
+    /// now, once it is on disk.
+    pub async fn record(&self, call: Uuid) -> Result<Option<Call>, StoreError> {
+        place::record(&self.room, call).await
+    }
+
     /// Puts a live call on hold, or takes it back: the far end hears nothing, and neither it nor the agent is heard.
     /// `None` when there is no such call in the organization.
     pub async fn hold(&self, organization: Uuid, call: Uuid, on: bool) -> Result<Option<Held>, StoreError> {

@@ -202,6 +202,19 @@ pub(super) async fn hang_up(room: &Room, organization: Uuid, id: Uuid) -> Result
     Err(StoreError::Busy)
 }
 
+/// The record of a call of whatever organization; of one that was answered just now, once it is on disk.
+pub(super) async fn record(room: &Room, id: Uuid) -> Result<Option<Call>, StoreError> {
+    for _ in 0..LOOKS {
+        let live = room.registry.holds(id);
+        let found = room.store.read()?.get(&CALLS, &id)?;
+        if found.is_some() || !live {
+            return Ok(found);
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Ok(None)
+}
+
 /// Asks the actor of a live call to put it on hold, or to take it back.
 pub(super) async fn hold(room: &Room, organization: Uuid, id: Uuid, on: bool) -> Result<Option<Held>, StoreError> {
     if room.store.read()?.get(&CALLS, &id)?.is_none_or(|call| call.organization != organization) {

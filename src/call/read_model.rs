@@ -54,11 +54,6 @@ impl ReadModel {
         self.owned(&self.store.read()?, organization, Some(id))
     }
 
-    /// Of whatever organization: for those who serve the whole box.
-    pub fn any_call(&self, id: Uuid) -> Result<Option<Call>, StoreError> {
-        self.store.read()?.get(&CALLS, &id)
-    }
-
     /// By the `oac-…` or `vnum…` form.
     pub fn call_by_alias(&self, organization: Uuid, alias: &str) -> Result<Option<Call>, StoreError> {
         let snapshot = self.store.read()?;

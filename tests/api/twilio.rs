@@ -118,7 +118,8 @@ async fn a_bot_hangs_up_the_call_that_it_was_told_of_and_may_say_so_twice() {
     let call = text(&start["start"]["callSid"]);
     let user = format!("{SID}:{TOKEN}");
     let live = scene.post(SID, call, &user, "Status=canceled").await;
-    assert_eq!((live.status, &live.json()["status"]), (200, &"in-progress".into()), "a live call goes on");
+    assert_eq!(live.status, 200, "{}", live.text());
+    assert!(["ringing", "in-progress"].contains(&text(&live.json()["status"])), "a live call goes on");
     let over = scene.post(SID, call, &user, "Status=completed").await;
     assert_eq!(over.status, 200, "{}", over.text());
     let over = over.json();
@@ -160,7 +161,7 @@ async fn whoever_is_not_the_account_or_asks_for_something_else_changes_nothing()
     let get = scene.http.get(&format!("/2010-04-01/Accounts/{SID}/Calls/{call}.json")).await;
     assert_eq!((get.status, &get.json()["code"]), (405, &20_004.into()));
     let live = scene.post(SID, call, &user, "Status=canceled").await;
-    assert_eq!(live.json()["status"], "in-progress");
+    assert!(["ringing", "in-progress"].contains(&text(&live.json()["status"])), "{}", live.text());
     scene.stop().await;
 }
 

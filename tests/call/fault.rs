@@ -74,11 +74,18 @@ impl Scene {
     }
 }
 
+/// The connection ends without a word.
+async fn cut(bot: WebSocketStream<TcpStream>) -> TcpStream {
+    let mut tcp = bot.into_inner();
+    tcp.shutdown().await.expect("shut down");
+    tcp
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_whose_bot_breaks_off_is_told_so_once_and_the_record_says_why() {
     let scene = Scene::with(TOLD, "").await;
     let (mut caller, bot, call) = scene.talking().await;
-    drop(bot.into_inner());
+    let _gone = cut(bot).await;
     caller.sound.heard.lock().expect("unharmed").clear();
     assert_eq!(caller.ends().await, CallEvent::Ended { by: EndedBy::Peer });
     let heard = caller.sound.heard.lock().expect("unharmed").clone();
@@ -117,7 +124,7 @@ async fn a_caller_whom_the_bot_refuses_is_told_so_too() {
 async fn a_caller_whose_bot_failed_is_connected_to_the_person_of_the_number() {
     let mut scene = Scene::with(TOLD_AND_CONNECTED, "").await;
     let (mut caller, bot, call) = scene.talking().await;
-    drop(bot.into_inner());
+    let _gone = cut(bot).await;
     let mut person = scene.person.pick_up().await;
     person.hum(PERSON_HZ);
     caller.hears_tone(PERSON_HZ).await;
@@ -137,7 +144,7 @@ async fn when_that_person_is_busy_the_call_ends_as_failed() {
     for keys in [TOLD_AND_CONNECTED, "fault_transfer = true"] {
         let mut scene = Scene::with(keys, "").await;
         let (mut caller, bot, call) = scene.talking().await;
-        drop(bot.into_inner());
+        let _gone = cut(bot).await;
         scene.person.rings().await.control.reject(486);
         assert_eq!(caller.ends().await, CallEvent::Ended { by: EndedBy::Peer });
         let call = scene.gateway.finished(call.id).await;
@@ -168,7 +175,7 @@ async fn a_bot_that_closes_hands_its_caller_over_where_that_is_wanted_and_nothin
 async fn without_a_sentence_the_call_just_ends() {
     let scene = Scene::with("", "").await;
     let (mut caller, bot, call) = scene.talking().await;
-    drop(bot.into_inner());
+    let _gone = cut(bot).await;
     assert_eq!(caller.ends().await, CallEvent::Ended { by: EndedBy::Peer });
     let call = scene.gateway.finished(call.id).await;
     assert_eq!((call.status, scene.sentences(&call)), (CallStatus::Failed, 0));

@@ -27,8 +27,7 @@ use super::body::{self, BodyLimits};
 use super::dialect::Context;
 use super::parameters::Parameters;
 use super::problem::Problem;
-use crate::call::record::ReadModel;
-use crate::call::{Call, CallStatus, Calls};
+use crate::call::{Call, CallStatus, Calls, Direction};
 use crate::config::{Config, Secret};
 use crate::identity::AuthError;
 
@@ -63,18 +62,12 @@ impl Account {
 struct Desk {
     account: Account,
     calls: Calls,
-    read_model: ReadModel,
     limits: BodyLimits,
 }
 
 pub(super) fn routes(context: &Arc<Context>) -> Router {
     let Some(account) = context.account.clone() else { return Router::new() };
-    let desk = Desk {
-        account,
-        calls: context.calls.clone(),
-        read_model: context.read_model.clone(),
-        limits: context.limits.of_strangers(),
-    };
+    let desk = Desk { account, calls: context.calls.clone(), limits: context.limits.of_strangers() };
     Router::new().route("/2010-04-01/Accounts/{account}/Calls/{call}", post(update)).with_state(Arc::new(desk))
 }
 
@@ -89,15 +82,18 @@ async fn change(desk: &Desk, (account, name): (String, String), request: Request
     if !desk.account.is_meant_by(request.headers()) {
         return Err(Problem::Unauthorized(AuthError::Missing));
     }
-    let missing = || Problem::NotFound(format!("The requested resource {} was not found", request.uri().path()));
+    let path = request.uri().path().to_owned();
+    let missing = || Problem::NotFound(format!("The requested resource {path} was not found"));
     let id = wire::id(&name).filter(|_| account == desk.account.sid).ok_or_else(missing)?;
-    let call = desk.read_model.any_call(id)?.ok_or_else(missing)?;
+    let call = desk.calls.record(id).await?.ok_or_else(missing)?;
     let wanted = Wanted::of(&Parameters::of_form(&body::read(request.into_body(), desk.limits).await?)?)?;
-    if wanted == Wanted::Canceled && call.status == CallStatus::InProgress {
+    // A bot hears of a call that comes in once it has been answered.
+    let live = call.status == CallStatus::InProgress || call.direction == Direction::Inbound;
+    if wanted == Wanted::Canceled && live {
         return Ok(call);
     }
     desk.calls.hang_up(call.organization, id, "the bot").await?;
-    desk.read_model.any_call(id)?.ok_or(Problem::Internal)
+    desk.calls.record(id).await?.ok_or(Problem::Internal)
 }
 
 #[derive(Debug, PartialEq, Eq)]
