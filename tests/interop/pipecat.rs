@@ -1,6 +1,8 @@
 //! A bot made of pipecat, called by the box over each of its three spellings: greeting, the caller's speech, an
 //! interruption, a key, the end.
 
+#![allow(clippy::disallowed_methods)] // real time on real sockets
+
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
