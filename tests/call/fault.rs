@@ -106,7 +106,7 @@ async fn a_caller_whom_the_bot_refuses_is_told_so_too() {
     let scene = Scene::with(TOLD, "").await;
     let refuse = async {
         let (mut tcp, _) = scene.listener.accept().await.expect("a connection");
-        let mut request = [0; 4_096];
+        let mut request = vec![0; 4_096];
         let _ = tcp.read(&mut request).await.expect("a request");
         tcp.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await.expect("sent");
     };
