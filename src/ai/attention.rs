@@ -136,3 +136,71 @@ pub fn level(pcm: &[i16]) -> f32 {
     let sum: f32 = pcm.iter().map(|sample| f32::from(*sample).powi(2)).sum();
     (sum / pcm.len().max(1) as f32).sqrt()
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use crate::config::SpeechConfig;
+    use crate::speech::{Speech, Voice};
+
+    const FRAME: Duration = Duration::from_millis(20);
+    const RULES: Rules =
+        Rules { least: Duration::from_millis(200), pause: Duration::from_millis(600), echo_loss: 20.0 };
+
+    /// A sentence of 16 kHz, with half a second of silence before it and a second behind.
+    async fn sentence() -> Vec<i16> {
+        let speech = Speech::start(&SpeechConfig::default()).expect("it starts");
+        let mut said = speech.speak("I would like to move my appointment to Friday.".into(), Voice::named(""));
+        let mut pcm = vec![0; 8_000];
+        while let Some(piece) = said.recv().await {
+            pcm.extend_from_slice(&piece.pcm);
+        }
+        pcm.resize(pcm.len() + 16_000, 0);
+        pcm
+    }
+
+    /// What is made of `pcm`, weakened by `loss` dB, while the agent speaks with `agent` (RMS; 0 = silent).
+    fn heard(attention: &mut Attention, pcm: &[i16], loss: f32, agent: f32, start: Instant) -> Vec<Turn> {
+        let factor = 10f32.powf(-loss / 20.0);
+        let frames = pcm.chunks_exact(320).enumerate();
+        let hear = frames.filter_map(|(n, frame)| {
+            let at = start + FRAME * n as u32;
+            if agent > 0.0 {
+                attention.spoken(agent, at);
+            }
+            let frame: Vec<i16> = frame.iter().map(|sample| (f32::from(*sample) * factor) as i16).collect();
+            attention.hear(&frame, 16_000, at)
+        });
+        hear.collect()
+    }
+
+    #[tokio::test]
+    async fn a_sentence_is_one_turn_from_its_first_sound_to_its_last() {
+        let (pcm, start) = (sentence().await, Instant::now());
+        let mut attention = Attention::new(RULES);
+        let turns = heard(&mut attention, &pcm, 6.0, 0.0, start);
+        let [Turn::Began(began), Turn::Stopped(stopped)] = turns[..] else { panic!("{turns:?}") };
+        let end = start + FRAME * (pcm.len() / 320) as u32;
+        assert!((450..750).contains(&(began - start).as_millis()), "{:?}", began - start);
+        assert!((700..1_500).contains(&(end - stopped).as_millis()), "{:?}", end - stopped);
+        assert!(!attention.is_caller_speaking());
+    }
+
+    #[tokio::test]
+    async fn the_agents_own_sound_that_comes_back_is_no_caller_and_one_who_speaks_over_it_is() {
+        let (pcm, start) = (sentence().await, Instant::now());
+        let spoken = level(&pcm[8_000..pcm.len() - 16_000]);
+        let mut attention = Attention::new(RULES);
+        assert_eq!(heard(&mut attention, &pcm, 32.0, spoken, start), [], "an echo");
+        let mut attention = Attention::new(RULES);
+        assert!(!heard(&mut attention, &pcm, 32.0, 0.0, start).is_empty(), "as soft, but nobody else speaks");
+        let mut attention = Attention::new(RULES);
+        let speech = pcm.len() - 16_000;
+        assert_eq!(heard(&mut attention, &pcm[..speech], 32.0, spoken, start), []);
+        let later = start + FRAME * (speech / 320) as u32;
+        let turns = heard(&mut attention, &pcm[8_000..], 6.0, spoken, later);
+        let Some(Turn::Began(began)) = turns.first() else { panic!("{turns:?}") };
+        assert!((*began - later).as_millis() < 400, "{:?}", *began - later);
+    }
+}
