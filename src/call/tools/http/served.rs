@@ -163,7 +163,7 @@ async fn whatever_a_system_does_becomes_an_honest_error_and_nothing_is_asked_twi
         let system = System::saying(answer.clone()).await;
         let (outcome, value) = used(&system.tool()).await;
         let error = value["error"].as_str().unwrap_or_default();
-        assert!(outcome == ToolOutcome::Failed && error.contains(words), "{:.60}: {value}", answer);
+        assert!(outcome == ToolOutcome::Failed && error.contains(words), "{answer:.60}: {value}");
         assert_eq!(system.asked(), 1, "{words}");
     }
     assert_eq!(elsewhere.asked(), 0, "a redirect is not followed");
