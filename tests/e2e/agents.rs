@@ -107,9 +107,12 @@ impl Model {
     }
 }
 
+/// Of each of two sessions.
+type OfBoth<T> = Arc<Mutex<[T; 2]>>;
+
 /// Serves two sessions, the second when the call was handed on; everything but sound is noted by session, and of the sound
 /// how many loud frames.
-fn service() -> (String, Arc<Mutex<[Vec<Value>; 2]>>, Arc<Mutex<[usize; 2]>>, std::thread::JoinHandle<()>) {
+fn service() -> (String, OfBoth<Vec<Value>>, OfBoth<usize>, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("ws://{}/live", listener.local_addr().expect("bound"));
     let (told, loud) = (Arc::new(Mutex::new([Vec::new(), Vec::new()])), Arc::new(Mutex::new([0, 0])));
