@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::needless_pass_by_value)]
 
 mod loss;
+mod manual;
 
 use std::time::{Duration, Instant};
 
